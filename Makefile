@@ -1,0 +1,60 @@
+# Everything a person types: `make demo`, `make serve`, `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+# Where pip takes torch from; empty is pip's own configuration. README.md says when to set it.
+TORCH_INDEX ?=
+MODEL ?= models/tiny
+BIN := .venv/bin
+
+# Ray Serve: routing in the caller's loop, gRPC between replicas, HAProxy in front.
+export RAY_SERVE_THROUGHPUT_OPTIMIZED ?= 1
+export RAY_SERVE_ENABLE_HA_PROXY ?= 1
+export RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH ?= 104857600
+export RAY_USAGE_STATS_ENABLED ?= 0
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup serve demo test lint format locks clean
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/ready ## install into .venv
+
+.venv/ready: pyproject.toml requirements/cpu-dev.txt
+	@echo "[1/3] virtual environment"
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
+	  || { echo "Python 3.11 or 3.12 is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "[2/3] torch $$(cat requirements/torch.txt)"
+	@$(BIN)/pip install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -r requirements/torch.txt
+	@echo "[3/3] $$(grep -c == requirements/cpu-dev.txt) locked packages, about two minutes"
+	@$(BIN)/pip install -q --no-deps -r requirements/cpu-dev.txt
+	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+models/tiny/config.json: | .venv/ready
+	@$(BIN)/step-audio2 make-checkpoint --size tiny models/tiny
+
+serve: .venv/ready models/tiny/config.json ## run the graph on the CPU until Ctrl-C
+	$(BIN)/serve run configs/cpu.yaml
+
+demo: .venv/ready models/tiny/config.json ## start the graph, talk to it over HTTP, stop it
+	@$(BIN)/python -m serve_app.demo --start configs/cpu.yaml
+
+test: .venv/ready ## lint, type check and every test that needs no GPU
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+lint: .venv/ready ## the fast checks alone
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
+
+format: .venv/ready ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+locks: .venv/ready ## resolve requirements/*.txt again, as requirements/README.md says
+	requirements/make_locks.sh
+
+clean: ## remove what was made here
+	rm -rf .venv models/tiny demo output_step_audio2

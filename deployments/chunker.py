@@ -1,0 +1,70 @@
+"""Audio tokens → chunks: how many tokens each synthesis step consumes and how many it may see.
+
+Pure arithmetic, shared by both stages: the Thinker sends what the next chunk needs, Token2Wav
+synthesises it.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as settings_dataclass
+
+
+@settings_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class ChunkSchedule:
+    """Sizes of the chunks of one stream, in audio tokens of 40 ms.
+
+    The first chunk is small, so that sound starts early; each next one is `growth` times as
+    long, until `steady`. `lookahead` more tokens are seen, not consumed, by every chunk but
+    the last: as many as the flow's first convolution reaches ahead.
+    """
+
+    first: Annotated[int, Field(ge=1)] = 10
+    growth: Annotated[float, Field(ge=1)] = 2.0
+    steady: Annotated[int, Field(ge=1)] = 25
+    lookahead: Annotated[int, Field(ge=0)] = 3
+
+    def sizes(self) -> Iterator[int]:
+        """Tokens that each chunk consumes, without end."""
+        size = float(min(self.first, self.steady))
+        while True:
+            yield int(size)
+            size = min(size * self.growth, self.steady)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One step's input: `tokens` holds the consumed ones and, unless `last`, the lookahead."""
+
+    tokens: tuple[int, ...]
+    last: bool
+
+
+class Chunker:
+    """Collects one stream's audio tokens and cuts them by a schedule."""
+
+    def __init__(self, schedule: ChunkSchedule) -> None:
+        self._lookahead = schedule.lookahead
+        self._sizes = schedule.sizes()
+        self._size = next(self._sizes)
+        self._pending: list[int] = []
+
+    @property
+    def missing(self) -> int:
+        """How many tokens the next chunk still lacks."""
+        return max(0, self._size + self._lookahead - len(self._pending))
+
+    def push(self, tokens: Iterable[int]) -> Iterator[Chunk]:
+        """Take `tokens` in and yield every chunk that is now complete."""
+        self._pending.extend(tokens)
+        while not self.missing:
+            yield Chunk(tuple(self._pending[: self._size + self._lookahead]), last=False)
+            del self._pending[: self._size]
+            self._size = next(self._sizes)
+
+    def finish(self) -> Chunk | None:
+        """The last chunk: all that is left, or None when the stream had no token at all."""
+        left, self._pending = tuple(self._pending), []
+        return Chunk(left, last=True) if left else None

@@ -1,0 +1,92 @@
+"""Every error that a caller can meet, as a tree.
+
+    StepAudioError
+    ├── RequestError            the caller can mend it
+    │   ├── AudioUnreadable         not a recording that can be decoded
+    │   ├── AudioTooLong            longer than the configured limit
+    │   ├── ReferenceAudioUnfit     a voice recording that is too short or too long
+    │   ├── UnknownVoice            a voice that is neither configured nor registered
+    │   ├── PromptTooLong           more tokens than the model's context holds
+    │   └── UnsupportedRequest      well-formed, but this server cannot do it
+    ├── ServerFull              no room now; try again
+    ├── EngineFailed            the model's engine died or gave no answer
+    └── ConfigError             the server cannot start as configured
+
+They cross processes by pickle, so each one rebuilds itself from its fields.
+"""
+
+from typing import Any
+
+
+class StepAudioError(Exception):
+    """Base of all errors below. `param` names the request's field at fault, if one is."""
+
+    param: str | None = None
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.__dict__.update(fields)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), dict(self.__dict__))
+
+
+def _rebuild(cls: type[StepAudioError], fields: dict[str, Any]) -> StepAudioError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, fields["message"])
+    error.__dict__.update(fields)
+    return error
+
+
+class RequestError(StepAudioError):
+    """The caller's request cannot be served as it is."""
+
+
+class AudioUnreadable(RequestError):
+    def __init__(self, reason: str, param: str | None = None) -> None:
+        super().__init__(f"the audio cannot be read: {reason}", param=param)
+
+
+class AudioTooLong(RequestError):
+    def __init__(self, seconds: float, limit_s: float, param: str | None = None) -> None:
+        message = f"the audio lasts {seconds:.1f} s, the limit is {limit_s:g} s"
+        super().__init__(message, seconds=seconds, limit_s=limit_s, param=param)
+
+
+class ReferenceAudioUnfit(RequestError):
+    def __init__(self, seconds: float, min_s: float, max_s: float) -> None:
+        message = f"a voice recording must last {min_s:g} to {max_s:g} s, this one {seconds:.1f} s"
+        super().__init__(message, seconds=seconds, param="voice")
+
+
+class UnknownVoice(RequestError):
+    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
+        message = f"there is no voice {name!r}"
+        if known:
+            message += f"; known voices: {', '.join(known)}"
+        super().__init__(message, name=name, param="voice")
+
+
+class PromptTooLong(RequestError):
+    def __init__(self, tokens: int, limit: int) -> None:
+        message = f"the prompt needs {tokens} tokens, the model's context leaves {limit}"
+        super().__init__(message, tokens=tokens, limit=limit)
+
+
+class UnsupportedRequest(RequestError):
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+
+
+class ServerFull(StepAudioError):
+    def __init__(self, retry_after_s: float = 1.0) -> None:
+        super().__init__("the server is full; try again later", retry_after_s=retry_after_s)
+
+
+class EngineFailed(StepAudioError):
+    """The engine behind a stage failed; the request may be sent again."""
+
+
+class ConfigError(StepAudioError):
+    """A configuration that cannot start: a missing file, an unknown device."""

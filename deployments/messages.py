@@ -1,0 +1,144 @@
+"""What crosses a process: frozen dataclasses of plain values, and nothing else.
+
+Ingress ──SpeechRequest──► Token2Wav ──ThinkerRequest──► Thinker
+        ◄──SpeechDelta───           ◄──ThinkerDelta────
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+
+from deployments.chunker import ChunkSchedule
+
+AUDIO_TOKENS_PER_SECOND = 25
+OUTPUT_SAMPLE_RATE_HZ = 24_000
+SAMPLES_PER_AUDIO_TOKEN = OUTPUT_SAMPLE_RATE_HZ // AUDIO_TOKENS_PER_SECOND  # 960
+INPUT_SAMPLE_RATE_HZ = 16_000
+
+
+class Role(StrEnum):
+    """The roles of the model's chat template (`user` of OpenAI is `human` here)."""
+
+    SYSTEM = "system"
+    HUMAN = "human"
+    ASSISTANT = "assistant"
+    TOOL_SCHEMAS = "tool_json_schemas"
+    TOOL_RESULT = "input"
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AudioPart:
+    """Speech that the model listens to."""
+
+    samples: np.ndarray  # [N] float32, mono, 16 kHz, any length up to the configured limit
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenPart:
+    """An earlier spoken answer: the very token ids that were produced after `<tts_start>`."""
+
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function the model asks the caller to run; `arguments` is JSON as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+Part = TextPart | AudioPart | SpokenPart | ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """How the next token is drawn; `None` leaves the stage's configured default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkerRequest:
+    """One turn for the Thinker to answer."""
+
+    request_id: str
+    messages: tuple[Message, ...]
+    reply: Literal["text", "speech"] = "text"
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    chunks: ChunkSchedule | None = None  # audio tokens are sent as the next chunk needs them
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one turn, complete only with the last delta."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    audio_tokens: int = 0
+    cached_prompt_tokens: int = 0
+
+
+FinishReason = Literal["stop", "length", "tool_calls", "abort"]
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkerDelta:
+    """What was produced since the delta before; only the last one has a `finish_reason`."""
+
+    text: str = ""
+    reasoning: str = ""  # thoughts of a Think checkpoint; they never enter the history
+    audio_tokens: tuple[int, ...] = ()  # codes from 0, 25 a second, padding already dropped
+    token_ids: tuple[int, ...] = ()  # every id, for the history of the next turn
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceAudio:
+    """A voice to imitate, as its file came: 3 to 10 seconds of clean speech."""
+
+    data: bytes
+
+
+Voice = str | ReferenceAudio | None  # a configured name, a recording, or the default voice
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRequest:
+    """One turn to answer aloud, in a voice."""
+
+    thinker: ThinkerRequest
+    voice: Voice = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechDelta:
+    """A piece of a spoken answer; `pcm` and the rest advance independently."""
+
+    pcm: bytes = b""  # s16le, mono, 24 kHz
+    text: str = ""
+    reasoning: str = ""
+    token_ids: tuple[int, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None

@@ -1,0 +1,127 @@
+"""One answer on its way out: sorted, counted, and held until the next chunk can be made of it."""
+
+from dataclasses import dataclass, field, replace
+
+from deployments.chunker import Chunker
+from deployments.errors import EngineFailed
+from deployments.messages import FinishReason, ThinkerDelta, ThinkerRequest, ToolCall, Usage
+from deployments.thinker.tokens import (
+    Mode,
+    OutputSplitter,
+    SpecialTokens,
+    StopStrings,
+    TextDecoder,
+    TextVocabulary,
+)
+
+_FINISH_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "abort": "abort"}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOutput:
+    """New token ids of one request, as the engine reports them."""
+
+    token_ids: tuple[int, ...]
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+
+
+@dataclass(slots=True)
+class _Held:
+    """What was produced since the last delta."""
+
+    text: str = ""
+    reasoning: str = ""
+    audio_tokens: list[int] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    tool_calls: list[ToolCall] = field(default_factory=list)
+
+
+class Answer:
+    """Turns one request's engine outputs into deltas.
+
+    With a chunk schedule, speech is held until the next chunk is complete, and what else was
+    produced rides with it: one message a chunk between the stages instead of one a token.
+    """
+
+    def __init__(
+        self,
+        request: ThinkerRequest,
+        special: SpecialTokens,
+        vocabulary: TextVocabulary,
+        stop_ids: frozenset[int],
+    ) -> None:
+        start = Mode.SPEECH if request.reply == "speech" else Mode.TEXT
+        self._splitter = OutputSplitter(special, vocabulary, start)
+        self._thought = TextDecoder(vocabulary)
+        self._stop_ids = stop_ids
+        self._stop = StopStrings(request.sampling.stop)
+        self._chunker = Chunker(request.chunks) if request.chunks else None
+        self._held = _Held()
+        self._usage: Usage | None = None
+        self._called = False
+        self.finished = False
+
+    def think(self, output: EngineOutput) -> ThinkerDelta | None:
+        """Take the next ids of the thought that comes before the answer."""
+        self._count(output)
+        reasoning = "".join(map(self._thought.push, output.token_ids))
+        return ThinkerDelta(reasoning=reasoning) if reasoning else None
+
+    def push(self, output: EngineOutput) -> ThinkerDelta | None:
+        """Take the next ids of the answer; None while they are held.
+
+        Raises:
+            EngineFailed: the engine gave the request up.
+        """
+        self._count(output)
+        token_ids = [token_id for token_id in output.token_ids if token_id not in self._stop_ids]
+        split = self._splitter.push(token_ids)
+        held = self._held
+        held.token_ids += token_ids
+        held.text += self._stop.push(split.text)
+        held.reasoning += split.reasoning
+        held.audio_tokens += split.audio_tokens
+        held.tool_calls += split.tool_calls
+        if self._stop.found:
+            return self.finish("stop")
+        if output.finish_reason is not None:
+            return self.finish(output.finish_reason)
+        if self._chunker is None:
+            return self._release()
+        complete = list(self._chunker.push(split.audio_tokens))
+        return self._release() if complete or not self._splitter.speaking else None
+
+    def finish(self, reason: str) -> ThinkerDelta:
+        """The last delta: all that is held, why it ended, and the counts."""
+        if reason not in _FINISH_REASONS:
+            raise EngineFailed(f"the engine gave the request up: {reason}")
+        self.finished = True
+        self._held.text += self._stop.flush()
+        last = self._release() or ThinkerDelta()
+        finish_reason = _FINISH_REASONS[reason]
+        if finish_reason == "stop" and self._called:
+            finish_reason = "tool_calls"
+        return replace(last, finish_reason=finish_reason, usage=self._usage)
+
+    def _release(self) -> ThinkerDelta | None:
+        held, self._held = self._held, _Held()
+        delta = ThinkerDelta(
+            text=held.text,
+            reasoning=held.reasoning,
+            audio_tokens=tuple(held.audio_tokens),
+            token_ids=tuple(held.token_ids),
+            tool_calls=tuple(held.tool_calls),
+        )
+        self._called = self._called or bool(delta.tool_calls)
+        if self._usage is not None:
+            spoken = self._usage.audio_tokens + len(delta.audio_tokens)
+            self._usage = replace(self._usage, audio_tokens=spoken)
+        return None if delta == ThinkerDelta() else delta
+
+    def _count(self, output: EngineOutput) -> None:
+        if self._usage is None:  # the first output of the first prompt says how long that was
+            self._usage = Usage(output.prompt_tokens, 0, 0, output.cached_prompt_tokens)
+        produced = self._usage.completion_tokens + len(output.token_ids)
+        self._usage = replace(self._usage, completion_tokens=produced)

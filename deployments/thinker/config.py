@@ -1,0 +1,34 @@
+"""The Thinker's section of the configuration."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from deployments.settings import Settings, StageSettings
+
+
+class SamplingDefaults(Settings):
+    """Sampling where a request says nothing; the published generation settings."""
+
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.9, gt=0, le=1)
+    repetition_penalty: float = Field(1.05, gt=0)
+    max_tokens: int = Field(1024, ge=1)
+
+
+class ThinkerConfig(StageSettings):
+    """Settings of the Thinker stage."""
+
+    engine: Literal["vllm", "fake"] = "vllm"
+    """`fake` answers at once with made-up tokens: for tests and for writing clients."""
+
+    engine_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Passed on to vLLM's engine arguments: `gpu_memory_utilization`, `tensor_parallel_size`…"""
+
+    sampling: SamplingDefaults = SamplingDefaults()
+
+    max_audio_s: float = Field(600.0, gt=0)
+    """The longest recording that one message part may bring, in seconds."""
+
+    think: bool = False
+    """For a Think checkpoint: let it think before it answers."""

@@ -1,0 +1,50 @@
+"""The Thinker as a Ray Serve deployment: a thin shell around its engine."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from ray import serve
+
+from deployments.messages import ThinkerDelta, ThinkerRequest
+from deployments.model_files import find_model
+from deployments.pipeline import ThinkerEngine
+from deployments.thinker.config import ThinkerConfig
+from deployments.thinker.fake import FakeThinkerEngine
+
+
+def build_engine(model: str, config: ThinkerConfig) -> ThinkerEngine:
+    """The engine that `config.engine` names, not yet started."""
+    if config.engine == "fake":
+        return FakeThinkerEngine(max_tokens=config.sampling.max_tokens, **config.engine_kwargs)
+
+    from deployments.thinker.engine import VllmEngine
+
+    files = find_model(model)
+    files.require(token2wav=False)
+    return VllmEngine(files, config)
+
+
+@serve.deployment(name="Thinker")
+class ThinkerDeployment:
+    """Streams answers; a stream that is closed or cancelled is aborted in the engine."""
+
+    async def __init__(self, model: str, config: ThinkerConfig) -> None:
+        self._engine = build_engine(model, config)
+        await self._engine.start()
+
+    async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        """Answer one turn; the last delta carries the `finish_reason`."""
+        async with aclosing(self._engine.generate(request)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def active_requests(self) -> int:
+        """Requests in the engine now."""
+        return self._engine.active_requests()
+
+    async def check_health(self) -> None:
+        await self._engine.check_health()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_engine"):
+            self._engine.close()

@@ -1,0 +1,126 @@
+"""A Thinker that answers at once by echoing: for tests and for writing clients without a GPU."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+from deployments.chunker import Chunker
+from deployments.messages import (
+    INPUT_SAMPLE_RATE_HZ,
+    AudioPart,
+    Message,
+    Role,
+    SpokenPart,
+    TextPart,
+    ThinkerDelta,
+    ThinkerRequest,
+    ToolCall,
+    Usage,
+)
+
+AUDIO_TOKENS_PER_CHARACTER = 4
+CODEBOOK_SIZE = 6561
+
+
+class FakeThinkerEngine:
+    """Repeats what was said; its audio tokens are a hash of the text, so streams can be told apart.
+
+    Recordings are echoed as "heard 1.50 s", earlier spoken turns as "after N ids". With tool
+    schemas in the prompt and no result yet, the first tool is called with no arguments.
+    """
+
+    def __init__(self, seconds_per_delta: float = 0.0, max_tokens: int = 1024) -> None:
+        self._seconds_per_delta = seconds_per_delta
+        self._max_tokens = max_tokens
+        self._active: set[str] = set()
+
+    async def start(self) -> None:
+        pass
+
+    async def check_health(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def active_requests(self) -> int:
+        """Requests that are neither finished nor aborted."""
+        return len(self._active)
+
+    async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        self._active.add(request.request_id)
+        try:
+            for delta in self._answer(request):
+                await asyncio.sleep(self._seconds_per_delta)
+                yield delta
+        finally:
+            self._active.discard(request.request_id)
+
+    def _answer(self, request: ThinkerRequest) -> list[ThinkerDelta]:
+        prompt_tokens = sum(len(echo(message)) for message in request.messages)
+        if call := _tool_call(request.messages):
+            usage = Usage(prompt_tokens, completion_tokens=1)
+            return [ThinkerDelta(tool_calls=(call,), finish_reason="tool_calls", usage=usage)]
+        text = echo(request.messages[-1]) or "nothing"
+        limit = request.sampling.max_tokens or self._max_tokens
+        if request.reply == "text":
+            deltas = [ThinkerDelta(text=c, token_ids=(ord(c),)) for c in text[:limit]]
+            cut, tokens, spoken = len(text) > limit, min(len(text), limit), 0
+        else:
+            whole = audio_tokens_of(text)
+            audio = whole[:limit]
+            deltas = _spoken_deltas(request, text, audio)
+            cut, tokens, spoken = len(whole) > limit, len(audio), len(audio)
+        usage = Usage(prompt_tokens, completion_tokens=tokens, audio_tokens=spoken)
+        finish = ThinkerDelta(finish_reason="length" if cut else "stop", usage=usage)
+        return [*deltas, finish]
+
+
+def audio_tokens_of(text: str) -> tuple[int, ...]:
+    """The audio tokens that the fake Thinker says `text` with."""
+    digest = hashlib.sha256(text.encode()).digest()
+    start = int.from_bytes(digest[:4], "big")
+    count = AUDIO_TOKENS_PER_CHARACTER * len(text)
+    return tuple((start + 7 * i) % CODEBOOK_SIZE for i in range(count))
+
+
+def echo(message: Message) -> str:
+    """What the fake Thinker understands of a message."""
+    pieces = []
+    for part in message.parts:
+        match part:
+            case TextPart(text):
+                pieces.append(text)
+            case AudioPart():
+                pieces.append(f"heard {len(part.samples) / INPUT_SAMPLE_RATE_HZ:.2f} s")
+            case SpokenPart(token_ids):
+                pieces.append(f"after {len(token_ids)} ids")
+    return " ".join(pieces)
+
+
+def _tool_call(messages: tuple[Message, ...]) -> ToolCall | None:
+    roles = [message.role for message in messages]
+    if Role.TOOL_SCHEMAS not in roles or Role.TOOL_RESULT in roles:
+        return None
+    schemas = json.loads(echo(messages[roles.index(Role.TOOL_SCHEMAS)]))
+    first = schemas[0] if isinstance(schemas, list) else schemas
+    return ToolCall(name=first.get("function", first)["name"], arguments="{}")
+
+
+def _spoken_deltas(
+    request: ThinkerRequest, text: str, audio: tuple[int, ...]
+) -> list[ThinkerDelta]:
+    if request.chunks is None:
+        step = AUDIO_TOKENS_PER_CHARACTER
+        pieces = [audio[i : i + step] for i in range(0, len(audio), step)]
+    else:
+        chunker, pieces, start = Chunker(request.chunks), [], 0
+        while start < len(audio):
+            piece = audio[start : start + chunker.missing]
+            list(chunker.push(piece))
+            pieces.append(piece)
+            start += len(piece)
+    deltas = [ThinkerDelta(audio_tokens=piece, token_ids=piece) for piece in pieces]
+    return [replace(deltas[0], text=text), *deltas[1:]] if deltas else []

@@ -1,0 +1,170 @@
+"""A conversation → the Thinker's prompt.
+
+    <|BOT|>{role}\\n{content}<|EOT|> … <|BOT|>assistant\\n
+
+followed by `<tts_start>` for a spoken reply. A caller's text is encoded by a tokenizer that knows
+no special token, so nothing that is written can end a turn or pose as audio.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from deployments.errors import AudioTooLong, AudioUnreadable
+from deployments.messages import (
+    INPUT_SAMPLE_RATE_HZ,
+    AudioPart,
+    Message,
+    Part,
+    Role,
+    SpokenPart,
+    TextPart,
+    ToolCall,
+)
+from deployments.thinker.tokens import SpecialTokens
+from deployments.thinker.vllm_plugin.lengths import (
+    MIN_PIECE_SAMPLES,
+    PIECE_SAMPLES,
+    placeholder_tokens,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompt:
+    """What the engine is given: one `<audio_patch>` in the ids stands for each piece of audio."""
+
+    token_ids: list[int]
+    audio_pieces: list[np.ndarray]  # each [N] float32, 16 kHz, at most 25 s
+
+    @property
+    def length(self) -> int:
+        """Tokens in the model's context, once each piece has its placeholders."""
+        placeholders = sum(placeholder_tokens(len(piece)) for piece in self.audio_pieces)
+        return len(self.token_ids) - len(self.audio_pieces) + placeholders
+
+
+class PromptBuilder:
+    """Writes prompts in the model's template."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        special: SpecialTokens,
+        *,
+        max_audio_s: float = 600.0,
+        think: bool = False,
+    ) -> None:
+        self._plain = without_added_tokens(tokenizer)
+        self._special = special
+        self._max_audio_s = max_audio_s
+        self._think = think
+        # Ids that shape a prompt have no place in a turn that was spoken.
+        self._never_spoken = {special.turn_start, special.turn_end, special.audio_patch}
+
+    def build(self, messages: Sequence[Message], reply: Literal["text", "speech"]) -> Prompt:
+        """The prompt up to where the answer begins.
+
+        Raises:
+            AudioTooLong: a recording is longer than the configured limit.
+            AudioUnreadable: a recording has no samples.
+        """
+        writer = _Writer(self._plain)
+        for message in messages:
+            writer.token(self._special.turn_start)
+            writer.text(f"{message.role.value}\n")
+            for part in message.parts:
+                self._write(part, writer)
+            writer.token(self._special.turn_end)
+        writer.token(self._special.turn_start)
+        writer.text(f"{Role.ASSISTANT.value}\n")
+        if self._think:
+            writer.text("\n")
+            writer.token(self._special.think_start)
+            writer.text("\n")
+        elif reply == "speech":
+            writer.token(self._special.tts_start)
+        return writer.finish()
+
+    def after_thought(
+        self, prompt: Prompt, thought: Sequence[int], reply: Literal["text", "speech"]
+    ) -> Prompt:
+        """The prompt of the answer itself, after what the model thought about `prompt`."""
+        ids = [*prompt.token_ids, *thought, self._special.think_end, *self._encode("\n\n")]
+        if reply == "speech":
+            ids.append(self._special.tts_start)
+        return Prompt(ids, prompt.audio_pieces)
+
+    def _encode(self, text: str) -> list[int]:
+        return self._plain.encode(text, add_special_tokens=False).ids
+
+    def _write(self, part: Part, writer: "_Writer") -> None:
+        special = self._special
+        match part:
+            case TextPart(text):
+                writer.text(text)
+            case AudioPart(samples):
+                for piece in self._pieces(samples):
+                    writer.audio(special.audio_patch, piece)
+            case SpokenPart(token_ids):
+                writer.token(special.tts_start)
+                for token_id in token_ids:
+                    if token_id not in self._never_spoken:
+                        writer.token(token_id)
+            case ToolCall(name, arguments):
+                writer.token(special.tool_call_start)
+                writer.text(f"function\n{name}\n{arguments}")
+                writer.token(special.tool_call_end)
+
+    def _pieces(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """Cut a recording into pieces of 25 s; a last scrap is padded to what can be encoded."""
+        seconds = len(samples) / INPUT_SAMPLE_RATE_HZ
+        if seconds > self._max_audio_s:
+            raise AudioTooLong(seconds, self._max_audio_s)
+        if not len(samples):
+            raise AudioUnreadable("it has no samples")
+        for start in range(0, len(samples), PIECE_SAMPLES):
+            piece = np.asarray(samples[start : start + PIECE_SAMPLES], dtype=np.float32)
+            yield np.pad(piece, (0, max(0, MIN_PIECE_SAMPLES - len(piece))))
+
+
+class _Writer:
+    """Collects a prompt; neighbouring texts are encoded as one, as the model was trained."""
+
+    def __init__(self, plain: Tokenizer) -> None:
+        self._plain = plain
+        self._text: list[str] = []
+        self._prompt = Prompt([], [])
+
+    def text(self, text: str) -> None:
+        self._text.append(text)
+
+    def token(self, token_id: int) -> None:
+        self._encode_text()
+        self._prompt.token_ids.append(token_id)
+
+    def audio(self, patch: int, piece: np.ndarray) -> None:
+        self.token(patch)
+        self._prompt.audio_pieces.append(piece)
+
+    def finish(self) -> Prompt:
+        self._encode_text()
+        return self._prompt
+
+    def _encode_text(self) -> None:
+        if self._text:
+            ids = self._plain.encode("".join(self._text), add_special_tokens=False).ids
+            self._prompt.token_ids.extend(ids)
+            self._text.clear()
+
+
+def without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:
+    """A tokenizer that reads `<|EOT|>`, `<think>` and the like as any other characters.
+
+    `encode_special_tokens` is not enough: it leaves tokens that were added as ordinary ones.
+    """
+    state = json.loads(tokenizer.to_str())
+    return Tokenizer.from_str(json.dumps(state | {"added_tokens": [], "post_processor": None}))

@@ -1,0 +1,52 @@
+"""What differs between the versions of vLLM (0.26 to 0.32), chosen by signature, never by number.
+
+In 0.26 `_apply_hf_processor_main` is handed the prompt as well, and answers with its ids; in 0.32
+it is handed the items alone. Both mixins ask `audio_features` for the same features.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from transformers import BatchFeature
+
+
+class HasAudioFeatures(Protocol):
+    """A processor that makes its features itself, without a Hugging Face processor."""
+
+    info: Any
+
+    def audio_features(self, mm_items: Any) -> BatchFeature: ...
+
+
+class ItemsOnly:
+    """The hook of vLLM 0.32: items → features."""
+
+    def _apply_hf_processor_main(
+        self: HasAudioFeatures, mm_items: Any, hf_kwargs: Mapping[str, object]
+    ) -> BatchFeature:
+        return self.audio_features(mm_items)
+
+
+class PromptAndItems:
+    """The hook of vLLM 0.26: prompt and items → (ids, features, whether the ids are expanded)."""
+
+    def _apply_hf_processor_main(
+        self: HasAudioFeatures,
+        prompt: str | list[int],
+        mm_items: Any,
+        hf_processor_mm_kwargs: Mapping[str, object],
+        tokenization_kwargs: Mapping[str, object],
+        *,
+        enable_hf_prompt_update: bool,
+    ) -> tuple[list[int], BatchFeature, bool]:
+        ids = prompt
+        if isinstance(ids, str):  # only the dummy prompt that sizes the memory
+            ids = self.info.get_tokenizer().encode(ids, add_special_tokens=False)
+        return list(ids), self.audio_features(mm_items), False
+
+
+def feature_hook(base: type) -> type:
+    """The mixin whose `_apply_hf_processor_main` has the signature that `base` calls."""
+    parameters = inspect.signature(base._apply_hf_processor_main).parameters  # type: ignore[attr-defined]
+    return PromptAndItems if "prompt" in parameters else ItemsOnly

@@ -1,0 +1,51 @@
+"""Token2Wav's section of the configuration."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from deployments.chunker import ChunkSchedule
+from deployments.settings import Settings, StageSettings
+
+
+class ReferenceAudioLimits(Settings):
+    """How long a voice recording may be; 3 to 10 s of clean speech are best."""
+
+    min_s: float = Field(1.0, gt=0)
+    max_s: float = Field(30.0, le=30)  # the speech tokenizer's positions end at 30 s
+
+
+class Token2WavConfig(StageSettings):
+    """Settings of the Token2Wav stage."""
+
+    engine: Literal["native", "reference", "fake"] = "native"
+    """`reference` runs the official package, one stream at a time; `fake` makes a tone."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["float32", "float16"] = "float32"
+
+    chunks: ChunkSchedule = ChunkSchedule()
+    """Sizes of the streamed chunks, in audio tokens of 40 ms."""
+
+    max_batch: int = Field(32, ge=1)
+    """The most streams that one synthesis step serves."""
+
+    max_streams: int = Field(64, ge=1)
+    """Streams open at once; one more is refused as `ServerFull`."""
+
+    default_voice: str | None = None
+    """A recording, in place of `STEP_AUDIO2_DEFAULT_PROMPT_WAV`, the checkpoint's and ours."""
+
+    voices: dict[str, str] = Field(default_factory=dict)
+    """Names that requests may use, each with a recording."""
+
+    reference_audio: ReferenceAudioLimits = ReferenceAudioLimits()
+
+    cached_voices: int = Field(64, ge=1)
+    """How many recordings that came with requests stay prepared, newest first."""
+
+    seed: int = 0
+    """Of the flow's noise, which is in no checkpoint: the same seed, the same sound."""
+
+    num_threads: int | None = Field(None, ge=1)
+    """Of PyTorch and onnxruntime on the CPU; None takes what Ray gives the replica."""

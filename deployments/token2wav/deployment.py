@@ -1,0 +1,91 @@
+"""Token2Wav as a Ray Serve deployment: a thin shell around `pipeline.speak`."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from functools import partial
+
+import torch
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from deployments.errors import ConfigError
+from deployments.messages import SpeechDelta, SpeechRequest
+from deployments.model_files import find_model
+from deployments.pipeline import Synthesizer, speak
+from deployments.token2wav.config import Token2WavConfig
+from deployments.token2wav.fake import FakeSynthesizer
+from deployments.token2wav.voice_files import voice_files
+
+
+def build_synthesizer(model: str, config: Token2WavConfig) -> Synthesizer:
+    """The synthesizer that `config.engine` names, not yet started."""
+    if config.engine == "fake":
+        return FakeSynthesizer(config.chunks, tuple(config.voices), config.max_streams)
+
+    from deployments.token2wav.engine import Token2WavEngine
+    from deployments.token2wav.reference import ReferenceEngine
+    from deployments.token2wav.synthesizer import BatchingSynthesizer
+
+    files = find_model(model)
+    files.require(thinker=False)
+    engine = Token2WavEngine if config.engine == "native" else ReferenceEngine
+    load = partial(
+        engine.load,
+        files.token2wav,
+        device=_device(config),
+        dtype=getattr(torch, config.dtype),
+        seed=config.seed,
+        num_threads=config.num_threads,
+        lookahead=config.chunks.lookahead,
+        reference_audio_s=(config.reference_audio.min_s, config.reference_audio.max_s),
+    )
+    return BatchingSynthesizer(
+        load,
+        voice_files(config, files),
+        max_batch=config.max_batch,
+        max_streams=config.max_streams,
+        cached_voices=config.cached_voices,
+    )
+
+
+def _device(config: Token2WavConfig) -> str:
+    if config.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("token2wav.device is cuda, but this replica sees no GPU")
+    return config.device
+
+
+@serve.deployment(name="Token2Wav")
+class Token2WavDeployment:
+    """Pulls one Thinker stream a request and speaks it; a stream's state is a local here."""
+
+    async def __init__(
+        self, model: str, config: Token2WavConfig, thinker: DeploymentHandle
+    ) -> None:
+        self._schedule = config.chunks
+        self._thinker = thinker.options(stream=True, _by_reference=False)
+        self._synthesizer = build_synthesizer(model, config)
+        await self._synthesizer.start()
+
+    async def speak(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
+        """Answer aloud; the last delta carries the `finish_reason`."""
+        stream = await self._synthesizer.open(request.voice)
+        deltas = self._thinker.generate.remote(replace(request.thinker, chunks=self._schedule))
+        try:
+            async for delta in speak(deltas, stream, self._schedule):
+                yield delta
+        finally:
+            deltas.cancel()  # does nothing to an answer that is complete
+            stream.close()
+
+    async def voices(self) -> tuple[str, ...]:
+        """Names of the configured voices, the default one first."""
+        return self._synthesizer.voices()
+
+    async def check_health(self) -> None:
+        await self._synthesizer.check_health()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_synthesizer"):
+            self._synthesizer.close()

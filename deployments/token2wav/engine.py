@@ -1,0 +1,183 @@
+"""Token2Wav without a server: voices, streams as values, and one step for many streams.
+
+    voice = engine.prepare_voice(recording)
+    state = engine.open(voice)
+    output = engine.step([StepInput(state, tokens, last=False)])[0]    # output.pcm, output.state
+
+An engine holds weights and constants, never a stream. One thread at a time may call it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deployments.audio import to_pcm16
+from deployments.errors import ConfigError
+from deployments.token2wav.model import (
+    FlowConfig,
+    FlowInput,
+    FlowState,
+    FlowSynthesizer,
+    HiftInput,
+    HiftState,
+    Vocoder,
+    load_flow,
+    load_hift,
+)
+from deployments.token2wav.voice import VoiceEncoder, VoicePrompt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedVoice:
+    """A voice that streams can begin in at once; shared by all of them, written by none."""
+
+    prompt: VoicePrompt
+    flow: Any  # the flow's state after the prompt, in the form of the engine that made it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamState:
+    """One stream between two chunks. Stepping makes a new one and leaves this one valid."""
+
+    voice: PreparedVoice
+    flow: Any
+    vocoder: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepInput:
+    """One stream's next chunk."""
+
+    state: StreamState
+    tokens: Sequence[int]  # consumed ones and, unless `last`, the lookahead after them
+    last: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepOutput:
+    """What one step made of a chunk. A stream's samples add up to 960 for each token."""
+
+    samples: Tensor  # [n] float32 on the CPU, 24 kHz
+    state: StreamState
+
+    @property
+    def pcm(self) -> bytes:
+        """The samples as s16le."""
+        return to_pcm16(self.samples.numpy())
+
+
+class Token2WavEngine:
+    """Our own implementation, batched over streams."""
+
+    def __init__(self, flow: FlowSynthesizer, vocoder: Vocoder, voices: VoiceEncoder) -> None:
+        self._flow = flow
+        self._vocoder = vocoder
+        self._voices = voices
+        self.codebook_size = flow.flow.config.vocab_size
+        self.lookahead = flow.flow.lookahead
+
+    @classmethod
+    def load(
+        cls,
+        token2wav_dir: Path,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+        num_threads: int | None = None,
+        lookahead: int = 3,
+        reference_audio_s: tuple[float, float] = (1.0, 30.0),
+    ) -> "Token2WavEngine":
+        """Load a published `token2wav/` folder.
+
+        Args:
+            token2wav_dir: holds flow.yaml, flow.pt, hift.pt and the two ONNX models.
+            device: of the flow and the vocoder; voices are always encoded on the CPU.
+            dtype: of the flow. The vocoder stays in float32: its phases need it.
+            seed: of all noise. The same seed, voice and tokens give the same sound.
+            num_threads: of PyTorch (for the whole process) and of onnxruntime; None leaves both.
+            lookahead: how many tokens the caller's chunks will see beyond those they consume.
+            reference_audio_s: the shortest and the longest voice recording.
+
+        Raises:
+            ConfigError: a file is missing, damaged, or does not fit the others, or the model
+                looks ahead otherwise.
+        """
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+        flow = load_flow(token2wav_dir).to(device=device, dtype=dtype)
+        require_lookahead(lookahead, flow.config)
+        hift = load_hift(token2wav_dir).to(device)
+        voices = VoiceEncoder(token2wav_dir, num_threads=num_threads, limits_s=reference_audio_s)
+        return cls(FlowSynthesizer(flow, seed=seed), Vocoder(hift, seed=seed), voices)
+
+    def prepare_voice(self, data: bytes) -> PreparedVoice:
+        """Encode a recording and run the flow over it, once for all streams in this voice.
+
+        Raises:
+            AudioUnreadable: the recording cannot be decoded.
+            ReferenceAudioUnfit: it is too short or too long.
+        """
+        return self.prepare_prompt(self._voices.encode(data))
+
+    def prepare_prompt(self, prompt: VoicePrompt) -> PreparedVoice:
+        """Run the flow over a voice that is already encoded."""
+        return PreparedVoice(prompt, self._flow.prepare(prompt.codes, prompt.embedding, prompt.mel))
+
+    def open(self, voice: PreparedVoice) -> StreamState:
+        """Begin a stream. It costs nothing: nothing is copied before the first step."""
+        return StreamState(voice, voice.flow, HiftState.empty(self._vocoder.hift))
+
+    def step(self, rows: Sequence[StepInput]) -> list[StepOutput]:
+        """Synthesise one chunk of each of several streams.
+
+        Each row's samples are what they would be alone (to float32 rounding).
+
+        Raises:
+            ValueError: a chunk that consumes no token or names one outside the codebook; then
+                nothing has happened to any stream.
+        """
+        if not rows:
+            return []
+        chunks = [_flow_input(row) for row in rows]
+        mels, flow_states = self._flow.step(chunks)
+        vocoder_rows = [
+            HiftInput(mel.float(), row.last, row.state.vocoder)
+            for mel, row in zip(mels, rows, strict=True)
+        ]
+        samples, vocoder_states = self._vocoder.step(vocoder_rows)
+        parts = zip(rows, samples, flow_states, vocoder_states, strict=True)
+        return [
+            StepOutput(sound.cpu(), StreamState(row.state.voice, flow, vocoder))
+            for row, sound, flow, vocoder in parts
+        ]
+
+    def synthesize(self, tokens: Sequence[int], voice: PreparedVoice) -> Tensor:
+        """Synthesise all tokens at once: [960 * n] float32 on the CPU.
+
+        Attention sees the prompt and every token, so this is not the sound of a stream, which
+        sees a limited past and 3 tokens ahead.
+
+        Raises:
+            ValueError: no token, or one outside the codebook.
+        """
+        prompt = voice.prompt
+        chosen = torch.tensor(tokens, dtype=torch.int64)
+        mel = self._flow.whole(chosen, prompt.codes, prompt.embedding, prompt.mel)
+        return self._vocoder.whole(mel.float()).cpu()
+
+
+def require_lookahead(lookahead: int, config: FlowConfig) -> None:
+    """Raise ConfigError unless chunks cut with `lookahead` are what the model was trained for."""
+    needed = config.encoder.pre_lookahead_len
+    if lookahead != needed:
+        raise ConfigError(f"the model looks {needed} tokens ahead, chunks.lookahead is {lookahead}")
+
+
+def _flow_input(row: StepInput) -> FlowInput:
+    state: FlowState = row.state.flow
+    return FlowInput(torch.tensor(row.tokens, dtype=torch.int64), row.last, state)

@@ -1,0 +1,61 @@
+"""A synthesizer whose every sample is its audio token: for tests and for writing clients."""
+
+import numpy as np
+
+from deployments.chunker import Chunk, ChunkSchedule
+from deployments.errors import ServerFull, UnknownVoice
+from deployments.messages import SAMPLES_PER_AUDIO_TOKEN, Voice
+
+
+class FakeStream:
+    """Each token becomes 960 samples of its own value: streams that mix can be seen."""
+
+    def __init__(self, synthesizer: "FakeSynthesizer", lookahead: int) -> None:
+        self._synthesizer = synthesizer
+        self._lookahead = lookahead
+        self._open = True
+
+    async def synthesize(self, chunk: Chunk) -> bytes:
+        seen = len(chunk.tokens)
+        consumed = chunk.tokens[: seen if chunk.last else seen - self._lookahead]
+        return np.repeat(np.array(consumed, dtype="<i2"), SAMPLES_PER_AUDIO_TOKEN).tobytes()
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._synthesizer.open_streams -= 1
+
+
+class FakeSynthesizer:
+    """Knows the configured names and `default`; takes any recording."""
+
+    def __init__(
+        self,
+        schedule: ChunkSchedule,
+        voices: tuple[str, ...] = (),
+        max_streams: int = 64,
+    ) -> None:
+        self._lookahead = schedule.lookahead
+        self._voices = ("default", *voices)
+        self._max_streams = max_streams
+        self.open_streams = 0
+
+    async def start(self) -> None:
+        pass
+
+    async def check_health(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def voices(self) -> tuple[str, ...]:
+        return self._voices
+
+    async def open(self, voice: Voice) -> FakeStream:
+        if isinstance(voice, str) and voice not in self._voices:
+            raise UnknownVoice(voice, known=self._voices)
+        if self.open_streams >= self._max_streams:
+            raise ServerFull()
+        self.open_streams += 1
+        return FakeStream(self, self._lookahead)

@@ -1,0 +1,127 @@
+"""Reference audio → VoicePrompt: everything that Token2Wav knows of a voice."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import kaldi_native_fbank
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from deployments.audio import decode_audio, resample
+from deployments.errors import ConfigError, ReferenceAudioUnfit
+from deployments.mel import log_mel_spectrogram, voice_mel_spectrogram
+
+_TOKENIZER_RATE_HZ = 16_000
+_MEL_RATE_HZ = 24_000
+_FRAMES_PER_CODE = 2
+_FBANK_BINS = 80
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VoicePrompt:
+    """What is derived from one recording of a voice."""
+
+    codes: Tensor  # [P] int64 audio tokens
+    embedding: Tensor  # [192] float32 speaker embedding
+    mel: Tensor  # [2P, 80] float32, 50 frames a second
+
+
+class VoiceEncoder:
+    """The S3 speech tokenizer and the CAM++ speaker encoder, both ONNX, on the CPU."""
+
+    def __init__(
+        self,
+        token2wav_dir: Path,
+        *,
+        num_threads: int | None = None,
+        limits_s: tuple[float, float] = (1.0, 30.0),
+    ) -> None:
+        """Load both models.
+
+        Args:
+            token2wav_dir: the published folder.
+            num_threads: of onnxruntime, within one operator; None leaves its default.
+            limits_s: the shortest and longest recording. The tokenizer's positions end at 30 s.
+
+        Raises:
+            ConfigError: a model is missing or damaged.
+        """
+        self._limits_s = limits_s
+        self._tokenizer = _session(token2wav_dir / "speech_tokenizer_v2_25hz.onnx", num_threads)
+        self._speaker = _session(token2wav_dir / "campplus.onnx", num_threads)
+
+    def encode(self, data: bytes) -> VoicePrompt:
+        """Describe the voice in a recording.
+
+        Raises:
+            AudioUnreadable: the recording cannot be decoded.
+            ReferenceAudioUnfit: it is too short or too long.
+        """
+        samples, rate_hz = decode_audio(data)
+        seconds = len(samples) / rate_hz
+        shortest, longest = self._limits_s
+        if not shortest <= seconds <= longest:
+            raise ReferenceAudioUnfit(seconds, shortest, longest)
+        speech = resample(samples, rate_hz, _TOKENIZER_RATE_HZ)
+        codes = self._codes(speech)
+        # From the recording as it came: its 16 kHz version has lost what is above 8 kHz, and
+        # the filters reach to just there.
+        sound = torch.from_numpy(resample(samples, rate_hz, _MEL_RATE_HZ))
+        mel = fit_frames(voice_mel_spectrogram(sound), _FRAMES_PER_CODE * len(codes))
+        return VoicePrompt(codes, self._embedding(speech), mel)
+
+    def _codes(self, speech: np.ndarray) -> Tensor:
+        mel = log_mel_spectrogram(torch.from_numpy(speech))[None].numpy()  # [1, 128, T]
+        length = np.array([mel.shape[2]], dtype=np.int32)
+        (codes,) = self._tokenizer.run(None, {"feats": mel, "feats_length": length})
+        return torch.from_numpy(np.asarray(codes).reshape(-1).astype(np.int64))
+
+    def _embedding(self, speech: np.ndarray) -> Tensor:
+        features = kaldi_fbank(speech)
+        features -= features.mean(axis=0)
+        (embedding,) = self._speaker.run(None, {self._speaker.get_inputs()[0].name: features[None]})
+        return torch.from_numpy(np.asarray(embedding, dtype=np.float32).reshape(-1))
+
+
+def kaldi_fbank(speech: np.ndarray) -> np.ndarray:
+    """Kaldi's log mel filterbank of 16 kHz speech in -1 … 1, without dither.
+
+    25 ms Povey windows every 10 ms, only whole ones, pre-emphasis 0.97, 80 mels from 20 Hz.
+
+    Returns:
+        [T, 80] float32
+    """
+    options = kaldi_native_fbank.FbankOptions()
+    options.frame_opts.samp_freq = _TOKENIZER_RATE_HZ
+    options.frame_opts.dither = 0.0
+    options.frame_opts.snip_edges = True
+    options.mel_opts.num_bins = _FBANK_BINS
+    options.mel_opts.low_freq = 20.0
+    options.mel_opts.high_freq = 0.0
+    options.energy_floor = 1.0
+    fbank = kaldi_native_fbank.OnlineFbank(options)
+    fbank.accept_waveform(_TOKENIZER_RATE_HZ, speech)
+    fbank.input_finished()
+    return np.stack([fbank.get_frame(index) for index in range(fbank.num_frames_ready)])
+
+
+def fit_frames(mel: Tensor, frames: int) -> Tensor:
+    """Make [T, mels] `frames` long: cut its end off, or repeat its last frame."""
+    missing = frames - len(mel)
+    if missing <= 0:
+        return mel[:frames]
+    return torch.cat((mel, mel[-1:].expand(missing, -1)))
+
+
+def _session(path: Path, num_threads: int | None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    if num_threads is not None:
+        options.intra_op_num_threads = num_threads
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's own exceptions have no base of their own
+        raise ConfigError(f"{path} cannot be loaded: {error}") from error

@@ -1,0 +1,1 @@
+"""The HTTP application: the graph, its configuration, its routers and the command line."""

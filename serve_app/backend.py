@@ -1,0 +1,112 @@
+"""What the HTTP surface knows of the graph, and an implementation without Ray."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Protocol
+
+from deployments.chunker import ChunkSchedule
+from deployments.errors import StepAudioError, UnsupportedRequest
+from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+from deployments.pipeline import Synthesizer, ThinkerEngine, speak
+
+
+class NotReady(StepAudioError):
+    """No replica is ready yet, or none is left; the request may be sent again."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is starting; try again later")
+
+
+class Backend(Protocol):
+    """The graph behind the HTTP surface. Closing an answer's generator frees all it holds."""
+
+    def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        """Answer in text. The last delta carries a `finish_reason`."""
+
+    def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
+        """Answer aloud. The last delta carries a `finish_reason`.
+
+        Raises UnsupportedRequest on a server that has no Token2Wav.
+        """
+
+    async def voices(self) -> tuple[str, ...]:
+        """Names of the configured voices, the default one first; none without Token2Wav."""
+
+    async def ready(self) -> bool:
+        """Whether a request sent now would be served."""
+
+
+class EngineBackend:
+    """Both stages in this process, joined as the graph joins them."""
+
+    def __init__(
+        self, thinker: ThinkerEngine, synthesizer: Synthesizer | None, schedule: ChunkSchedule
+    ) -> None:
+        self._thinker = thinker
+        self._synthesizer = synthesizer
+        self._schedule = schedule
+        self._started = False
+
+    async def start(self) -> None:
+        """Start the engines; `ready` once they have."""
+        await self._thinker.start()
+        if self._synthesizer is not None:
+            await self._synthesizer.start()
+        self._started = True
+
+    async def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        async with aclosing(self._thinker.generate(request)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
+        if self._synthesizer is None:
+            raise UnsupportedRequest("this server answers in text only: it runs no Token2Wav")
+        stream = await self._synthesizer.open(request.voice)
+        try:
+            thinker_request = replace(request.thinker, chunks=self._schedule)
+            async with (
+                aclosing(self._thinker.generate(thinker_request)) as deltas,
+                aclosing(speak(deltas, stream, self._schedule)) as spoken,
+            ):
+                async for delta in spoken:
+                    yield delta
+        finally:
+            stream.close()
+
+    async def voices(self) -> tuple[str, ...]:
+        return self._synthesizer.voices() if self._synthesizer is not None else ()
+
+    async def ready(self) -> bool:
+        return self._started
+
+
+class Readiness:
+    """Remembers whether the graph is ready, so that a request does not wait for the answer.
+
+    Until it was ready once, every request asks; then the answer is renewed beside the requests.
+    """
+
+    def __init__(self, backend: Backend, renew_after_s: float = 1.0) -> None:
+        self._backend = backend
+        self._renew_after_s = renew_after_s
+        self._ready = False
+        self._asked_at = 0.0
+        self._renewal: asyncio.Task[bool] | None = None
+
+    async def ask(self) -> bool:
+        """Ask the graph now."""
+        self._ready = await self._backend.ready()
+        self._asked_at = time.monotonic()
+        return self._ready
+
+    async def require(self) -> None:
+        """Raise NotReady unless the graph is, as far as is known."""
+        if not self._ready and not await self.ask():
+            raise NotReady
+        stale = time.monotonic() - self._asked_at > self._renew_after_s
+        if stale and (self._renewal is None or self._renewal.done()):
+            self._renewal = asyncio.create_task(self.ask())

@@ -1,0 +1,205 @@
+"""`step-audio2 bench [speech | token2wav | thinker]`: options in, tables and files out."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from typer.core import TyperGroup
+
+from serve_app.bench.client import Target
+from serve_app.bench.inputs import recordings, texts
+from serve_app.bench.load import Arrivals, ClosedLoop, Extent, Poisson
+from serve_app.bench.metrics import RequestTrace
+from serve_app.bench.plot import PlotUnavailable, plot_speech, require_matplotlib
+from serve_app.bench.report import print_speech, speech_document, write_json
+from serve_app.bench.speech import SpeechResult, Workload, bench_speech
+
+DEFAULT_COMMAND = "speech"
+
+
+class _SpeechByDefault(TyperGroup):
+    """`bench --rate 4` means `bench speech --rate 4`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = [DEFAULT_COMMAND, *args]
+        return super().parse_args(ctx, args)
+
+
+bench_app = typer.Typer(
+    cls=_SpeechByDefault,
+    no_args_is_help=False,
+    help="Measure an endpoint (speech, the default) or a stage alone.",
+)
+console = Console()
+
+JsonPath = Annotated[Path | None, typer.Option("--json", help="Write every figure here.")]
+Seed = Annotated[int, typer.Option(help="Of inputs, their order and arrival times.")]
+
+
+@bench_app.command()
+def speech(
+    base_url: Annotated[
+        str, typer.Option(help="Of an OpenAI-compatible server, version included.")
+    ] = "http://127.0.0.1:8000/v1",
+    model: Annotated[str, typer.Option(help="The model's name at that server.")] = "step-audio2",
+    voice: Annotated[str | None, typer.Option(help="A voice of that server.")] = None,
+    concurrency: Annotated[
+        str | None, typer.Option(help="Closed loop: clients at once, such as 1,16,64.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="Poisson arrivals: requests a second, such as 2,4.")
+    ] = None,
+    requests: Annotated[
+        int | None, typer.Option(min=1, help="At each level; default 32 without --duration.")
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds in which requests are started.")
+    ] = None,
+    warmup: Annotated[
+        int | None,
+        typer.Option(min=0, help="Uncounted requests before each level; default: its clients."),
+    ] = None,
+    speech_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of requests that bring a recording.")
+    ] = 0.0,
+    audio: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="Recordings; default: synthetic."),
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Texts to speak; default: a fixed mix of sentences.")
+    ] = None,
+    texts_by_chat: Annotated[
+        bool, typer.Option(help="Send texts to chat completions, not to /audio/speech.")
+    ] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="max_completion_tokens of chat completions.")
+    ] = None,
+    extra_body: Annotated[
+        str, typer.Option(help="JSON object merged into every request's body.")
+    ] = "{}",
+    prebuffer: Annotated[
+        float, typer.Option(min=0, help="Seconds of audio held before playback starts.")
+    ] = 0.0,
+    timeout: Annotated[float, typer.Option(help="Seconds without a byte.")] = 300.0,
+    own_overhead: Annotated[
+        bool, typer.Option(help="First measure the client against a trivial server.")
+    ] = True,
+    seed: Seed = 0,
+    json_path: JsonPath = None,
+    plot_path: Annotated[Path | None, typer.Option("--plot", help="Draw a PNG here.")] = None,
+) -> None:
+    """Drive an endpoint and report what a listener would notice.
+
+    The server's key, if it wants one, is read from OPENAI_API_KEY.
+    """
+    settings = {
+        "base_url": base_url,
+        "model": model,
+        "voice": voice,
+        "texts_by_chat": texts_by_chat,
+        "max_tokens": max_tokens,
+        "extra_body": _json_object(extra_body),
+    }
+    target = Target(**settings, api_key=os.environ.get("OPENAI_API_KEY"), timeout_s=timeout)
+    workload = Workload(
+        texts=texts(text or ()),
+        recordings=recordings(audio or (), seed),
+        speech_share=speech_share,
+        extent=Extent(32 if requests is None and duration is None else requests, duration),
+        warm_up=warmup,
+        seed=seed,
+        prebuffer_s=prebuffer,
+    )
+    levels = _levels(concurrency, rate)
+    if plot_path is not None:
+        try:
+            require_matplotlib()
+        except PlotUnavailable as error:
+            raise typer.BadParameter(str(error), param_hint="--plot") from error
+
+    result = _run_with_progress(target, workload, levels, own_overhead=own_overhead)
+    print_speech(console, result.levels, result.overhead)
+    settings |= {
+        "requests": workload.extent.requests,
+        "duration_s": duration,
+        "warm_up": warmup,
+        "speech_share": speech_share,
+        "recordings": [recording.name for recording in workload.recordings],
+        "texts": len(workload.texts),
+        "prebuffer_s": prebuffer,
+        "seed": seed,
+    }
+    if json_path is not None:
+        write_json(json_path, speech_document(result, settings, prebuffer))
+    if plot_path is not None:
+        plot_speech(result.levels, plot_path)
+    if all(level.summary.failed == level.summary.requests for level in result.levels):
+        console.print("[red]No request succeeded.[/red]")
+        raise typer.Exit(1)
+
+
+def _run_with_progress(
+    target: Target, workload: Workload, levels: list[Arrivals], *, own_overhead: bool
+) -> SpeechResult:
+    with Progress(console=console, transient=True) as progress:
+        tasks = {
+            level: progress.add_task(level.label, total=workload.extent.requests)
+            for level in levels
+        }
+
+        def on_request(level: Arrivals, trace: RequestTrace | None) -> None:
+            if trace is None:
+                progress.update(tasks[level], description=f"{level.label} (warming up)")
+            else:
+                progress.update(tasks[level], description=level.label, advance=1)
+
+        measuring = bench_speech(
+            target, workload, levels, own_overhead=own_overhead, on_request=on_request
+        )
+        with asyncio.Runner(loop_factory=_fast_loop) as runner:
+            return runner.run(measuring)
+
+
+def _fast_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed: it follows about twice as many streams."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _levels(concurrency: str | None, rate: str | None) -> list[Arrivals]:
+    if concurrency is None and rate is None:
+        concurrency = "1"
+    closed = [ClosedLoop(int(n)) for n in _positive(concurrency, "--concurrency", whole=True)]
+    return [*closed, *(Poisson(r) for r in _positive(rate, "--rate"))]
+
+
+def _positive(values: str | None, option: str, *, whole: bool = False) -> list[float]:
+    """The numbers of a comma-separated option."""
+    try:
+        found = [float(value) for value in values.split(",")] if values else []
+    except ValueError:
+        found = [0.0]
+    if any(value <= 0 or (whole and value != int(value)) for value in found):
+        kind = "whole numbers" if whole else "numbers"
+        raise typer.BadParameter(f"{values!r} are not {kind} above 0", param_hint=option)
+    return found
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"not JSON: {error}", param_hint="--extra-body") from error
+    if not isinstance(found, dict):
+        raise typer.BadParameter("not a JSON object", param_hint="--extra-body")
+    return found

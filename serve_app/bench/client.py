@@ -1,0 +1,173 @@
+"""One request to an OpenAI-compatible endpoint, timed as its audio arrives.
+
+Bodies are encoded before the clock starts, and what arrives is counted, not kept, so that one
+process follows hundreds of streams.
+"""
+
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from serve_app.bench.inputs import Input, SpeechInput, TextInput
+from serve_app.bench.metrics import BYTES_PER_SECOND, OK, Arrival, RequestTrace
+
+SPEECH_PATH = "/audio/speech"
+CHAT_PATH = "/chat/completions"
+NO_AUDIO = "no audio"
+STREAM_ERROR = "error in the stream"
+INCOMPLETE = "stream without an end"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The server, and what every request to it says."""
+
+    base_url: str  # with the version, such as http://127.0.0.1:8000/v1
+    model: str
+    voice: str | None = None
+    api_key: str | None = None
+    texts_by_chat: bool = False  # texts go to chat completions too
+    max_tokens: int | None = None  # of chat completions: /audio/speech has no such field
+    timeout_s: float = 300.0
+    extra_body: Mapping[str, Any] = field(default_factory=dict)  # merged into every request
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRequest:
+    """A request whose body needs no more work."""
+
+    name: str
+    path: str
+    body: bytes
+
+
+def prepare(target: Target, what: Input) -> PreparedRequest:
+    """The request that `what` becomes."""
+    if isinstance(what, TextInput) and not target.texts_by_chat:
+        body = _speech_body(target, what)
+        path = SPEECH_PATH
+    else:
+        body = _chat_body(target, what)
+        path = CHAT_PATH
+    whole = json.dumps(body | dict(target.extra_body)).encode()
+    return PreparedRequest(what.name, path, whole)
+
+
+class BenchClient:
+    """Sends requests and writes down when their audio came. Use as a context manager."""
+
+    def __init__(self, target: Target) -> None:
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if target.api_key:
+            headers["Authorization"] = f"Bearer {target.api_key}"
+        self._http = httpx.AsyncClient(
+            base_url=target.base_url.rstrip("/"),
+            headers=headers,
+            timeout=httpx.Timeout(target.timeout_s),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            trust_env=False,  # a proxy in between would be measured too
+        )
+
+    async def __aenter__(self) -> "BenchClient":
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._http.aclose()
+
+    async def send(
+        self, request: PreparedRequest, headers: Mapping[str, str] | None = None
+    ) -> RequestTrace:
+        """Run one request to its end. What goes wrong is its `outcome`, never an exception."""
+        trace = RequestTrace(request.name, sent_s=time.perf_counter())
+        try:
+            trace.outcome = await self._stream(request, trace, headers)
+        except httpx.TimeoutException:
+            trace.outcome = "timeout"
+        except httpx.ConnectError:
+            trace.outcome = "no connection"
+        except httpx.HTTPError as error:
+            trace.outcome = f"broken off ({type(error).__name__})"
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            trace.outcome = f"unreadable answer ({type(error).__name__})"
+        trace.ended_s = time.perf_counter()
+        return trace
+
+    async def _stream(
+        self, request: PreparedRequest, trace: RequestTrace, headers: Mapping[str, str] | None
+    ) -> str:
+        async with self._http.stream(
+            "POST", request.path, content=request.body, headers=headers
+        ) as response:
+            if response.status_code != httpx.codes.OK:
+                await response.aread()  # so that the connection can be used again
+                return str(response.status_code)
+            if request.path == SPEECH_PATH:
+                outcome = await _read_pcm(response, trace)
+            else:
+                outcome = await _read_chat(response, trace)
+        return NO_AUDIO if outcome == OK and not trace.arrivals else outcome
+
+
+async def _read_pcm(response: httpx.Response, trace: RequestTrace) -> str:
+    async for piece in response.aiter_raw():
+        if piece:
+            trace.arrivals.append(Arrival(time.perf_counter(), len(piece) / BYTES_PER_SECOND))
+    return OK
+
+
+async def _read_chat(response: httpx.Response, trace: RequestTrace) -> str:
+    async for event in _event_data(response):
+        if event == b"[DONE]":
+            return OK
+        answer = json.loads(event)
+        if "error" in answer:
+            return STREAM_ERROR
+        for choice in answer.get("choices", ()):
+            data = (choice.get("delta", {}).get("audio") or {}).get("data")
+            if data:
+                seconds = _decoded_bytes(data) / BYTES_PER_SECOND
+                trace.arrivals.append(Arrival(time.perf_counter(), seconds))
+    return INCOMPLETE
+
+
+async def _event_data(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The `data` of each server-sent event."""
+    held = b""
+    async for piece in response.aiter_raw():
+        *lines, held = (held + piece).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+
+
+def _decoded_bytes(base64_text: str) -> int:
+    """How many bytes `base64_text` stands for; decoding it would only cost time."""
+    return len(base64_text) * 3 // 4 - base64_text[-2:].count("=")
+
+
+def _speech_body(target: Target, what: TextInput) -> dict[str, Any]:
+    # vLLM-Omni and others stream only where `stream` says so; OpenAI's own servers ignore it
+    body = {"model": target.model, "input": what.text, "response_format": "pcm", "stream": True}
+    return body | ({"voice": target.voice} if target.voice else {})
+
+
+def _chat_body(target: Target, what: Input) -> dict[str, Any]:
+    content: list[dict[str, Any]]
+    if isinstance(what, SpeechInput):
+        recording = {"data": what.base64, "format": what.format}
+        content = [{"type": "input_audio", "input_audio": recording}]
+    else:
+        content = [{"type": "text", "text": what.text}]
+    audio = {"format": "pcm16"} | ({"voice": target.voice} if target.voice else {})
+    body: dict[str, Any] = {
+        "model": target.model,
+        "modalities": ["text", "audio"],
+        "audio": audio,
+        "messages": [{"role": "user", "content": content}],
+        "stream": True,
+    }
+    return body | ({"max_completion_tokens": target.max_tokens} if target.max_tokens else {})

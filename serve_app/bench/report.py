@@ -1,0 +1,113 @@
+"""A result as a table for people and as JSON for programs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from serve_app.bench import metrics
+from serve_app.bench.environment import environment
+from serve_app.bench.metrics import Percentiles, RequestTrace, play
+from serve_app.bench.overhead import ClientOverhead
+from serve_app.bench.speech import Level, SpeechResult
+
+
+def document(kind: str, settings: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of any benchmark: what was measured, where, how, and the definitions."""
+    return {
+        "benchmark": kind,
+        "environment": environment(),
+        "settings": settings,
+        "definitions": metrics.__doc__,
+        **results,
+    }
+
+
+def speech_document(
+    result: SpeechResult, settings: dict[str, Any], prebuffer_s: float
+) -> dict[str, Any]:
+    levels = [
+        {
+            "arrivals": {"kind": type(level.arrivals).__name__, **asdict(level.arrivals)},
+            "summary": asdict(level.summary),
+            "requests": [_request(level, trace, prebuffer_s) for trace in level.traces],
+        }
+        for level in result.levels
+    ]
+    overhead = asdict(result.overhead) if result.overhead else None
+    return document("speech", settings, {"client_overhead": overhead, "levels": levels})
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def print_speech(
+    console: Console, levels: Sequence[Level], overhead: ClientOverhead | None
+) -> None:
+    """Two tables, so that each fits a terminal: what a listener notices, and what was served."""
+    heard = Table(title="What a listener notices (p50 / p90 / p99)")
+    for heading in ("load", "TTFA ms", "latency s", "gap ms", "no underrun", "stalled s"):
+        heard.add_column(heading, justify="right")
+    served = Table(title="What was served")
+    for heading in ("load", "requests", "RTF", "audio-s/s", "requests/s", "audio s", "failures"):
+        served.add_column(heading, justify="right")
+    for level in levels:
+        label, s = level.arrivals.label, level.summary
+        smooth = s.requests_without_underrun
+        heard.add_row(
+            label,
+            _three(s.ttfa_s, 1000, 0),
+            _three(s.latency_s, 1, 2),
+            _three(s.gap_s, 1000, 0),
+            "–" if smooth is None else f"{100 * smooth:.1f} %",
+            f"{s.stalled_s:.2f}",
+        )
+        failures = {what: n for what, n in s.outcomes.items() if what != metrics.OK}
+        served.add_row(
+            label,
+            str(s.requests),
+            _three(s.rtf, 1, 3),
+            f"{s.audio_s_per_s:.2f}",
+            f"{s.requests_per_s:.2f}",
+            f"{s.audio_s:.1f}",
+            ", ".join(f"{what}: {n}" for what, n in failures.items()) or "none",
+        )
+    console.print(heard)
+    console.print(served)
+    if overhead is not None:
+        console.print(
+            f"The client's own delay with {overhead.streams} streams: "
+            f"{_three(overhead.delay_s, 1000, 2)} ms, {100 * overhead.cpu_share:.0f} % of a core."
+        )
+
+
+def _request(level: Level, trace: RequestTrace, prebuffer_s: float) -> dict[str, Any]:
+    first_sent_s = min(other.sent_s for other in level.traces)
+    row: dict[str, Any] = {
+        "input": trace.name,
+        "outcome": trace.outcome,
+        "sent_s": round(trace.sent_s - first_sent_s, 6),
+        "latency_s": round(trace.latency_s, 6),
+    }
+    if trace.ok:
+        playback = play(trace.arrivals, prebuffer_s)
+        row |= {
+            "ttfa_s": round(trace.ttfa_s, 6),
+            "audio_s": round(trace.audio_s, 6),
+            "underruns": playback.underruns,
+            "stalled_s": round(playback.stalled_s, 6),
+        }
+    return row
+
+
+def _three(values: Percentiles | None, scale: float, digits: int) -> str:
+    if values is None:
+        return "–"
+    ranked = (values.p50, values.p90, values.p99)
+    return " / ".join(f"{value * scale:.{digits}f}" for value in ranked)

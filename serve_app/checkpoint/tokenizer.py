@@ -1,0 +1,45 @@
+"""The tokenizer's files: `tokenizer.json` and `tokenizer_config.json`, for plain AutoTokenizer."""
+
+import json
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from serve_app.checkpoint.vocabulary import Vocabulary
+
+# How Qwen2 cuts text into words before merging bytes within them.
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_PLAIN = ("<tool_call>", "</tool_call>", "<think>", "</think>")  # kept in decoded text, as in Qwen
+
+
+def write_tokenizer(directory: Path, vocabulary: Vocabulary, *, max_tokens: int) -> None:
+    """Write the tokenizer of `vocabulary` into `directory`."""
+    ids = {token: vocabulary.ids[token] for token in vocabulary.text}
+    tokenizer = Tokenizer(models.BPE(vocab=ids, merges=vocabulary.merges))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens(
+        [
+            AddedToken(token, normalized=False, special=token not in _PLAIN)
+            for token in vocabulary.added
+        ]
+    )
+    tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<|EOT|>",
+        "pad_token": "<|endoftext|>",
+        "model_max_length": max_tokens,
+        "clean_up_tokenization_spaces": False,
+    }
+    text = json.dumps(settings, indent=2) + "\n"
+    (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")

@@ -1,0 +1,33 @@
+"""The `http:` section of the configuration: what the HTTP surface serves and what it refuses."""
+
+from pydantic import Field, SecretStr
+
+from deployments.settings import Settings
+
+
+class HttpSettings(Settings):
+    """Names, limits and keys of the HTTP surface."""
+
+    models: tuple[str, ...] = Field(default=("step-audio-2-mini",), min_length=1)
+    """Names that requests may call the model by; `/v1/models` lists them in this order."""
+
+    api_keys: tuple[SecretStr, ...] = ()
+    """Bearer tokens that may use `/v1`; none at all leaves it open."""
+
+    max_input_chars: int = Field(default=4096, ge=1)
+    """The longest text that one request may have spoken (OpenAI's limit)."""
+
+    max_audio_s: float = Field(default=600.0, gt=0)
+    """The longest recording that one request may bring, in seconds."""
+
+    max_upload_bytes: int = Field(default=25 << 20, ge=1)
+    """The largest request body (OpenAI's limit for a file)."""
+
+    spoken_turns_kept: int = Field(default=1024, ge=1)
+    """Spoken answers kept for the next turn of a chat; the oldest goes first."""
+
+    spoken_turn_ttl_s: float = Field(default=3600.0, gt=0)
+    """How long such an answer can be named by its `audio.id`, in seconds."""
+
+    retry_after_s: float = Field(default=1.0, ge=0)
+    """`Retry-After` of a 429 or 503 whose cause does not know a better one, in seconds."""

@@ -1,0 +1,77 @@
+"""The HTTP entry of the graph: FastAPI in a Ray Serve deployment, and the handles behind it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from deployments.errors import UnsupportedRequest
+from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+from serve_app.http_app import create_http_app
+from serve_app.http_settings import HttpSettings
+
+
+class ServeBackend:
+    """Implements `serve_app.backend.Backend` over the handles of the two stages."""
+
+    def __init__(self, thinker: DeploymentHandle, token2wav: DeploymentHandle | None) -> None:
+        self._thinker = thinker.options(stream=True, _by_reference=False)
+        self._token2wav = token2wav and token2wav.options(stream=True, _by_reference=False)
+        self._token2wav_calls = token2wav
+        self._voices: tuple[str, ...] | None = None
+
+    async def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        """Text-only answers go straight to the Thinker."""
+        deltas = self._thinker.generate.remote(request)
+        try:
+            async for delta in deltas:
+                yield delta
+        finally:
+            deltas.cancel()  # does nothing to an answer that is complete
+
+    async def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
+        """Spoken answers come from Token2Wav, which pulls the Thinker's tokens itself."""
+        if self._token2wav is None:
+            raise UnsupportedRequest("this server answers in text only: it runs no Token2Wav")
+        deltas = self._token2wav.speak.remote(request)
+        try:
+            async for delta in deltas:
+                yield delta
+        finally:
+            deltas.cancel()
+
+    async def voices(self) -> tuple[str, ...]:
+        """Names of the configured voices, the default one first."""
+        if self._voices is None:
+            if self._token2wav_calls is None:
+                self._voices = ()
+            else:
+                self._voices = await self._token2wav_calls.voices.remote()
+        return self._voices
+
+    async def ready(self) -> bool:
+        """Whether every stage has a replica that runs."""
+        status = await asyncio.to_thread(serve.status)  # it waits for the controller
+        graph = status.applications.get(serve.get_replica_context().app_name)
+        stages = graph.deployments.values() if graph else ()
+        return bool(stages) and all(d.replica_states.get("RUNNING", 0) > 0 for d in stages)
+
+
+@serve.deployment(name="Ingress")
+@serve.ingress()
+class Ingress:
+    """Owns the HTTP application; requests live in their own generators."""
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        thinker: DeploymentHandle,
+        token2wav: DeploymentHandle | None,
+    ) -> None:
+        self._settings = settings
+        self._backend = ServeBackend(thinker, token2wav)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve calls it after __init__
+        return create_http_app(self._backend, self._settings)

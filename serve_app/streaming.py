@@ -1,0 +1,155 @@
+"""From the graph's generators to HTTP answers: first chunk before status, disconnects, aborts."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from deployments.errors import EngineFailed
+from deployments.messages import SpeechDelta, ThinkerDelta
+from serve_app.http_errors import error_answer, log_if_ours
+
+T = TypeVar("T")
+D = TypeVar("D", ThinkerDelta, SpeechDelta)
+
+
+async def unless_client_leaves(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled as soon as the client is gone.
+
+    Raises:
+        ClientDisconnect: the client is gone.
+    """
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_disconnected(request.receive))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:
+        await _cancel(task, watch)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def first_then_rest(request: Request, items: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    """`items` unchanged, once the first one is there: errors before it are still statuses.
+
+    The generator that comes back owns `items`; should there be no first item, it is empty.
+    """
+    try:
+        first = await unless_client_leaves(request, anext(items))
+    except StopAsyncIteration:
+        return _joined([], items)
+    except BaseException:
+        await items.aclose()
+        raise
+    return _joined([first], items)
+
+
+async def _joined(head: list[T], rest: AsyncGenerator[T]) -> AsyncGenerator[T]:
+    async with aclosing(rest):
+        for item in head:
+            yield item
+        async for item in rest:
+            yield item
+
+
+async def collect(request: Request, items: AsyncGenerator[T]) -> list[T]:
+    """All of `items`, unless the client leaves before."""
+
+    async def gather() -> list[T]:
+        async with aclosing(items):
+            return [item async for item in items]
+
+    return await unless_client_leaves(request, gather())
+
+
+async def complete(deltas: AsyncGenerator[D]) -> AsyncGenerator[D]:
+    """`deltas` unchanged, but an answer that ends early is an error, never a short answer.
+
+    Raises:
+        EngineFailed: the answer was aborted, or stopped without a `finish_reason`.
+    """
+    finish_reason = None
+    async with aclosing(deltas):
+        async for delta in deltas:
+            if delta.finish_reason == "abort":
+                break
+            finish_reason = delta.finish_reason
+            yield delta
+    if finish_reason is None:
+        raise EngineFailed("the answer was cut short")
+
+
+class StreamedBody(StreamingResponse):
+    """A body that ends cleanly only if `body` does.
+
+    An error of the iterator leaves the application, so that the server breaks the connection;
+    a client that leaves closes the iterator at once, even while no chunk is due.
+    """
+
+    def __init__(self, body: AsyncGenerator[bytes], media_type: str) -> None:
+        super().__init__(body, media_type=media_type, headers={"Cache-Control": "no-store"})
+        self._body = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.ensure_future(self.stream_response(send))
+        watch = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait((sending, watch), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+        finally:
+            await _cancel(sending, watch)
+            await self._body.aclose()
+
+
+def events(items: AsyncGenerator[BaseModel], *, done_mark: bool = False) -> Response:
+    """Server-sent events of `items`; a later error becomes an `error` event, the last one.
+
+    `done_mark` ends the stream with `[DONE]`, as chat completions do.
+    """
+    return EventSourceResponse(_events(items, done_mark), sep="\n")
+
+
+async def _events(
+    items: AsyncGenerator[BaseModel], done_mark: bool
+) -> AsyncGenerator[ServerSentEvent]:
+    try:
+        async with aclosing(items):
+            async for item in items:
+                yield _event(item.model_dump_json())
+    except Exception as error:
+        log_if_ours(error)
+        body = {"type": "error", **error_answer(error).body}
+        yield ServerSentEvent(json.dumps(body, ensure_ascii=False), event="error", sep="\n")
+        return
+    if done_mark:
+        yield _event("[DONE]")
+
+
+def _event(data: str) -> ServerSentEvent:
+    return ServerSentEvent(data, sep="\n")
+
+
+def base64_of(data: bytes) -> str:
+    """As JSON carries bytes."""
+    return base64.b64encode(data).decode("ascii")

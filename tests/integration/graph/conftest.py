@@ -1,0 +1,84 @@
+"""One Ray of two nodes for all tests of the graph; each module serves its own application on it."""
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest_asyncio
+import ray
+from ray import serve
+from ray.cluster_utils import Cluster
+
+from serve_app.app import app
+from serve_app.config import AppConfig
+
+MODEL = "step-audio-2-mini"
+APPLICATION = "step-audio2"
+
+
+@pytest_asyncio.fixture(scope="session")
+async def base_url() -> AsyncIterator[str]:
+    """Where the application of the module at hand is served.
+
+    An async fixture: the handles' routers live in the tests' event loop, which must still run
+    when Serve shuts down.
+    """
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 8, "resources": {"first_node": 1}, "include_dashboard": False},
+    )
+    cluster.add_node(num_cpus=8, resources={"second_node": 1})
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    serve.start(http_options={"host": "127.0.0.1", "port": port, "location": "HeadOnly"})
+    yield f"http://127.0.0.1:{port}"
+    serve.shutdown()
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@contextmanager
+def served(config: AppConfig) -> Iterator[None]:
+    """The graph of `config` on the running Ray."""
+    serve.run(app(config), name=APPLICATION)
+    try:
+        yield
+    finally:
+        serve.delete(APPLICATION)
+
+
+def on_node(node: str | None = None, **options: Any) -> dict[str, Any]:
+    """`deployment_config` of a stage that needs no GPU, pinned to a node if one is named."""
+    resources = {node: 0.01} if node else {}
+    actor = {"num_cpus": 0.5, "num_gpus": 0, "resources": resources}
+    return {"ray_actor_options": actor, "graceful_shutdown_timeout_s": 0.5, **options}
+
+
+def fake_graph(**sections: dict[str, Any]) -> AppConfig:
+    """The whole graph with engines that answer at once."""
+    return AppConfig.model_validate(
+        {
+            "model": "none",
+            "thinker": {
+                "engine": "fake",
+                "deployment_config": on_node(),
+                **sections.get("thinker", {}),
+            },
+            "token2wav": {
+                "engine": "fake",
+                "deployment_config": on_node(),
+                **sections.get("token2wav", {}),
+            },
+            "http": {"models": [MODEL], **sections.get("http", {})},
+            "ingress_deployment_config": on_node(),
+        }
+    )
+
+
+def stage(name: str) -> Any:
+    """A handle of one of the served stages."""
+    return serve.get_deployment_handle(name, APPLICATION)

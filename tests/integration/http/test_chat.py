@@ -1,0 +1,363 @@
+"""`/v1/chat/completions` through OpenAI's client."""
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from openai import APIError, AsyncOpenAI, BadRequestError, NotFoundError
+
+from deployments.messages import (
+    Message,
+    Role,
+    SpeechDelta,
+    SpokenPart,
+    TextPart,
+    ThinkerDelta,
+    ToolCall,
+    Usage,
+)
+from deployments.thinker import tasks
+from deployments.thinker.fake import audio_tokens_of
+from serve_app.audio_stream import wav_header
+from serve_app.history import MemorySpokenTurns
+from serve_app.http_app import create_http_app
+from serve_app.http_settings import HttpSettings
+from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
+from tests.integration.http.helpers import MODEL, wav_of
+
+ASK: list[Any] = [{"role": "user", "content": "How are you?"}]
+SPOKEN: dict[str, Any] = {
+    "modalities": ["text", "audio"],
+    "audio": {"voice": "anna", "format": "pcm16"},
+}
+TOOLS: list[Any] = [
+    {
+        "type": "function",
+        "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}},
+    }
+]
+END = ThinkerDelta(finish_reason="stop", usage=Usage(3, 1))
+
+
+def pcm_of(text: str) -> bytes:
+    return np.repeat(np.array(audio_tokens_of(text), dtype="<i2"), 960).tobytes()
+
+
+async def test_a_text_answer_is_whole(openai: AsyncOpenAI, graph: Graph) -> None:
+    answer = await openai.chat.completions.create(model=MODEL, messages=ASK)
+    assert answer.object == "chat.completion"
+    assert answer.choices[0].message.content == "How are you?"
+    assert answer.choices[0].message.audio is None
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage and answer.usage.completion_tokens == len("How are you?")
+    assert graph.idle()
+
+
+async def test_a_text_answer_streams(openai: AsyncOpenAI) -> None:
+    stream = await openai.chat.completions.create(
+        model=MODEL, messages=ASK, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    *pieces, finish, usage = chunks
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert pieces[0].choices[0].delta.role == "assistant"
+    texts = [piece.choices[0].delta.content or "" for piece in pieces]
+    assert "".join(texts) == "How are you?" and len(texts) > 3
+    assert finish.choices[0].finish_reason == "stop"
+    assert usage.choices == [] and usage.usage and usage.usage.completion_tokens == 12
+
+
+async def test_without_include_usage_no_chunk_carries_it(openai: AsyncOpenAI) -> None:
+    stream = await openai.chat.completions.create(model=MODEL, messages=ASK, stream=True)
+    chunks = [chunk async for chunk in stream]
+    assert all(chunk.choices and chunk.usage is None for chunk in chunks)
+
+
+async def test_a_spoken_answer_is_whole_as_wav(openai: AsyncOpenAI, graph: Graph) -> None:
+    answer = await openai.chat.completions.create(
+        model=MODEL,
+        messages=ASK,
+        modalities=["text", "audio"],
+        audio={"voice": "anna", "format": "wav"},
+    )
+    message = answer.choices[0].message
+    assert message.content is None
+    assert message.audio and message.audio.transcript == "How are you?"
+    pcm = pcm_of("How are you?")
+    assert base64.b64decode(message.audio.data) == wav_header(len(pcm)) + pcm
+    assert answer.usage and answer.usage.completion_tokens_details
+    assert answer.usage.completion_tokens_details.audio_tokens == len(pcm) // 1920
+    assert graph.idle()
+
+
+async def test_a_spoken_answer_streams_id_first_and_expiry_last(openai: AsyncOpenAI) -> None:
+    stream = await openai.chat.completions.create(model=MODEL, messages=ASK, stream=True, **SPOKEN)
+    deltas = [chunk.choices[0].delta async for chunk in stream]
+    audio = [delta.audio for delta in deltas if delta.audio]
+    assert audio[0].id and audio[0].id.startswith("audio_")
+    assert b"".join(base64.b64decode(a.data) for a in audio if a.data) == pcm_of("How are you?")
+    assert sum(bool(a.data) for a in audio) > 1
+    assert "".join(a.transcript or "" for a in audio) == "How are you?"
+    assert [a.expires_at for a in audio if a.expires_at] == [audio[-1].expires_at]
+    assert audio[-1].model_dump(exclude_none=True).keys() == {"expires_at"}
+    assert not any(delta.content for delta in deltas)
+
+
+async def test_recordings_in_the_conversation_are_heard(openai: AsyncOpenAI) -> None:
+    data = base64.b64encode(wav_of(seconds=2.25, rate_hz=44_100)).decode()
+    part = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+    answer = await openai.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": [{"type": "text", "text": "Listen:"}, part]}],  # type: ignore[list-item,misc]
+    )
+    assert answer.choices[0].message.content == "Listen: heard 2.25 s"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_next_turn_holds_the_very_ids_of_the_spoken_answer(stream: bool) -> None:
+    first = SpeechDelta(pcm=b"\1\0", text="Hi", token_ids=(7, 8, 9))
+    last = SpeechDelta(pcm=b"\2\0", token_ids=(10,), finish_reason="stop", usage=Usage(1, 4, 2))
+    backend = ScriptedBackend(first, last)
+    app = create_http_app(backend, HttpSettings(models=(MODEL,)))
+    async with openai_client(app) as openai:
+        answer: Any = await openai.chat.completions.create(
+            model=MODEL, messages=ASK, stream=stream, **SPOKEN
+        )
+        if stream:
+            audio = [c.choices[0].delta.audio async for c in answer]
+            turn_id = next(a.id for a in audio if a and a.id)
+        else:
+            turn_id = answer.choices[0].message.audio.id
+        spoken: Any = {"role": "assistant", "audio": {"id": turn_id}}
+        messages = [*ASK, spoken, {"role": "user", "content": "And you?"}]
+        await openai.chat.completions.create(model=MODEL, messages=messages, **SPOKEN)
+    assert backend.thinker_requests[1].messages == (
+        Message(Role.SYSTEM, (TextPart(tasks.CONVERSE),)),
+        Message(Role.HUMAN, (TextPart("How are you?"),)),
+        Message(Role.ASSISTANT, (SpokenPart((7, 8, 9, 10)),)),
+        Message(Role.HUMAN, (TextPart("And you?"),)),
+    )
+
+
+async def test_an_unknown_spoken_turn_is_404(openai: AsyncOpenAI) -> None:
+    spoken: Any = {"role": "assistant", "audio": {"id": "audio_never"}}
+    with pytest.raises(NotFoundError, match="no spoken answer 'audio_never'") as refused:
+        await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
+    assert refused.value.param == "messages[1].audio.id"
+    assert refused.value.code == "audio_not_found"
+
+
+async def test_a_spoken_turn_is_gone_after_its_expiry(graph: Graph) -> None:
+    now = 1000.0
+    turns = MemorySpokenTurns(capacity=8, ttl_s=60, clock=lambda: now)
+    app = create_http_app(graph.backend, graph.settings, turns)
+    async with openai_client(app) as openai:
+        answer = await openai.chat.completions.create(model=MODEL, messages=ASK, **SPOKEN)
+        audio = answer.choices[0].message.audio
+        assert audio and audio.expires_at == 1060
+        spoken: Any = {"role": "assistant", "audio": {"id": audio.id}}
+        now = 1059.0
+        await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
+        now = 1060.0
+        with pytest.raises(NotFoundError):
+            await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
+
+
+async def test_tools_are_called_and_their_results_answered(openai: AsyncOpenAI) -> None:
+    answer = await openai.chat.completions.create(model=MODEL, messages=ASK, tools=TOOLS)
+    choice = answer.choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.content is None and choice.message.tool_calls
+    call: Any = choice.message.tool_calls[0]
+    assert (call.function.name, call.function.arguments) == ("get_weather", "{}")
+    result: Any = {"role": "tool", "tool_call_id": call.id, "content": "sunny"}
+    then = await openai.chat.completions.create(
+        model=MODEL,
+        tools=TOOLS,
+        messages=[*ASK, choice.message, result],  # type: ignore[list-item]
+    )
+    assert then.choices[0].message.content == "sunny"
+
+
+async def test_a_tool_call_streams_with_its_index(openai: AsyncOpenAI) -> None:
+    stream = await openai.chat.completions.create(
+        model=MODEL, messages=ASK, tools=TOOLS, stream=True
+    )
+    choices = [chunk.choices[0] async for chunk in stream]
+    calls = [call for choice in choices for call in choice.delta.tool_calls or ()]
+    assert [(c.index, c.function and c.function.name) for c in calls] == [(0, "get_weather")]
+    assert choices[-1].finish_reason == "tool_calls"
+
+
+async def test_tools_and_calls_reach_the_prompt_in_the_models_roles(scripted_raw: Any) -> None:
+    backend = ScriptedBackend(END)
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": "Go"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "done"},
+    ]
+    body = {"model": MODEL, "messages": messages, "tools": TOOLS}
+    async with scripted_raw(backend) as client:
+        assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
+        body["tool_choice"] = "none"
+        assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
+    with_tools, without = (request.messages for request in backend.thinker_requests)
+    assert with_tools == (
+        Message(Role.SYSTEM, (TextPart("Be brief."),)),
+        Message(Role.TOOL_SCHEMAS, (TextPart(json.dumps(TOOLS)),)),
+        Message(Role.HUMAN, (TextPart("Go"),)),
+        Message(Role.ASSISTANT, (ToolCall("f", '{"a": 1}'),)),
+        Message(Role.TOOL_RESULT, (TextPart("done"),)),
+    )
+    assert without == with_tools[:1] + with_tools[2:]
+
+
+async def test_sampling_fields_reach_the_thinker(scripted_raw: Any) -> None:
+    backend = ScriptedBackend(END)
+    fields = {"temperature": 0.3, "top_p": 0.8, "seed": 7, "max_tokens": 50}
+    body = {"model": MODEL, "messages": ASK, "stop": "END", **fields}
+    async with scripted_raw(backend) as client:
+        await client.post("/v1/chat/completions", json=body)
+        await client.post("/v1/chat/completions", json=body | {"max_completion_tokens": 9})
+    first, second = (request.sampling for request in backend.thinker_requests)
+    assert {name: getattr(first, name) for name in fields} == fields
+    assert first.stop == ("END",)
+    assert second.max_tokens == 9
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_thoughts_come_apart_from_the_answer(scripted_raw: Any, stream: bool) -> None:
+    backend = ScriptedBackend(ThinkerDelta(reasoning="Hmm"), ThinkerDelta(text="Yes"), END)
+    app = create_http_app(backend, HttpSettings(models=(MODEL,)))
+    async with openai_client(app) as openai:
+        answer: Any = await openai.chat.completions.create(model=MODEL, messages=ASK, stream=stream)
+        if stream:
+            messages = [chunk.choices[0].delta async for chunk in answer]
+        else:
+            messages = [answer.choices[0].message]
+    assert "".join(m.content or "" for m in messages) == "Yes"
+    thoughts = [(m.model_extra or {}).get("reasoning_content") or "" for m in messages]
+    assert "".join(thoughts) == "Hmm"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("n", 2),
+        ("logprobs", True),
+        ("top_logprobs", 3),
+        ("logit_bias", {"1": 5}),
+        ("frequency_penalty", 0.5),
+        ("presence_penalty", -0.5),
+        ("functions", [{"name": "f"}]),
+        ("prediction", {"type": "content", "content": "x"}),
+        ("reasoning_effort", "high"),
+        ("parallel_tool_calls", False),
+        ("store", True),
+        ("response_format", {"type": "json_object"}),
+        ("tool_choice", "required"),
+        ("web_search_options", {}),
+    ],
+)
+async def test_known_fields_that_cannot_be_honoured_are_refused(
+    openai: AsyncOpenAI, field: str, value: object
+) -> None:
+    with pytest.raises(BadRequestError, match=f"{field}=.*is not supported") as refused:
+        await openai.chat.completions.create(
+            model=MODEL,
+            messages=ASK,
+            **{field: value},  # type: ignore[arg-type]
+        )
+    assert refused.value.param == field
+
+
+async def test_the_same_fields_at_their_defaults_are_accepted(openai: AsyncOpenAI) -> None:
+    answer = await openai.chat.completions.create(
+        model=MODEL,
+        messages=ASK,
+        n=1,
+        logprobs=False,
+        frequency_penalty=0,
+        presence_penalty=0.0,
+        response_format={"type": "text"},
+        tool_choice="auto",
+        parallel_tool_calls=True,
+        store=False,
+        user="someone",
+        extra_body={"colour": "blue"},
+    )
+    assert answer.choices[0].message.content == "How are you?"
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"modalities": ["text", "audio"]}, "audio"),
+        (SPOKEN | {"audio": {"voice": "anna", "format": "mp3"}}, "audio.format"),
+        (SPOKEN | {"audio": {"voice": "anna", "format": "wav"}, "stream": True}, "audio.format"),
+        (SPOKEN | {"audio": {"voice": "nobody", "format": "pcm16"}}, "voice"),
+    ],
+)
+async def test_spoken_answers_that_cannot_be_given_are_refused(
+    openai: AsyncOpenAI, more: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        await openai.chat.completions.create(model=MODEL, messages=ASK, **more)
+    assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("content", "param"),
+    [
+        ([{"type": "image_url", "image_url": {"url": "x"}}], "messages[0].content[0].type"),
+        ([{"type": "input_audio"}], "messages[0].content[0]"),
+        (
+            [{"type": "input_audio", "input_audio": {"data": "%%%", "format": "wav"}}],
+            "messages[0].content[0].input_audio.data",
+        ),
+        (
+            [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}],
+            "messages[0].content[0].input_audio",
+        ),
+    ],
+)
+async def test_bad_parts_are_refused_by_their_place(
+    openai: AsyncOpenAI, content: Any, param: str
+) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        await openai.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": content}]
+        )
+    assert refused.value.param == param
+
+
+async def test_recordings_of_one_request_share_the_limit() -> None:
+    graph = Graph(max_audio_s=3.0)
+    await graph.backend.start()
+    data = base64.b64encode(wav_of(seconds=2)).decode()
+    part: Any = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+    async with openai_client(graph.app) as openai:
+        with pytest.raises(BadRequestError, match=r"lasts 4\.0 s, the limit is 3 s"):
+            await openai.chat.completions.create(
+                model=MODEL, messages=[{"role": "user", "content": [part, part]}]
+            )
+
+
+async def test_a_spoken_answer_without_sound_is_an_error() -> None:
+    backend = ScriptedBackend(
+        SpeechDelta(text="only text"), SpeechDelta(finish_reason="stop", usage=Usage(1, 2))
+    )
+    app = create_http_app(backend, HttpSettings(models=(MODEL,)))
+    async with openai_client(app) as openai:
+        with pytest.raises(APIError, match="no audio"):
+            await openai.chat.completions.create(model=MODEL, messages=ASK, **SPOKEN)
+        stream = await openai.chat.completions.create(
+            model=MODEL, messages=ASK, stream=True, **SPOKEN
+        )
+        with pytest.raises(APIError, match="no audio"):
+            async for _ in stream:
+                pass

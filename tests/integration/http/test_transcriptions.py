@@ -1,0 +1,120 @@
+"""`/v1/audio/transcriptions` and `/translations` through OpenAI's client."""
+
+import pytest
+from openai import APIStatusError, AsyncOpenAI, BadRequestError
+
+from deployments.messages import ThinkerDelta
+from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
+from tests.integration.http.helpers import MODEL, wav_of
+
+HEARD = "heard 1.50 s"  # what the fake Thinker says of a recording of 1.5 s
+Recording = tuple[str, bytes]
+
+
+async def test_json_brings_the_text_and_the_token_counts(
+    openai: AsyncOpenAI, recording: Recording, graph: Graph
+) -> None:
+    answer = await openai.audio.transcriptions.create(model=MODEL, file=recording)
+    assert HEARD in answer.text
+    assert answer.usage and answer.usage.type == "tokens"
+    assert answer.usage.output_tokens == len(answer.text)
+    assert graph.idle()
+
+
+async def test_text_is_the_bare_transcript(openai: AsyncOpenAI, recording: Recording) -> None:
+    answer = await openai.audio.transcriptions.create(
+        model=MODEL, file=recording, response_format="text"
+    )
+    assert HEARD in answer and "{" not in answer
+
+
+async def test_streamed_deltas_join_to_the_whole_text(
+    openai: AsyncOpenAI, recording: Recording
+) -> None:
+    stream = await openai.audio.transcriptions.create(model=MODEL, file=recording, stream=True)
+    *deltas, done = [event async for event in stream]
+    assert done.type == "transcript.text.done"
+    assert "".join(delta.delta for delta in deltas) == done.text  # type: ignore[union-attr]
+    assert HEARD in done.text
+    assert len(deltas) > 1
+    assert done.usage and done.usage.total_tokens > done.usage.output_tokens
+
+
+async def test_a_translation_is_written_down(openai: AsyncOpenAI, recording: Recording) -> None:
+    answer = await openai.audio.translations.create(model=MODEL, file=recording)
+    assert HEARD in answer.text
+
+
+@pytest.mark.parametrize("name", ["srt", "vtt", "verbose_json", "diarized_json"])
+async def test_formats_that_cannot_be_served_are_refused(
+    openai: AsyncOpenAI, recording: Recording, name: str
+) -> None:
+    with pytest.raises(BadRequestError, match=f"response_format='{name}' is not supported"):
+        await openai.audio.transcriptions.create(
+            model=MODEL,
+            file=recording,
+            response_format=name,  # type: ignore[call-overload]
+        )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("include", ["logprobs"]),
+        ("timestamp_granularities", ["word"]),
+        ("known_speaker_names", ["anna"]),
+        ("chunking_strategy", {"type": "server_vad"}),
+    ],
+)
+async def test_known_fields_that_cannot_be_honoured_are_refused(
+    openai: AsyncOpenAI, recording: Recording, field: str, value: object
+) -> None:
+    with pytest.raises(BadRequestError, match=f"{field}.*not supported"):
+        await openai.audio.transcriptions.create(
+            model=MODEL,
+            file=recording,
+            **{field: value},  # type: ignore[arg-type]
+        )
+
+
+async def test_a_file_that_is_no_recording_is_refused(openai: AsyncOpenAI) -> None:
+    with pytest.raises(BadRequestError, match="the audio cannot be read") as refused:
+        await openai.audio.transcriptions.create(model=MODEL, file=("a.wav", b"not a recording"))
+    assert refused.value.param == "file"
+    assert refused.value.code == "audio_unreadable"
+
+
+async def test_a_recording_without_a_sample_is_refused(openai: AsyncOpenAI) -> None:
+    with pytest.raises(BadRequestError, match="the audio cannot be read") as refused:
+        await openai.audio.transcriptions.create(model=MODEL, file=("a.wav", wav_of(seconds=0)))
+    assert refused.value.param == "file"
+
+
+async def test_a_recording_over_the_limit_is_refused(recording: Recording) -> None:
+    graph = Graph(max_audio_s=1.0)
+    await graph.backend.start()
+    async with openai_client(graph.app) as openai:
+        with pytest.raises(BadRequestError, match=r"lasts 1\.5 s, the limit is 1 s") as refused:
+            await openai.audio.transcriptions.create(model=MODEL, file=recording)
+    assert refused.value.param == "file"
+
+
+async def test_an_upload_over_the_limit_is_413(recording: Recording) -> None:
+    graph = Graph(max_upload_bytes=1000)
+    await graph.backend.start()
+    async with openai_client(graph.app) as openai:
+        with pytest.raises(APIStatusError, match="larger than 1000 bytes") as refused:
+            await openai.audio.transcriptions.create(model=MODEL, file=recording)
+    assert refused.value.status_code == 413
+
+
+async def test_transcripts_are_greedy_unless_a_temperature_is_given(
+    scripted_raw,
+    recording: Recording,  # type: ignore[no-untyped-def]
+) -> None:
+    backend = ScriptedBackend(ThinkerDelta(text="x", finish_reason="stop"))
+    async with scripted_raw(backend) as client:
+        for form in ({"model": MODEL}, {"model": MODEL, "temperature": "0.4"}):
+            await client.post("/v1/audio/transcriptions", data=form, files={"file": recording})
+    temperatures = [r.sampling.temperature for r in backend.thinker_requests]
+    assert temperatures == [0.0, 0.4]

@@ -1,0 +1,38 @@
+"""One real vLLM engine on a tiny checkpoint, for every test of this folder."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from deployments.messages import ThinkerDelta, ThinkerRequest
+from deployments.model_files import ModelFiles
+from deployments.thinker.config import ThinkerConfig
+from deployments.thinker.engine import VllmEngine
+from serve_app.checkpoint import make_checkpoint
+
+Answers = list[ThinkerDelta]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tiny")
+    make_checkpoint(directory, size="tiny")
+    return directory
+
+
+@pytest.fixture(scope="session")
+async def engine(tiny_model: Path) -> AsyncIterator[VllmEngine]:
+    engine = VllmEngine(ModelFiles(tiny_model), ThinkerConfig())
+    await engine.start()
+    yield engine
+    engine.close()
+
+
+async def collect(engine: VllmEngine, request: ThinkerRequest) -> Answers:
+    """The whole answer."""
+    return [delta async for delta in engine.generate(request)]
+
+
+def ids_of(deltas: Answers) -> list[int]:
+    return [token_id for delta in deltas for token_id in delta.token_ids]

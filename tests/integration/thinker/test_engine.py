@@ -1,0 +1,201 @@
+import asyncio
+import inspect
+import multiprocessing
+from contextlib import aclosing
+from itertools import count
+
+import numpy as np
+import pytest
+
+from deployments.chunker import Chunker, ChunkSchedule
+from deployments.errors import AudioTooLong, ConfigError, EngineFailed, PromptTooLong
+from deployments.messages import Message, Role, SamplingOptions, SpokenPart, ThinkerRequest
+from deployments.model_files import ModelFiles
+from deployments.thinker import tasks
+from deployments.thinker.config import ThinkerConfig
+from deployments.thinker.engine import VllmEngine
+from tests.integration.thinker.conftest import collect, ids_of
+
+numbers = count()
+ENDLESS = SamplingOptions(max_tokens=5000, stop=("never said",))
+
+
+def ask(messages=None, **fields) -> ThinkerRequest:
+    return ThinkerRequest(f"r{next(numbers)}", messages or tasks.converse("hello"), **fields)
+
+
+def speech(text: str, **fields) -> ThinkerRequest:
+    return ask(tasks.speak(text), reply="speech", **fields)
+
+
+async def until_idle(engine: VllmEngine) -> None:
+    async with asyncio.timeout(5):
+        while engine.active_requests():
+            await asyncio.sleep(0.01)
+
+
+async def test_closing_the_iterator_frees_the_request(engine):
+    async with aclosing(engine.generate(ask(sampling=ENDLESS))) as deltas:
+        await anext(deltas)
+        assert engine.active_requests() == 1
+    await until_idle(engine)
+
+
+async def test_cancelling_frees_the_request(engine):
+    task = asyncio.create_task(collect(engine, ask(sampling=ENDLESS)))
+    while not engine.active_requests():
+        await asyncio.sleep(0.005)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until_idle(engine)
+
+
+async def test_a_spoken_answer_comes_in_what_the_next_chunk_needs(engine):
+    schedule = ChunkSchedule()
+    sampling = SamplingOptions(max_tokens=200, seed=3)
+    deltas = await collect(engine, speech("hello", chunks=schedule, sampling=sampling))
+    *middle, last = deltas
+    chunker = Chunker(schedule)
+    for delta in middle:
+        assert len(delta.audio_tokens) >= chunker.missing
+        assert list(chunker.push(delta.audio_tokens))
+    assert last.finish_reason is not None
+    audio = [code for delta in deltas for code in delta.audio_tokens]
+    assert last.usage.audio_tokens == len(audio) > 20
+    assert all(0 <= code < 6561 for code in audio)
+    assert "".join(delta.text for delta in deltas)
+
+
+async def test_the_same_seed_says_the_same_with_and_without_chunks(engine):
+    sampling = SamplingOptions(max_tokens=100, seed=5)
+    whole = await collect(engine, speech("hello", sampling=sampling))
+    chunked = await collect(engine, speech("hello", sampling=sampling, chunks=ChunkSchedule()))
+    assert ids_of(whole) == ids_of(chunked)
+    assert len(chunked) < len(whole)
+
+
+async def test_max_tokens_ends_an_answer_for_its_length(engine):
+    sampling = SamplingOptions(max_tokens=3, seed=1)
+    last = (await collect(engine, ask(sampling=sampling)))[-1]
+    assert last.usage.completion_tokens == 3
+    assert last.finish_reason == "length"
+
+
+async def test_the_end_of_a_turn_is_not_part_of_the_history(engine):
+    deltas = await collect(
+        engine, speech("hello", sampling=SamplingOptions(max_tokens=2000, seed=1))
+    )
+    assert deltas[-1].finish_reason == "stop"
+    assert len(ids_of(deltas)) == deltas[-1].usage.completion_tokens - 1
+
+
+async def test_a_stop_string_ends_the_answer_and_frees_the_request(engine):
+    sampling = SamplingOptions(temperature=0.0, max_tokens=60)
+    text = "".join(delta.text for delta in await collect(engine, ask(sampling=sampling)))
+    stop = text[8:10]
+    stopping = SamplingOptions(temperature=0.0, max_tokens=60, stop=(stop,))
+    deltas = await collect(engine, ask(sampling=stopping))
+    assert "".join(delta.text for delta in deltas) == text[: text.index(stop)]
+    assert deltas[-1].finish_reason == "stop"
+    await until_idle(engine)
+
+
+async def test_the_next_turn_finds_the_spoken_one_in_the_cache(engine):
+    first = speech("hello", sampling=SamplingOptions(max_tokens=120, seed=2))
+    answer = await collect(engine, first)
+    said = Message(Role.ASSISTANT, (SpokenPart(tuple(ids_of(answer))),))
+    turn = tasks.converse("go on", (*first.messages, said))
+    last = (await collect(engine, ask(turn, sampling=SamplingOptions(max_tokens=2))))[-1]
+    seen = answer[-1].usage.prompt_tokens + answer[-1].usage.completion_tokens
+    assert last.usage.cached_prompt_tokens >= seen // 32 * 32 - 32
+
+
+async def test_the_prompts_length_is_known_before_it_is_submitted(engine):
+    for samples in (401, 16_000, 50_001, 400_000, 400_001, 1_000_000):
+        messages = tasks.transcribe(np.zeros(samples, dtype=np.float32))
+        prompt = engine._prompts.build(messages, "text")
+        last = (await collect(engine, ask(messages, sampling=SamplingOptions(max_tokens=1))))[-1]
+        assert last.usage.prompt_tokens == prompt.length
+
+
+async def test_a_prompt_that_does_not_fit_is_refused_before_the_engine_sees_it(engine):
+    with pytest.raises(PromptTooLong) as refused:
+        await collect(engine, ask(tasks.converse("hi " * 20_000)))
+    assert refused.value.limit == 8191
+    assert engine.active_requests() == 0
+
+
+async def test_a_recording_over_the_limit_is_refused(engine):
+    with pytest.raises(AudioTooLong):
+        await collect(engine, ask(tasks.transcribe(np.zeros(16_000 * 601, dtype=np.float32))))
+
+
+async def test_an_answer_ends_where_the_context_does(engine):
+    def prompt_tokens(words: int) -> int:
+        return engine._prompts.build(tasks.converse("hi " * words), "text").length
+
+    per_word = (prompt_tokens(1000) - prompt_tokens(500)) / 500
+    fitting = "hi " * int(500 + (8189 - prompt_tokens(500)) / per_word)
+    deltas = await collect(engine, ask(tasks.converse(fitting), sampling=ENDLESS))
+    usage = deltas[-1].usage
+    assert 1 <= usage.completion_tokens < 10
+    assert usage.prompt_tokens + usage.completion_tokens == 8192
+    assert deltas[-1].finish_reason == "length"
+
+
+def test_our_hooks_have_the_signatures_that_the_installed_vllm_calls():
+    from vllm.multimodal.processing import (
+        BaseDummyInputsBuilder,
+        BaseMultiModalProcessor,
+        BaseProcessingInfo,
+    )
+
+    from deployments.thinker.vllm_plugin import processor
+
+    for ours, base in (
+        (processor.StepAudio2Processor, BaseMultiModalProcessor),
+        (processor.StepAudio2ProcessingInfo, BaseProcessingInfo),
+        (processor.StepAudio2DummyInputs, BaseDummyInputsBuilder),
+    ):
+        overridden = [
+            (name, method)
+            for part in ours.__mro__
+            if part.__module__.startswith("deployments.")
+            for name, method in vars(part).items()
+            if inspect.isfunction(method) and hasattr(base, name)
+        ]
+        assert overridden
+        for name, method in overridden:
+            expected = list(inspect.signature(getattr(base, name)).parameters)
+            assert list(inspect.signature(method).parameters) == expected, name
+
+
+async def test_a_misspelt_engine_argument_is_named(tiny_model):
+    config = ThinkerConfig(engine_kwargs={"max_model_length": 100})
+    with pytest.raises(ConfigError, match="max_model_length"):
+        await VllmEngine(ModelFiles(tiny_model), config).start()
+
+
+async def test_a_dead_engine_fails_its_requests_and_its_health_check(tiny_model, engine):
+    before = set(multiprocessing.active_children())
+    mortal = VllmEngine(ModelFiles(tiny_model), ThinkerConfig())
+    with pytest.raises(EngineFailed, match="not running"):
+        await mortal.check_health()
+    await mortal.start()
+    try:
+        await mortal.check_health()
+        answer = mortal.generate(ask(sampling=ENDLESS))
+        await anext(answer)
+        for process in set(multiprocessing.active_children()) - before:
+            process.kill()
+        with pytest.raises(EngineFailed):
+            async for _ in answer:
+                pass
+        with pytest.raises(EngineFailed):
+            await mortal.check_health()
+        with pytest.raises(EngineFailed):
+            await collect(mortal, ask())
+    finally:
+        mortal.close()
+    await engine.check_health()

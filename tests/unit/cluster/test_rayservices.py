@@ -1,0 +1,174 @@
+"""Both RayServices are what KubeRay, Ray Serve and our own configuration accept."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from ray.serve.schema import ServeDeploySchema
+
+from serve_app.config import AppConfig
+from tests.unit.cluster.manifests import MANIFESTS, crd_schema, load, serve_config
+
+SHUTDOWN_S = 120  # above the longest answer, 1024 tokens or 33 s of speech, read in real time
+
+every_manifest = pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+
+
+def pod_specs(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    cluster = manifest["spec"]["rayClusterConfig"]
+    groups = {group["groupName"]: group for group in cluster["workerGroupSpecs"]}
+    groups["head"] = cluster["headGroupSpec"]
+    return {name: group["template"]["spec"] for name, group in groups.items()}
+
+
+def app_config(manifest: dict[str, Any]) -> AppConfig:
+    (application,) = serve_config(manifest)["applications"]
+    return AppConfig.model_validate(application["args"])
+
+
+def test_one_gpu_and_two_groups_are_there() -> None:
+    assert [path.stem for path in MANIFESTS] == ["rayservice-one-gpu", "rayservice-two-groups"]
+
+
+@every_manifest
+def test_kuberay_schema_accepts_it_and_knows_every_field(path: Path) -> None:
+    jsonschema.Draft7Validator(crd_schema()).validate(load(path))
+
+
+@every_manifest
+def test_kuberay_schema_refuses_misspelt_field_anywhere(path: Path) -> None:
+    validator = jsonschema.Draft7Validator(crd_schema())
+    in_group = load(path)
+    in_group["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["minReplica"] = 1
+    in_container = load(path)
+    worker = in_container["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
+    worker["template"]["spec"]["containers"][0]["imagePolicy"] = "Always"
+    for manifest, field in ((in_group, "minReplica"), (in_container, "imagePolicy")):
+        with pytest.raises(jsonschema.ValidationError, match=field):
+            validator.validate(manifest)
+
+
+@every_manifest
+def test_ray_serve_accepts_its_config(path: Path) -> None:
+    schema = ServeDeploySchema.model_validate(serve_config(load(path)))
+    assert [app.import_path for app in schema.applications] == ["serve_app.app:app"]
+
+
+@every_manifest
+def test_app_config_accepts_its_args_with_both_stages(path: Path) -> None:
+    config = app_config(load(path))
+    assert config.model == "/models/Step-Audio-2-mini"
+    assert config.token2wav is not None
+
+
+@every_manifest
+def test_actor_options_are_ray_serves_own(path: Path) -> None:
+    from ray.serve.schema import RayActorOptionsSchema
+
+    config = app_config(load(path))
+    assert config.token2wav is not None
+    sections = (config.thinker, config.token2wav)
+    options = [section.deployment_config["ray_actor_options"] for section in sections]
+    options.append(config.ingress_deployment_config["ray_actor_options"])
+    for option in options:
+        known = RayActorOptionsSchema.model_validate(option).model_dump(exclude_unset=True)
+        assert known == option
+
+
+@every_manifest
+def test_every_replica_fits_on_a_group(path: Path) -> None:
+    manifest = load(path)
+    config = app_config(manifest)
+    assert config.token2wav is not None
+    needs = [
+        config.thinker.deployment_config["ray_actor_options"],
+        config.token2wav.deployment_config["ray_actor_options"],
+        config.ingress_deployment_config["ray_actor_options"],
+    ]
+    groups = manifest["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    placed = 0
+    for group in groups:
+        labels = group.get("labels", {})
+        here = [need for need in needs if need.get("label_selector", labels) == labels]
+        placed += len(here)
+        limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+        assert sum(need.get("num_cpus", 0) for need in here) <= int(limits["cpu"])
+        assert sum(need.get("num_gpus", 0) for need in here) <= int(limits["nvidia.com/gpu"])
+        assert here, f"nothing runs on {group['groupName']}"
+    assert placed == len(needs)
+
+
+def test_two_groups_keep_the_stages_apart() -> None:
+    config = app_config(load(MANIFESTS[1]))
+    assert config.token2wav is not None
+    thinker, token2wav = (
+        section.deployment_config["ray_actor_options"]["label_selector"]
+        for section in (config.thinker, config.token2wav)
+    )
+    assert (thinker, token2wav) == ({"stage": "thinker"}, {"stage": "token2wav"})
+
+
+def test_one_gpu_holds_both_stages() -> None:
+    config = app_config(load(MANIFESTS[0]))
+    assert config.token2wav is not None
+    thinker, token2wav = (
+        section.deployment_config["ray_actor_options"]["num_gpus"]
+        for section in (config.thinker, config.token2wav)
+    )
+    assert 0 < thinker < 1 and 0 < token2wav < 1 and thinker + token2wav <= 1
+    # the fractions bound nothing: vLLM must leave room by itself
+    assert config.thinker.engine_kwargs["gpu_memory_utilization"] <= 0.6
+
+
+@every_manifest
+def test_head_runs_no_replica(path: Path) -> None:
+    head = load(path)["spec"]["rayClusterConfig"]["headGroupSpec"]
+    assert head["rayStartParams"]["num-cpus"] == "0"
+
+
+@every_manifest
+def test_grace_periods_are_above_the_longest_stream(path: Path) -> None:
+    manifest = load(path)
+    config = app_config(manifest)
+    assert config.token2wav is not None
+    sections = (config.thinker.deployment_config, config.token2wav.deployment_config)
+    for section in (*sections, config.ingress_deployment_config):
+        assert section["graceful_shutdown_timeout_s"] >= SHUTDOWN_S
+    assert manifest["spec"]["rayClusterDeletionDelaySeconds"] > SHUTDOWN_S
+    for pod in pod_specs(manifest).values():
+        assert pod["terminationGracePeriodSeconds"] > SHUTDOWN_S
+
+
+@every_manifest
+def test_pods_are_unprivileged_and_probed(path: Path) -> None:
+    for pod in pod_specs(load(path)).values():
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        for container in pod["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert {"readinessProbe", "livenessProbe"} <= set(container)
+
+
+@every_manifest
+def test_every_mount_has_its_volume(path: Path) -> None:
+    for pod in pod_specs(load(path)).values():
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        for container in (*pod["containers"], *pod.get("initContainers", ())):
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+
+
+@every_manifest
+def test_misspelt_arg_is_refused_by_name(path: Path) -> None:
+    (application,) = serve_config(load(path))["applications"]
+    args = copy.deepcopy(application["args"])
+    args["token2wav"]["max_stream"] = 1
+    with pytest.raises(ValueError, match="max_stream"):
+        AppConfig.model_validate(args)
+
+
+@every_manifest
+def test_ray_version_is_the_locked_one(path: Path) -> None:
+    lock = (path.parents[1] / "requirements" / "gpu.txt").read_text(encoding="utf-8")
+    version = load(path)["spec"]["rayClusterConfig"]["rayVersion"]
+    assert f"\nray=={version}\n" in lock

@@ -1,0 +1,92 @@
+"""Every YAML under `configs/` is a valid Ray Serve file with valid arguments of ours."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as build
+from ray.serve.schema import ServeDeploySchema
+
+from deployments.errors import ConfigError
+from deployments.model_files import ModelFiles, find_model
+from deployments.token2wav.config import Token2WavConfig
+from deployments.token2wav.voice_files import SHIPPED_VOICE, voice_files
+from serve_app.app import app
+from serve_app.config import AppConfig
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+NAMES = sorted(path.name for path in CONFIGS.glob("*.yaml"))
+
+
+def arguments(name: str) -> dict:
+    return yaml.safe_load((CONFIGS / name).read_text())["applications"][0]["args"]
+
+
+def test_the_ways_of_running_are_there():
+    assert {"cpu.yaml", "single_gpu.yaml", "two_gpus.yaml", "asr_only.yaml"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_is_a_serve_file_whose_arguments_build_the_graph(name):
+    schema = ServeDeploySchema.model_validate(yaml.safe_load((CONFIGS / name).read_text()))
+    application = schema.applications[0]
+    assert application.import_path == "serve_app.app:app"
+    bound = build(app, application.args)
+    assert bound._bound_deployment.name == "Ingress"
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [((), "modle"), (("thinker",), "engin"), (("token2wav", "chunks"), "stedy"), (("http",), "keys")],
+)
+def test_a_misspelt_key_is_refused_and_named(section, key):
+    args = arguments("cpu.yaml")
+    inner = args
+    for name in section:
+        inner = inner.setdefault(name, {})
+    inner[key] = 1
+    with pytest.raises(ValidationError, match=key):
+        build(app, args)
+
+
+def test_a_missing_model_directory_is_named():
+    with pytest.raises(ConfigError, match=r"models/not-there"):
+        find_model("./models/not-there")
+
+
+def test_a_missing_model_file_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"tokenizer_config\.json"):
+        ModelFiles(tmp_path).require()
+
+
+def test_the_default_voice_is_the_first_that_there_is(tmp_path):
+    files, wav = ModelFiles(tmp_path / "model"), tmp_path / "configured.wav"
+    wav.touch()
+    assert voice_files(Token2WavConfig(), files, {})["default"] == SHIPPED_VOICE
+    own = tmp_path / "model" / "default_female.wav"
+    own.parent.mkdir()
+    own.touch()
+    assert voice_files(Token2WavConfig(), files, {})["default"] == own
+    asset = tmp_path / "model" / "assets" / "default_female.wav"
+    asset.parent.mkdir()
+    asset.touch()
+    assert voice_files(Token2WavConfig(), files, {})["default"] == asset
+    variable = {"STEP_AUDIO2_DEFAULT_PROMPT_WAV": str(wav)}
+    assert voice_files(Token2WavConfig(), files, variable)["default"] == wav
+    config = Token2WavConfig(default_voice=str(asset))
+    assert voice_files(config, files, variable)["default"] == asset
+
+
+@pytest.mark.parametrize(
+    "config", [{"default_voice": "gone.wav"}, {"voices": {"anna": "gone.wav"}}]
+)
+def test_a_voice_that_is_not_there_is_named(config, tmp_path):
+    with pytest.raises(ConfigError, match=r"gone\.wav"):
+        voice_files(Token2WavConfig.model_validate(config), ModelFiles(tmp_path), {})
+
+
+def test_the_model_has_no_default_in_the_arguments():
+    with pytest.raises(ValidationError, match="model"):
+        AppConfig.model_validate({})

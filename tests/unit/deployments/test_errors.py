@@ -1,0 +1,35 @@
+"""Errors keep their type, message and fields across a process."""
+
+import pickle
+
+import pytest
+
+from deployments import errors
+
+EXAMPLES = [
+    errors.AudioUnreadable("no header", param="file"),
+    errors.AudioTooLong(seconds=41, limit_s=30, param="file"),
+    errors.ReferenceAudioUnfit(seconds=0.2, min_s=1, max_s=30),
+    errors.UnknownVoice("nobody", known=("default",)),
+    errors.PromptTooLong(tokens=9000, limit=4096),
+    errors.UnsupportedRequest("no such format", param="response_format"),
+    errors.ServerFull(retry_after_s=2.5),
+    errors.EngineFailed("the engine died"),
+    errors.ConfigError("no such file"),
+]
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_an_error_survives_pickling(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)
+
+
+def test_every_error_has_an_example_here():
+    def leaves(cls: type) -> set[type]:
+        below = [leaf for child in cls.__subclasses__() for leaf in leaves(child)]
+        return set(below) or {cls}
+
+    assert {type(error) for error in EXAMPLES} == leaves(errors.StepAudioError)

@@ -1,0 +1,104 @@
+import pytest
+
+from deployments.chunker import ChunkSchedule
+from deployments.errors import EngineFailed
+from deployments.messages import SamplingOptions, ThinkerDelta, ThinkerRequest, ToolCall, Usage
+from deployments.thinker.answer import Answer, EngineOutput
+
+
+@pytest.fixture
+def answer(special, vocabulary):
+    def make(**fields) -> Answer:
+        request = ThinkerRequest("r", messages=(), **fields)
+        return Answer(request, special, vocabulary, frozenset({special.turn_end}))
+
+    return make
+
+
+def feed(answer: Answer, outputs: list[EngineOutput]) -> list[ThinkerDelta]:
+    return [delta for output in outputs if (delta := answer.push(output))]
+
+
+def test_without_a_schedule_each_output_is_passed_on_at_once(answer, tokenizer):
+    ids = tokenizer.encode("abc").ids
+    outputs = [EngineOutput((token_id,)) for token_id in ids]
+    assert [delta.text for delta in feed(answer(), outputs)] == ["a", "b", "c"]
+
+
+def test_with_a_schedule_a_delta_comes_when_the_next_chunk_is_complete(answer, special, tokenizer):
+    speech = answer(reply="speech", chunks=ChunkSchedule(first=4, growth=2, steady=8, lookahead=2))
+    text = tokenizer.encode("abcdefgh").ids
+    codes = [special.audio_first + code for code in range(32)]
+    ids = [id_ for i in range(8) for id_ in (text[i], *codes[4 * i : 4 * i + 4])]
+    deltas = feed(speech, [EngineOutput((token_id,)) for token_id in ids])
+    # 4 + 2 tokens make the first chunk, 8 more the second, 8 more the third
+    assert [len(delta.audio_tokens) for delta in deltas] == [6, 8, 8, 8]
+    assert [delta.text for delta in deltas] == ["ab", "cd", "ef", "gh"]
+    last = speech.push(EngineOutput((special.tts_end, special.turn_end), "stop"))
+    assert last is not None and last.audio_tokens == (30, 31)
+    deltas.append(last)
+    assert [code for delta in deltas for code in delta.audio_tokens] == list(range(32))
+    assert [id_ for delta in deltas for id_ in delta.token_ids] == [*ids, special.tts_end]
+
+
+def test_text_after_speech_is_not_held(answer, special, tokenizer):
+    speech = answer(reply="speech", chunks=ChunkSchedule())
+    outputs = [EngineOutput((i,)) for i in (special.audio_first, special.tts_end)]
+    outputs += [EngineOutput((i,)) for i in tokenizer.encode("ab").ids]
+    deltas = feed(speech, outputs)
+    assert [(delta.audio_tokens, delta.text) for delta in deltas] == [
+        ((0,), ""),
+        ((), "a"),
+        ((), "b"),
+    ]
+
+
+def test_the_last_delta_alone_says_why_it_ended_and_counts_everything(answer, special, tokenizer):
+    speech = answer(reply="speech")
+    code = special.audio_first
+    deltas = feed(
+        speech,
+        [
+            EngineOutput((*tokenizer.encode("a").ids, code), None, 40, 32),
+            EngineOutput((code, special.audio_pad, special.turn_end), "stop", 40, 99),
+        ],
+    )
+    assert [delta.finish_reason for delta in deltas] == [None, "stop"]
+    assert [delta.usage for delta in deltas] == [None, Usage(40, 5, 2, 32)]
+    assert speech.finished
+
+
+def test_a_turn_that_calls_a_tool_ends_for_that_reason(answer, special, tokenizer):
+    call = tokenizer.encode("function\nnow\n{}").ids
+    ids = (special.tool_call_start, *call, special.tool_call_end)
+    deltas = feed(answer(), [EngineOutput(ids), EngineOutput((special.turn_end,), "stop")])
+    assert deltas[0].tool_calls == (ToolCall("now", "{}"),)
+    assert deltas[-1].finish_reason == "tool_calls"
+
+
+def test_a_call_in_the_last_output_counts_as_one(answer, special, tokenizer):
+    call = tokenizer.encode("function\nnow\n{}").ids
+    ids = (special.tool_call_start, *call, special.tool_call_end, special.turn_end)
+    (delta,) = feed(answer(), [EngineOutput(ids, "stop")])
+    assert delta.finish_reason == "tool_calls"
+
+
+def test_a_stop_string_ends_the_answer_before_itself(answer, tokenizer):
+    stopped = answer(sampling=SamplingOptions(stop=("c",)))
+    outputs = [EngineOutput((token_id,)) for token_id in tokenizer.encode("abcd").ids]
+    deltas = feed(stopped, outputs[:3])
+    assert "".join(delta.text for delta in deltas) == "ab"
+    assert deltas[-1].finish_reason == "stop" and stopped.finished
+
+
+def test_a_request_that_the_engine_gave_up_fails(answer):
+    with pytest.raises(EngineFailed, match="error"):
+        answer().push(EngineOutput((), "error"))
+
+
+def test_thoughts_are_counted_and_stay_out_of_the_history(answer, special, tokenizer):
+    thinking = answer()
+    thought = thinking.think(EngineOutput(tuple(tokenizer.encode("hm").ids), None, 10, 0))
+    assert thought == ThinkerDelta(reasoning="hm")
+    last = thinking.push(EngineOutput((special.turn_end,), "stop", 20, 16))
+    assert last == ThinkerDelta(finish_reason="stop", usage=Usage(10, 3, 0, 0))

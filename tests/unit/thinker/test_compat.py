@@ -1,0 +1,82 @@
+"""Both signatures of vLLM's feature hook, on stand-ins that call it as vLLM does."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from transformers import BatchFeature
+
+from deployments.thinker.vllm_plugin.compat import ItemsOnly, PromptAndItems, feature_hook
+
+
+class Base026:
+    """Calls its hook as `BaseMultiModalProcessor` of vLLM 0.26 does."""
+
+    info: Any = SimpleNamespace(
+        get_tokenizer=lambda: SimpleNamespace(encode=lambda text, add_special_tokens: [7] * 3)
+    )
+
+    def _apply_hf_processor_main(
+        self,
+        prompt: str | list[int],
+        mm_items: Any,
+        hf_processor_mm_kwargs: Any,
+        tokenization_kwargs: Any,
+        *,
+        enable_hf_prompt_update: bool,
+    ) -> tuple[list[int], BatchFeature, bool]:
+        raise NotImplementedError
+
+    def run(self, prompt: str | list[int], *, enable_hf_prompt_update: bool) -> Any:
+        return self._apply_hf_processor_main(
+            prompt=prompt,
+            mm_items=["a", "b"],
+            hf_processor_mm_kwargs={},
+            tokenization_kwargs={},
+            enable_hf_prompt_update=enable_hf_prompt_update,
+        )
+
+
+class Base032:
+    """Calls its hook as `BaseMultiModalProcessor` of vLLM 0.32 does."""
+
+    info: Any = None
+
+    def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Any) -> BatchFeature:
+        raise NotImplementedError
+
+    def run(self) -> BatchFeature:
+        return self._apply_hf_processor_main(mm_items=["a", "b"], hf_kwargs={})
+
+
+class Features:
+    def audio_features(self, mm_items: list[str]) -> BatchFeature:
+        return BatchFeature({"mels": mm_items})
+
+
+def test_the_hook_is_chosen_by_signature():
+    assert feature_hook(Base026) is PromptAndItems
+    assert feature_hook(Base032) is ItemsOnly
+
+
+def test_the_hook_of_0_26_gives_the_prompts_ids_unexpanded():
+    class Processor(feature_hook(Base026), Features, Base026):
+        pass
+
+    for flag in (True, False):
+        ids, features, expanded = Processor().run([1, 2], enable_hf_prompt_update=flag)
+        assert (ids, dict(features), expanded) == ([1, 2], {"mels": ["a", "b"]}, False)
+
+
+def test_the_hook_of_0_26_encodes_the_dummy_prompt():
+    class Processor(feature_hook(Base026), Features, Base026):
+        pass
+
+    ids, _, _ = Processor().run("<audio_patch>", enable_hf_prompt_update=True)
+    assert ids == [7, 7, 7]
+
+
+def test_the_hook_of_0_32_gives_the_features_alone():
+    class Processor(feature_hook(Base032), Features, Base032):
+        pass
+
+    assert dict(Processor().run()) == {"mels": ["a", "b"]}
