@@ -54,7 +54,7 @@ def to_pcm16(samples: np.ndarray) -> bytes:
 def _decode_with_ffmpeg(data: bytes) -> tuple[np.ndarray, int]:
     pieces: list[np.ndarray] = []
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r") as container:
             if not container.streams.audio:
                 raise AudioUnreadable("the file holds no audio")
             stream = container.streams.audio[0]

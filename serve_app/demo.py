@@ -214,7 +214,8 @@ def _json(answer: httpx.Response) -> Any:
 
 
 def _table(outcomes: list[Outcome]) -> Table:
-    table = Table("request", "first output", "total", "audio", "RTF", "WAV")
+    table = Table("request", "first output", "total", "audio", "RTF")
+    table.add_column("WAV", overflow="fold")
     for outcome in outcomes:
         audio_s = seconds_of(len(outcome.pcm))
         table.add_row(

@@ -5,7 +5,7 @@ import glob
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,12 +64,13 @@ def run(options: Options, console: Console) -> int:
     jobs = make_jobs(options)
     batch = Batch(options.query_type, options.output_dir, options.question, options.max_tokens)
     if options.ray_address is None:
-        config = make_config(options, gpus_here())  # before Ray: what is wrong shows at once
+        config = make_config(options, gpus_here)  # before Ray: what is wrong shows at once
         say(console, "starting Ray …")
         start_ray(None)
     else:
         say(console, f"joining the cluster {options.ray_address} …")
-        config = make_config(options, start_ray(options.ray_address))
+        gpus = start_ray(options.ray_address)
+        config = make_config(options, lambda: gpus)
     with asyncio.Runner() as runner:  # Serve's handles live in its loop until they are shut down
         try:
             say(console, f"model {config.model}, {len(jobs)} prompts; starting the stages …")
@@ -117,7 +118,7 @@ def recordings(path: str) -> list[str]:
     return sorted(str(p) for p in found)
 
 
-def make_config(options: Options, gpus: float) -> AppConfig:
+def make_config(options: Options, count_gpus: Callable[[], float]) -> AppConfig:
     """The graph's configuration: the named file's, or the one that fits the GPUs there are.
 
     A run without speech starts no Token2Wav.
@@ -125,7 +126,7 @@ def make_config(options: Options, gpus: float) -> AppConfig:
     Raises:
         ConfigError: the file cannot be read, or names no model that is there.
     """
-    arguments = read_arguments(options.stage_configs_path or default_config(gpus))
+    arguments = read_arguments(options.stage_configs_path or default_config(count_gpus()))
     if options.model is not None:
         arguments["model"] = options.model
     if not options.query_type.speaks:
@@ -183,7 +184,6 @@ def start_ray(address: str | None) -> float:
     """Join the cluster at `address`, or start one in this machine; gives its number of GPUs."""
     import ray
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="error")
     except ConnectionError as error:
@@ -201,6 +201,7 @@ def start_graph(config: AppConfig) -> None:
 
     from serve_app.app import app
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # its import has set it to INFO
     serve.start(proxy_location="Disabled")
     try:
         serve.run(app(config), name=APP_NAME, route_prefix=None)

@@ -40,8 +40,12 @@ class VllmEngine:
         Raises:
             ConfigError: the checkpoint is not of this family, or vLLM refuses the arguments.
         """
-        await asyncio.to_thread(self._load)
-        await self._warm_up()
+        try:
+            await asyncio.to_thread(self._load)
+            await self._warm_up()
+        except BaseException:
+            self.close()
+            raise
 
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         """Answer one turn. Closing the iterator aborts the request in vLLM.
@@ -131,10 +135,9 @@ class VllmEngine:
         self._stop_ids = frozenset({self._special.turn_end, *ends} - {None})
         arguments = engine_arguments(self._files, config, self._config.engine_kwargs, on_cpu=on_cpu)
         try:
-            arguments = AsyncEngineArgs(**arguments)
-        except TypeError as error:
-            raise ConfigError(f"engine_kwargs: {error}") from error
-        self._llm = AsyncLLM.from_engine_args(arguments)
+            self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"vLLM refuses engine_kwargs: {error}") from error
 
     async def _warm_up(self) -> None:
         """Meet every kind of kernel once: the first top-p would else wait for a compiler."""

@@ -1,8 +1,8 @@
 """`step-audio2 bench [speech | token2wav | thinker]`: options in, tables and files out."""
 
 import asyncio
-import json
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.progress import Progress
 from typer.core import TyperGroup
 
+from serve_app.bench import stage_cli
 from serve_app.bench.client import Target
 from serve_app.bench.inputs import recordings, texts
 from serve_app.bench.load import Arrivals, ClosedLoop, Extent, Poisson
 from serve_app.bench.metrics import RequestTrace
+from serve_app.bench.options import json_object, positive_integers, positive_numbers
 from serve_app.bench.plot import PlotUnavailable, plot_speech, require_matplotlib
 from serve_app.bench.report import print_speech, speech_document, write_json
 from serve_app.bench.speech import SpeechResult, Workload, bench_speech
@@ -36,6 +38,8 @@ bench_app = typer.Typer(
     no_args_is_help=False,
     help="Measure an endpoint (speech, the default) or a stage alone.",
 )
+bench_app.command("token2wav")(stage_cli.token2wav)
+bench_app.command("thinker")(stage_cli.thinker)
 console = Console()
 
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Write every figure here.")]
@@ -99,15 +103,16 @@ def speech(
 
     The server's key, if it wants one, is read from OPENAI_API_KEY.
     """
-    settings = {
-        "base_url": base_url,
-        "model": model,
-        "voice": voice,
-        "texts_by_chat": texts_by_chat,
-        "max_tokens": max_tokens,
-        "extra_body": _json_object(extra_body),
-    }
-    target = Target(**settings, api_key=os.environ.get("OPENAI_API_KEY"), timeout_s=timeout)
+    target = Target(
+        base_url,
+        model,
+        voice,
+        os.environ.get("OPENAI_API_KEY"),
+        texts_by_chat,
+        max_tokens,
+        timeout,
+        json_object(extra_body, "--extra-body"),
+    )
     workload = Workload(
         texts=texts(text or ()),
         recordings=recordings(audio or (), seed),
@@ -126,7 +131,7 @@ def speech(
 
     result = _run_with_progress(target, workload, levels, own_overhead=own_overhead)
     print_speech(console, result.levels, result.overhead)
-    settings |= {
+    settings: dict[str, Any] = asdict(replace(target, api_key=None)) | {
         "requests": workload.extent.requests,
         "duration_s": duration,
         "warm_up": warmup,
@@ -179,27 +184,6 @@ def _fast_loop() -> asyncio.AbstractEventLoop:
 def _levels(concurrency: str | None, rate: str | None) -> list[Arrivals]:
     if concurrency is None and rate is None:
         concurrency = "1"
-    closed = [ClosedLoop(int(n)) for n in _positive(concurrency, "--concurrency", whole=True)]
-    return [*closed, *(Poisson(r) for r in _positive(rate, "--rate"))]
-
-
-def _positive(values: str | None, option: str, *, whole: bool = False) -> list[float]:
-    """The numbers of a comma-separated option."""
-    try:
-        found = [float(value) for value in values.split(",")] if values else []
-    except ValueError:
-        found = [0.0]
-    if any(value <= 0 or (whole and value != int(value)) for value in found):
-        kind = "whole numbers" if whole else "numbers"
-        raise typer.BadParameter(f"{values!r} are not {kind} above 0", param_hint=option)
-    return found
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise typer.BadParameter(f"not JSON: {error}", param_hint="--extra-body") from error
-    if not isinstance(found, dict):
-        raise typer.BadParameter("not a JSON object", param_hint="--extra-body")
-    return found
+    clients = positive_integers(concurrency, "--concurrency") if concurrency else []
+    rates = positive_numbers(rate, "--rate") if rate else []
+    return [*(ClosedLoop(n) for n in clients), *(Poisson(r) for r in rates)]

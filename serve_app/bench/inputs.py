@@ -100,19 +100,24 @@ def mix(
             yield draw.choice(spoken)
 
 
-def synthetic_wav(seconds: float, seed: int) -> bytes:
-    """A 16 kHz WAV file of something like speech: a gliding voice, four syllables a second."""
+def synthetic_speech(seconds: float, seed: int) -> np.ndarray:
+    """Something like speech: a gliding voice, four syllables a second. [N] float32, 16 kHz."""
     rng = np.random.default_rng(seed)
     time_s = np.arange(int(seconds * INPUT_SAMPLE_RATE_HZ)) / INPUT_SAMPLE_RATE_HZ
     pitch_hz = 120 + 30 * np.sin(2 * np.pi * (0.6 * time_s + rng.random()))
     phase = 2 * np.pi * np.cumsum(pitch_hz) / INPUT_SAMPLE_RATE_HZ
     # 20 harmonics reach 3 kHz; their weights stand for one vowel
-    voice = sum(
-        w * np.sin((k + 1) * phase) for k, w in enumerate(rng.random(20) / np.arange(1, 21))
-    )
+    harmonics = np.arange(1, 21)[:, None]
+    weights = rng.random((20, 1)) / harmonics
+    voice = (weights * np.sin(harmonics * phase)).sum(axis=0)
     syllables = np.clip(np.sin(2 * np.pi * 4 * time_s + rng.random()), 0, None)
     samples = voice * syllables + 0.002 * rng.standard_normal(len(time_s))
-    pcm = (samples / np.abs(samples).max() * 0.5 * 32767).astype("<i2")
+    return (0.5 * samples / np.abs(samples).max()).astype(np.float32)
+
+
+def synthetic_wav(seconds: float, seed: int) -> bytes:
+    """The same as a 16 kHz WAV file."""
+    pcm = (synthetic_speech(seconds, seed) * 32767).astype("<i2")
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)

@@ -32,7 +32,8 @@ def speech_document(
 ) -> dict[str, Any]:
     levels = [
         {
-            "arrivals": {"kind": type(level.arrivals).__name__, **asdict(level.arrivals)},
+            "load": level.arrivals.label,
+            "arrivals": asdict(level.arrivals),
             "summary": asdict(level.summary),
             "requests": [_request(level, trace, prebuffer_s) for trace in level.traces],
         }

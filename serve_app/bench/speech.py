@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from serve_app.bench.client import BenchClient, PreparedRequest, Target, prepare
 from serve_app.bench.inputs import Input, SpeechInput, TextInput, mix
@@ -71,7 +72,7 @@ async def bench_speech(
                 workload.requests(target, workload.seed),
                 client.send,
                 seed=workload.seed + number,
-                progress=lambda trace, arrivals=arrivals: on_request(arrivals, trace),
+                progress=partial(on_request, arrivals),
             )
             results.append(Level(arrivals, summarize(traces, workload.prebuffer_s), traces))
     return SpeechResult(overhead, results)

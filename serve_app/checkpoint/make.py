@@ -68,8 +68,10 @@ def make_checkpoint(
     card = model_card(size, seed, llm_weights=llm_weights)
     (directory / "README.md").write_text(card, encoding="utf-8")
     _write_json(directory / "generation_config.json", _generation_config(plan))
+    # Without a version transformers warns that a large tokenizer may be one of Mistral's old ones.
+    config = {**plan.thinker.to_published_dict(), "transformers_version": "4.49.0"}
     # the last file, so that a directory that has it is complete
-    _write_json(directory / "config.json", plan.thinker.to_published_dict())
+    _write_json(directory / "config.json", config)
 
 
 def _generation_config(plan: Checkpoint) -> dict[str, Any]:

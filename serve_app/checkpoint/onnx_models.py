@@ -6,6 +6,7 @@ read as the digits of a number in base 3, which is below 3^8 = 6561.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,7 +33,7 @@ def write_speech_tokenizer(path: Path, seed: int) -> None:
         "four": np.array([4], dtype=np.int64),
         "zero": np.array([0], dtype=np.int64),
     }
-    conv = {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}
+    conv: dict[str, Any] = {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}
     nodes = [
         helper.make_node("Conv", ["feats", "conv1_weight"], ["hidden"], **conv),
         helper.make_node("Tanh", ["hidden"], ["states"]),

@@ -5,6 +5,7 @@ weights say can be read aloud, at least. The published numbering is filled up wi
 words, which decode but are never the result of encoding.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, product
@@ -92,7 +93,7 @@ def published_vocabulary() -> Vocabulary:
 
 
 def _text_tokens(count: int) -> tuple[str, ...]:
-    def words():
+    def words() -> Iterator[str]:
         yield from sorted(ByteLevel.alphabet())
         yield from _SYLLABLES
         for length in (1, 2, 3):

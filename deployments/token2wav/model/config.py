@@ -155,7 +155,8 @@ class _Dumper(yaml.SafeDumper):
 def _construct(loader: _Loader, name: str, node: yaml.Node) -> _Component:
     if name not in _COMPONENTS or not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"flow.yaml names an unknown component {name!r}")
-    return _Component(name, loader.construct_mapping(node, deep=True))
+    values = loader.construct_mapping(node, deep=True)
+    return _Component(name, {str(key): value for key, value in values.items()})
 
 
 def _represent(dumper: _Dumper, component: _Component) -> yaml.Node:

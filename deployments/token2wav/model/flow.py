@@ -119,7 +119,8 @@ class FlowSynthesizer:
             Mels [t, mels] of each row, and the next states, their history trimmed.
 
         Raises:
-            ValueError: a chunk that consumes no token, or a token outside the codebook.
+            ValueError: a chunk that consumes no token, a token outside the codebook, or more
+                frames than there is noise for (600 s).
         """
         mels, states = self._run(rows, [None] * len(rows))
         return mels, [self._trimmed(state) for state in states]
@@ -153,6 +154,9 @@ class FlowSynthesizer:
     ) -> tuple[list[Tensor], list[FlowState]]:
         for row in rows:
             check_chunk(row.tokens, last=row.last, config=self.flow.config)
+            frames = row.state.solver.frames + len(row.tokens) * self.flow.frames_per_token
+            if frames > len(self.noise):  # before the encoder makes a matrix of their square
+                raise ValueError(f"{frames} frames are more than the {len(self.noise)} of noise")
         mu, encoder_states = self.flow.encode(
             [row.tokens.to(self.noise.device) for row in rows],
             [row.last for row in rows],

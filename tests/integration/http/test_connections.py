@@ -33,6 +33,16 @@ async def test_a_failure_in_mid_sound_breaks_the_connection(listening: Any) -> N
     assert backend.open == 0
 
 
+async def test_the_failure_leaves_the_application_for_the_server_to_see() -> None:
+    backend = ScriptedBackend(SpeechDelta(pcm=b"\1\0"), EngineFailed("it died"))
+    app = create_http_app(backend, HttpSettings(models=(MODEL,)))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=True), base_url="http://server"
+    ) as client:
+        with pytest.raises((EngineFailed, RuntimeError)):
+            await client.post("/v1/audio/speech", json=SPEECH)
+
+
 async def test_openai_s_client_sees_the_broken_connection_too(listening: Any) -> None:
     backend = ScriptedBackend(SpeechDelta(pcm=b"\1\0"), EngineFailed("it died"))
     app = create_http_app(backend, HttpSettings(models=(MODEL,)))

@@ -52,22 +52,22 @@ ROWS = [
 
 
 @pytest.mark.parametrize("path", ["audio/speech", "chat/completions"])
-@pytest.mark.parametrize("wrap", [lambda e: e, from_ray, from_two_actors])
 @pytest.mark.parametrize(("error", "status", "code"), ROWS)
 async def test_each_error_before_the_first_chunk_is_its_status(
-    scripted_raw: Any, path: str, wrap: Any, error: Exception, status: int, code: str | None
+    scripted_raw: Any, path: str, error: Exception, status: int, code: str | None
 ) -> None:
-    backend = ScriptedBackend(wrap(error))
+    backend = ScriptedBackend()
     body = SPEECH if path == "audio/speech" else CHAT
     async with scripted_raw(backend) as client:
-        answer = await client.post(f"/v1/{path}", json=body)
-        streamed = await client.post(f"/v1/{path}", json=body | {"stream": True})
-    for got in (answer, streamed):
-        assert got.status_code == status
-        assert got.json()["error"].keys() == {"message", "type", "param", "code"}
-        assert got.json()["error"]["code"] == code
-        assert "secret" not in got.text and "traceback" not in got.text
-        assert ("retry-after" in got.headers) == (status in (429, 503))
+        for raised in (error, from_ray(error), from_two_actors(error)):
+            backend.script = (raised,)
+            for stream in (False, True):
+                got = await client.post(f"/v1/{path}", json=body | {"stream": stream})
+                assert got.status_code == status
+                assert got.json()["error"].keys() == {"message", "type", "param", "code"}
+                assert got.json()["error"]["code"] == code
+                assert "secret" not in got.text and "traceback" not in got.text
+                assert ("retry-after" in got.headers) == (status in (429, 503))
     assert backend.open == 0
 
 

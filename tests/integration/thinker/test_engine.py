@@ -177,6 +177,12 @@ async def test_a_misspelt_engine_argument_is_named(tiny_model):
         await VllmEngine(ModelFiles(tiny_model), config).start()
 
 
+async def test_an_engine_argument_that_vllm_refuses_is_a_configuration_error(tiny_model):
+    config = ThinkerConfig(engine_kwargs={"dtype": "float3"})
+    with pytest.raises(ConfigError, match="float3"):
+        await VllmEngine(ModelFiles(tiny_model), config).start()
+
+
 async def test_a_dead_engine_fails_its_requests_and_its_health_check(tiny_model, engine):
     before = set(multiprocessing.active_children())
     mortal = VllmEngine(ModelFiles(tiny_model), ThinkerConfig())

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from deployments.mel import log_mel_spectrogram
 from deployments.messages import SamplingOptions, ThinkerRequest
 from deployments.thinker import tasks
+from deployments.thinker.vllm_plugin.audio_encoder import Adapter, AudioEncoder
+from deployments.thinker.vllm_plugin.config import AudioEncoderConfig
+from deployments.thinker.vllm_plugin.lengths import MEL_PADDING
 from tests.integration.thinker.conftest import collect, ids_of
 from tests.integration.thinker.reference import ReferenceThinker
 
@@ -56,9 +61,30 @@ def request(case: str) -> ThinkerRequest:
     return ThinkerRequest(f"{case} {next(numbers)}", messages, reply=reply, sampling=GREEDY)
 
 
-def test_the_answers_to_compare_are_no_trivial_ones(expected):
+def test_the_answers_to_compare_depend_on_what_is_heard(expected, tiny_model):
     assert all(len(set(ids)) >= 8 for ids in expected.values())
     assert len({tuple(ids) for ids in expected.values()}) == len(CASES)
+    prompt = LISTEN.format(audio="<audio>") + "<|BOT|>assistant\n"
+    other = ReferenceThinker(tiny_model).greedy(prompt, [sound(3, 9)], TOKENS)
+    assert other != expected["3 s"]
+
+
+@torch.inference_mode()
+def test_the_encoders_embeddings_equal_the_definition_for_every_remainder_of_a_length(tiny_model):
+    reference = ReferenceThinker(tiny_model)
+    config = AudioEncoderConfig(**reference.audio)
+    encoder, adapter = AudioEncoder(config), Adapter(config)
+    for name, module in (("encoder.", encoder), ("adapter.", adapter)):
+        weights = reference.weights.items()
+        module.load_state_dict(
+            {key.removeprefix(name): value for key, value in weights if key.startswith(name)}
+        )
+    for samples in (400, *range(16_000, 18_000, 161), 400_000):
+        heard = torch.from_numpy(sound(25, 3)[:samples])
+        mel = log_mel_spectrogram(heard, n_mels=config.n_mels, padding=MEL_PADDING)
+        embeddings = adapter(encoder(mel[None], torch.tensor([mel.shape[1]])))[0]
+        expected = reference.hear(heard.numpy())
+        torch.testing.assert_close(embeddings[: len(expected)], expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -39,27 +39,30 @@ async def test_a_steady_server_has_the_known_figures() -> None:
 
     assert (s.requests, s.failed, s.outcomes) == (6, 0, {"ok": 6})
     assert s.audio_s == pytest.approx(6.0)
-    assert s.ttfa_s and 0.15 <= s.ttfa_s.p50 < 0.25
-    assert s.latency_s and 0.45 <= s.latency_s.p50 < 0.6
+    assert s.ttfa_s and 0.15 <= s.ttfa_s.p50 < 0.35
+    assert s.latency_s and 0.45 <= s.latency_s.p50 < 0.9
     assert s.rtf and s.rtf.p50 == pytest.approx(s.latency_s.p50, abs=0.05)  # 1 s of audio each
-    assert s.gap_s and 0.08 <= s.gap_s.p50 < 0.15
+    assert s.gap_s and 0.08 <= s.gap_s.p50 < 0.2
     assert (s.underruns, s.requests_without_underrun) == (0, 1.0)
     # three rounds of two seconds of audio each
     assert s.audio_s_per_s == pytest.approx(6.0 / s.window_s)
-    assert 1.35 <= s.window_s < 2.0
+    assert 1.35 <= s.window_s < 3.0
 
 
 async def test_a_server_slower_than_playback_underruns_at_every_later_piece() -> None:
     script = Script(pieces=3, piece_s=0.05, pace_s=0.15)
     level = await measure(script, ClosedLoop(3), extent=Extent(requests=3))
     assert level.summary.underruns == 3 * 2
-    assert level.summary.stalled_s == pytest.approx(3 * 2 * 0.1, abs=0.1)
+    # whatever of the time between first and last byte the first two pieces do not cover
+    heard = [trace.arrivals[-1].at_s - trace.arrivals[0].at_s for trace in level.traces]
+    assert level.summary.stalled_s == pytest.approx(sum(heard) - 3 * 2 * 0.05)
+    assert level.summary.stalled_s >= 3 * 2 * 0.1 - 0.05
     assert level.summary.requests_without_underrun == 0.0
 
 
 async def test_a_prebuffer_hides_a_server_that_is_a_little_slow() -> None:
-    script = Script(pieces=3, piece_s=0.1, pace_s=0.13)
-    level = await measure(script, ClosedLoop(1), extent=Extent(requests=1), prebuffer_s=0.2)
+    script = Script(pieces=3, piece_s=0.3, pace_s=0.4)
+    level = await measure(script, ClosedLoop(1), extent=Extent(requests=1), prebuffer_s=0.6)
     assert level.summary.underruns == 0
 
 
@@ -144,14 +147,14 @@ async def test_poisson_arrivals_do_not_wait_for_answers() -> None:
     level = await measure(script, Poisson(100.0), extent=Extent(requests=20))
     times = list(islice(poisson_times(100.0, seed=0), 20))
     sent = sorted(trace.sent_s for trace in level.traces)
-    assert [at - sent[0] for at in sent] == pytest.approx(times, abs=0.05)
+    assert [at - sent[0] for at in sent] == pytest.approx(times, abs=0.1)
     assert script.most_in_flight > 15
 
 
 async def test_a_duration_ends_the_arrivals_and_every_answer_is_awaited() -> None:
-    script = Script(first_after_s=0.1, pieces=1)
-    level = await measure(script, ClosedLoop(1), extent=Extent(duration_s=0.35))
-    assert level.summary.outcomes == {"ok": 4}
+    script = Script(first_after_s=0.2, pieces=1)
+    level = await measure(script, ClosedLoop(1), extent=Extent(duration_s=0.55))
+    assert level.summary.outcomes == {"ok": 3}
 
 
 def test_poisson_times_have_the_rate_and_follow_the_seed() -> None:

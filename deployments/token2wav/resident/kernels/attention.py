@@ -64,8 +64,8 @@ def _attend_kernel(
     k_norm = tl.load(norms + 2 * D + d)
     k_shift = tl.load(norms + 3 * D + d)
     new = qkv + (pair * frames).to(tl.int64) * (3 * WIDTH) + head * D
-    at = new + i[:, None] * (3 * WIDTH) + d[None, :]
-    q = tl.load(at, mask=(i < frames)[:, None], other=0.0)
+    q_at = new + i[:, None] * (3 * WIDTH) + d[None, :]
+    q = tl.load(q_at, mask=(i < frames)[:, None], other=0.0)
     q = (norm_heads(q.to(tl.float32), q_norm, q_shift) * scale).to(q.dtype)
 
     top = tl.full([BM], float("-inf"), tl.float32)
@@ -93,10 +93,10 @@ def _attend_kernel(
     for tile in range(tl.maximum(begin, old_tiles), end):
         key = (tile - old_tiles) * BN + j
         valid = key < count
-        at = new + key[:, None] * (3 * WIDTH) + d[None, :] + WIDTH
-        k = tl.load(at, mask=valid[:, None], other=0.0)
+        new_at = new + key[:, None] * (3 * WIDTH) + d[None, :] + WIDTH
+        k = tl.load(new_at, mask=valid[:, None], other=0.0)
         k = norm_heads(k.to(tl.float32), k_norm, k_shift).to(k.dtype)
-        v = tl.load(at + WIDTH, mask=valid[:, None], other=0.0)
+        v = tl.load(new_at + WIDTH, mask=valid[:, None], other=0.0)
         top, total, acc = _accumulate(q, k, v, valid, top, total, acc, PRECISION)
 
     line = pair * frames + i

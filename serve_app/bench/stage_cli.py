@@ -1,0 +1,233 @@
+"""`bench token2wav` and `bench thinker`: options in, tables and JSON out.
+
+The engines are imported when a command runs: `--help` needs neither torch nor vLLM.
+"""
+
+import asyncio
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from deployments.errors import ConfigError, StepAudioError
+from deployments.model_files import find_model
+from serve_app.bench.options import json_object, positive_integers
+from serve_app.bench.report import document, write_json
+
+console = Console()
+
+Model = Annotated[str, typer.Option(help="A model directory or a Hugging Face repository.")]
+JsonPath = Annotated[Path | None, typer.Option("--json", help="Write every figure here.")]
+Seed = Annotated[int, typer.Option(help="Of the tokens and of the noise.")]
+
+
+def token2wav(
+    model: Model,
+    engines: Annotated[
+        str, typer.Option(help="Of native, reference and module:Class; measured in this order.")
+    ] = "native,reference",
+    batches: Annotated[str, typer.Option(help="Streams a step.")] = "1,8,32",
+    chunk_tokens: Annotated[str, typer.Option(help="Tokens a chunk; 25 are a second.")] = "25",
+    steps: Annotated[int, typer.Option(min=1, help="Counted steps of each stream.")] = 20,
+    warmup: Annotated[int, typer.Option(min=0, help="Steps before, history filled.")] = 4,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option()] = "auto",
+    dtype: Annotated[
+        Literal["auto", "float32", "float16"], typer.Option(help="auto: float16 on a GPU.")
+    ] = "auto",
+    voice: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Default: the model's voice.")
+    ] = None,
+    load_options: Annotated[
+        str, typer.Option(help="JSON: more arguments for `load` of all engines but `reference`.")
+    ] = "{}",
+    seed: Seed = 0,
+    json_path: JsonPath = None,
+) -> None:
+    """Time Token2Wav's steps alone, the official package beside ours where it can be imported.
+
+    The official package serves one stream at a time, so it is measured with one only.
+    """
+    import torch
+
+    from deployments.token2wav.config import Token2WavConfig
+    from deployments.token2wav.voice_files import voice_files
+    from serve_app.bench.stages.token2wav import (
+        BatchShape,
+        EngineFigures,
+        load_engine,
+        measure_engine,
+    )
+
+    files = find_model(model)
+    files.require(thinker=False)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto":
+        dtype = "float16" if device == "cuda" else "float32"
+    config = Token2WavConfig.model_validate({"default_voice": str(voice) if voice else None})
+    recording = voice_files(config, files)["default"]
+    sizes = positive_integers(chunk_tokens, "--chunk-tokens")
+    streams = positive_integers(batches, "--batches")
+    common = {"device": device, "dtype": getattr(torch, dtype), "seed": seed}
+    more = json_object(load_options, "--load-options")
+
+    results: list[EngineFigures] = []
+    for name in engines.split(","):
+        alone = name == "reference"
+        options = common if alone else common | more
+        shapes = [BatchShape(n, size) for size in sizes for n in ([1] if alone else streams)]
+        with console.status(f"{name}: loading") as status:
+            try:
+                figures = measure_engine(
+                    name,
+                    partial(load_engine, name, files.token2wav, options),
+                    recording.read_bytes(),
+                    shapes,
+                    steps=steps,
+                    warm_up=warmup,
+                    seed=seed,
+                    on_shape=partial(_show, status, name),
+                )
+            except (StepAudioError, ValueError) as error:
+                figures = EngineFigures(name, failure=str(error))
+        results.append(figures)
+    _print_token2wav(results)
+    settings = {
+        "model": model,
+        "voice": recording.name,
+        "device": device,
+        "dtype": dtype,
+        "steps": steps,
+        "warm_up": warmup,
+        "load_options": more,
+        "seed": seed,
+    }
+    _finish("token2wav", settings, [asdict(figures) for figures in results], json_path)
+    if all(figures.failure for figures in results):
+        raise typer.Exit(1)
+
+
+def thinker(
+    model: Model,
+    batches: Annotated[str, typer.Option(help="Requests that start together.")] = "1,8,32",
+    tokens: Annotated[str, typer.Option(help="Tokens an answer, text and audio.")] = "315",
+    audio_seconds: Annotated[
+        float, typer.Option(min=0, help="Ask with synthetic speech this long; 0: with a text.")
+    ] = 0.0,
+    forced: Annotated[
+        bool, typer.Option(help="Force the shape of speech; needed for random weights.")
+    ] = True,
+    repeat: Annotated[int, typer.Option(min=1, help="Runs of each batch; the last counts.")] = 2,
+    engine_kwargs: Annotated[str, typer.Option(help="JSON: arguments for vLLM's engine.")] = "{}",
+    json_path: JsonPath = None,
+) -> None:
+    """Time the Thinker alone: first chunk, milliseconds a token, tokens a second."""
+    from deployments.thinker.config import ThinkerConfig
+    from deployments.thinker.engine import VllmEngine
+    from serve_app.bench.stages.thinker import FORCED_SPEECH, ThinkerFigures, measure_thinker
+
+    files = find_model(model)
+    files.require(token2wav=False)
+    chosen = json_object(engine_kwargs, "--engine-kwargs")
+    if forced:
+        chosen["logits_processors"] = [*chosen.get("logits_processors", ()), FORCED_SPEECH]
+    counts = positive_integers(batches, "--batches")
+    lengths = positive_integers(tokens, "--tokens")
+
+    async def measure() -> list[ThinkerFigures]:
+        engine = VllmEngine(files, ThinkerConfig.model_validate({"engine_kwargs": chosen}))
+        found = []
+        try:
+            with console.status("loading vLLM") as status:
+                await engine.start()
+                for length in lengths:
+                    for count in counts:
+                        status.update(f"{count} requests of {length} tokens")
+                        for run in range(repeat):
+                            figures = await measure_thinker(
+                                engine,
+                                count,
+                                length,
+                                audio_seconds=audio_seconds,
+                                salt=f"{length}.{count}.{run}.",
+                            )
+                        found.append(figures)
+        finally:
+            engine.close()
+        return found
+
+    try:
+        results = asyncio.run(measure())
+    except (ConfigError, ValueError) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(1) from error
+    _print_thinker(results)
+    settings = {
+        "model": model,
+        "audio_seconds": audio_seconds,
+        "forced": forced,
+        "repeat": repeat,
+        "engine_kwargs": chosen,
+    }
+    _finish("thinker", settings, [asdict(figures) for figures in results], json_path)
+
+
+def _show(status: Status, engine: str, shape: Any) -> None:
+    status.update(f"{engine}: {shape.streams} streams, {shape.chunk_tokens} tokens a chunk")
+
+
+def _print_token2wav(results: list[Any]) -> None:
+    table = Table(title="Token2Wav: time of a step")
+    for heading in ("engine", "streams", "tokens", "p50 ms", "p99 ms", "audio-s/s", "first ms"):
+        table.add_column(heading, justify="left" if heading == "engine" else "right")
+    for figures in results:
+        for batch in figures.batches:
+            table.add_row(
+                figures.engine,
+                str(batch.shape.streams),
+                str(batch.shape.chunk_tokens),
+                f"{1000 * batch.step_s.p50:.1f}",
+                f"{1000 * batch.step_s.p99:.1f}",
+                f"{batch.audio_s_per_s:.1f}",
+                f"{1000 * batch.first_step_s:.1f}",
+            )
+    console.print(table)
+    for figures in results:
+        if figures.failure:
+            console.print(f"{figures.engine}: not measured: {figures.failure}")
+            continue
+        peaks = [b.peak_gpu_mib for b in figures.batches if b.peak_gpu_mib is not None]
+        memory = f", at most {max(peaks):.0f} MiB of GPU memory" if peaks else ""
+        console.print(
+            f"{figures.engine}: loaded in {figures.load_s:.1f} s; a voice took "
+            f"{1000 * figures.first_voice_s:.0f} ms, then {1000 * figures.next_voice_s:.0f} ms"
+            f"{memory}."
+        )
+
+
+def _print_thinker(results: list[Any]) -> None:
+    table = Table(title="Thinker: requests that start together")
+    for heading in ("requests", "tokens", "first chunk ms", "latency s", "ms/token", "tokens/s"):
+        table.add_column(heading, justify="right")
+    for figures in results:
+        table.add_row(
+            str(figures.requests),
+            f"{figures.tokens_each:g}",
+            f"{1000 * figures.first_chunk_s.p50:.0f}",
+            f"{figures.latency_s.p50:.2f}",
+            f"{figures.ms_per_token:.2f}",
+            f"{figures.tokens_per_s:.0f}",
+        )
+    console.print(table)
+
+
+def _finish(
+    kind: str, settings: dict[str, Any], results: list[dict[str, Any]], path: Path | None
+) -> None:
+    if path is not None:
+        write_json(path, document(kind, settings, {"results": results}))

@@ -1,0 +1,1 @@
+"""A stage alone, in this process: no Ray, no HTTP."""

@@ -1,0 +1,168 @@
+"""`bench token2wav`: how long one synthesis step takes for how many streams.
+
+Every engine gets the same voice, the same tokens and the same batches in the same run. A step is
+timed from the call to the last stream's PCM in host memory. The first `warm_up` steps of each
+stream are not counted: they fill its history to the length that it keeps from then on.
+"""
+
+import importlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
+from deployments.token2wav.engine import PreparedVoice, StepInput, StreamState
+from deployments.token2wav.synthesizer import StepEngine
+from serve_app.bench.metrics import Percentiles, percentiles
+
+T = TypeVar("T")
+ENGINES = {
+    "native": "deployments.token2wav.engine:Token2WavEngine",
+    "reference": "deployments.token2wav.reference:ReferenceEngine",
+}
+BYTES_PER_SAMPLE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class BatchShape:
+    """`streams` at once, each with chunks of `chunk_tokens`."""
+
+    streams: int
+    chunk_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFigures:
+    """Steps of one shape, the history at its steady length."""
+
+    shape: BatchShape
+    first_step_s: float  # opening every stream and its first chunk, everything already warm
+    step_s: Percentiles
+    audio_s_per_s: float  # all audio ÷ all time of the counted steps
+    peak_gpu_mib: float | None  # since the engine began to load; None without a GPU
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """One engine's results; `batches` is empty where `failure` says why."""
+
+    engine: str
+    load_s: float = 0.0
+    first_voice_s: float = 0.0
+    next_voice_s: float = 0.0
+    batches: tuple[BatchFigures, ...] = ()
+    failure: str | None = None
+
+
+def load_engine(name: str, token2wav_dir: Path, options: Mapping[str, Any]) -> StepEngine:
+    """The engine called `name`: one of `ENGINES`, or any other as `module:Class`.
+
+    Raises:
+        ConfigError: it cannot be loaded here.
+        ValueError: there is no such engine.
+    """
+    module, separator, cls = ENGINES.get(name, name).partition(":")
+    if not separator:
+        raise ValueError(f"no engine {name!r}: {', '.join(ENGINES)} or module:Class")
+    engine_class = getattr(importlib.import_module(module), cls)
+    engine: StepEngine = engine_class.load(token2wav_dir, **options)
+    return engine
+
+
+def measure_engine(
+    name: str,
+    load: Callable[[], StepEngine],
+    voice: bytes,
+    shapes: Sequence[BatchShape],
+    *,
+    steps: int,
+    warm_up: int,
+    seed: int = 0,
+    on_shape: Callable[[BatchShape], None] = lambda shape: None,
+) -> EngineFigures:
+    """Load an engine and measure every shape.
+
+    Raises:
+        ConfigError: it cannot be loaded here, or the voice cannot be used.
+    """
+    _reset_peak()
+    engine, load_s = _timed(load)
+    prepared, first_voice_s = _timed(lambda: engine.prepare_voice(voice))
+    prepared, next_voice_s = _timed(lambda: engine.prepare_voice(voice))
+    batches = []
+    for shape in shapes:
+        on_shape(shape)
+        run = _Run(engine, prepared, shape, seed)
+        run.stream(steps=1)  # kernels of this shape
+        batches.append(run.measure(steps, warm_up))
+    return EngineFigures(name, load_s, first_voice_s, next_voice_s, tuple(batches))
+
+
+class _Run:
+    """Streams of one shape through one engine."""
+
+    def __init__(
+        self, engine: StepEngine, voice: PreparedVoice, shape: BatchShape, seed: int
+    ) -> None:
+        self._engine, self._voice, self._shape = engine, voice, shape
+        self._rng = np.random.default_rng(seed)
+        self._lookahead = getattr(engine, "lookahead", 3)
+
+    def measure(self, steps: int, warm_up: int) -> BatchFigures:
+        seconds, audio_s = self.stream(warm_up + steps)
+        step_s = percentiles(seconds[warm_up:])
+        assert step_s is not None  # at least one step, as the command demands
+        return BatchFigures(
+            self._shape,
+            first_step_s=seconds[0],
+            step_s=step_s,
+            audio_s_per_s=sum(audio_s[warm_up:]) / sum(seconds[warm_up:]),
+            peak_gpu_mib=_peak_mib(),
+        )
+
+    def stream(self, steps: int) -> tuple[list[float], list[float]]:
+        """Seconds and audio seconds of each step; the streams are ended afterwards."""
+        started = time.perf_counter()
+        states = [self._engine.open(self._voice) for _ in range(self._shape.streams)]
+        seconds, audio_s = [], []
+        for _ in range(steps):
+            states, made = self._step(states, last=False)
+            ended = time.perf_counter()
+            seconds.append(ended - started)
+            audio_s.append(made / (BYTES_PER_SAMPLE * OUTPUT_SAMPLE_RATE_HZ))
+            started = time.perf_counter()
+        self._step(states, last=True)  # so that an engine with resident state frees it
+        return seconds, audio_s
+
+    def _step(self, states: list[StreamState], *, last: bool) -> tuple[list[StreamState], int]:
+        count = self._shape.chunk_tokens + (0 if last else self._lookahead)
+        shape = (len(states), count)
+        tokens = self._rng.integers(self._engine.codebook_size, size=shape).tolist()
+        rows = [StepInput(state, chunk, last) for state, chunk in zip(states, tokens, strict=True)]
+        outputs = self._engine.step(rows)
+        made = sum(len(output.pcm) for output in outputs)
+        return [output.state for output in outputs], made
+
+
+def _timed(call: Callable[[], T]) -> tuple[T, float]:
+    started = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - started
+
+
+def _reset_peak() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_mib() -> float | None:
+    import torch
+
+    return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None

@@ -1,0 +1,219 @@
+"""The real graph with the real engines on the CPU, through the unmodified `openai` client.
+
+The weights are random: what is said is noise and what is understood is gibberish, so these
+tests check shapes, counts and life cycles, not meaning.
+"""
+
+import asyncio
+import base64
+import io
+import time
+import wave
+from pathlib import Path
+
+import httpx
+import numpy as np
+import openai
+import pytest
+import soundfile
+
+from serve_app.checkpoint import make_checkpoint
+from serve_app.config import AppConfig
+from tests.integration.graph.conftest import MODEL, on_node, served, stage
+
+RECORDINGS = Path(__file__).parents[4] / "shared" / "audio"
+NAMES = (
+    "give_me_a_brief_introduction_to_the_great_wall.wav",
+    "paralinguistic_information_understanding.wav",
+    "music_playing_followed_by_a_woman_speaking.wav",
+    "mmau_test.wav",
+)
+SPEECH = {"model": MODEL, "voice": "default", "response_format": "pcm"}
+
+
+@pytest.fixture(scope="module")
+def client(base_url, tmp_path_factory):
+    model = tmp_path_factory.mktemp("tiny")
+    make_checkpoint(model, size="tiny")
+    config = AppConfig.model_validate(
+        {
+            "model": str(model),
+            "thinker": {
+                "engine_kwargs": {"max_model_len": 2048, "max_num_seqs": 16},
+                "sampling": {"max_tokens": 128},
+                "deployment_config": on_node("first_node"),
+            },
+            "token2wav": {
+                "device": "cpu",
+                "num_threads": 1,
+                "voices": {"second": str(tone_file(tmp_path_factory, seconds=2.5))},
+                "deployment_config": on_node("second_node"),
+            },
+            "http": {"models": [MODEL]},
+            "ingress_deployment_config": on_node(),
+        }
+    )
+    with served(config):
+        yield openai.AsyncOpenAI(
+            base_url=f"{base_url}/v1", api_key="none", max_retries=0, timeout=120
+        )
+
+
+def tone(seconds: float, rate_hz: int = 16_000) -> bytes:
+    """A WAV of a voice-like buzz."""
+    t = np.arange(int(seconds * rate_hz)) / rate_hz
+    buzz = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 12))
+    file = io.BytesIO()
+    soundfile.write(file, 0.2 * buzz, rate_hz, format="WAV")
+    return file.getvalue()
+
+
+def tone_file(tmp_path_factory, seconds: float) -> Path:
+    path = tmp_path_factory.mktemp("voice") / "tone.wav"
+    path.write_bytes(tone(seconds))
+    return path
+
+
+def recordings() -> list:
+    synthetic = [pytest.param(lambda: tone(3.0), id="synthetic")]
+    missing = pytest.mark.skipif(not RECORDINGS.is_dir(), reason="no recordings beside the project")
+    return synthetic + [
+        pytest.param(lambda path=RECORDINGS / name: path.read_bytes(), id=name, marks=missing)
+        for name in NAMES
+    ]
+
+
+def heard(data: bytes) -> dict:
+    sound = {"data": base64.b64encode(data).decode(), "format": "wav"}
+    return {"role": "user", "content": [{"type": "input_audio", "input_audio": sound}]}
+
+
+def aloud(**more) -> dict:
+    return {
+        "model": MODEL,
+        "modalities": ["text", "audio"],
+        "audio": {"voice": "default", "format": "pcm16"},
+        **more,
+    }
+
+
+@pytest.mark.parametrize("recording", recordings())
+async def test_a_recording_is_transcribed_whole_and_streamed_alike(client, recording):
+    data = recording()
+    greedy = {"model": MODEL, "file": ("speech.wav", data), "temperature": 0}
+    whole = await client.audio.transcriptions.create(**greedy)
+    plain = await client.audio.transcriptions.create(**greedy, response_format="text")
+    events = [e async for e in await client.audio.transcriptions.create(**greedy, stream=True)]
+    assert plain.strip() == whole.text.strip()
+    assert events[-1].type == "transcript.text.done"
+    assert events[-1].text == whole.text
+    assert "".join(e.delta for e in events[:-1]).strip() == whole.text.strip()
+
+
+@pytest.mark.parametrize("recording", recordings())
+async def test_speech_is_answered_with_speech_of_960_samples_a_token(client, recording):
+    answer = await client.chat.completions.create(**aloud(messages=[heard(recording())], seed=3))
+    tokens = answer.usage.completion_tokens_details.audio_tokens
+    pcm = base64.b64decode(answer.choices[0].message.audio.data)
+    assert tokens > 0
+    assert len(pcm) == 2 * 960 * tokens
+
+
+async def test_speech_comes_as_a_streamed_wav_that_is_not_silent(client):
+    async with client.audio.speech.with_streaming_response.create(
+        **SPEECH | {"response_format": "wav"}, input="Hello there."
+    ) as answer:
+        data = b"".join([piece async for piece in answer.iter_bytes()])
+    with wave.open(io.BytesIO(data)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24_000, 1, 2)
+    samples = np.frombuffer(data[44:], dtype="<i2")
+    assert len(samples) % 960 == 0
+    assert np.abs(samples).max() > 300
+
+
+async def test_eight_concurrent_streams_have_each_its_own_samples(client):
+    async def speak(i: int) -> tuple[int, bytes]:
+        messages = [{"role": "user", "content": f"question number {i}"}]
+        request = aloud(messages=messages, seed=i, temperature=0.7)
+        answer = await client.chat.completions.create(**request)
+        tokens = answer.usage.completion_tokens_details.audio_tokens
+        return tokens, base64.b64decode(answer.choices[0].message.audio.data)
+
+    alone = [await speak(i) for i in range(8)]
+    together = await asyncio.gather(*(speak(i) for i in range(8)))
+    for (tokens, pcm), (tokens_again, pcm_again) in zip(alone, together, strict=True):
+        assert len(pcm) == 2 * 960 * tokens
+        assert tokens_again == tokens  # the same seed
+        first, second = (np.frombuffer(data, "<i2").astype(int) for data in (pcm, pcm_again))
+        assert np.abs(first - second).max() <= 2  # of 32767: a batch rounds otherwise
+    assert len({pcm for _, pcm in alone}) == 8
+
+
+async def test_two_voices_sound_different(client):
+    async def say(voice: str) -> bytes:
+        message = {"role": "user", "content": "the same words"}
+        request = aloud(messages=[message], seed=1, audio={"voice": voice, "format": "pcm16"})
+        answer = await client.chat.completions.create(**request)
+        return base64.b64decode(answer.choices[0].message.audio.data)
+
+    assert await say("second") != await say("default")
+
+
+async def test_a_spoken_turn_goes_back_into_the_next_one(client):
+    messages = [{"role": "user", "content": "hello"}]
+    first = await client.chat.completions.create(**aloud(messages=messages, seed=5))
+    turn = {"role": "assistant", "audio": {"id": first.choices[0].message.audio.id}}
+    messages += [turn, {"role": "user", "content": "and then?"}]
+    second = await client.chat.completions.create(model=MODEL, messages=messages)
+    spoken = first.usage.completion_tokens
+    assert second.usage.prompt_tokens > first.usage.prompt_tokens + spoken * 0.9
+
+
+async def test_chat_streams_text_and_audio_that_add_up(client):
+    messages = [{"role": "user", "content": "tell me something"}]
+    request = aloud(messages=messages, stream=True, stream_options={"include_usage": True})
+    pcm, usage = b"", None
+    async for chunk in await client.chat.completions.create(**request):
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            audio = getattr(choice.delta, "audio", None) or {}
+            pcm += base64.b64decode(audio.get("data", ""))
+    assert len(pcm) == 2 * 960 * usage.completion_tokens_details.audio_tokens > 0
+
+
+async def test_what_is_wrong_with_a_request_is_said(client):
+    with pytest.raises(openai.BadRequestError, match="audio cannot be read"):
+        await client.audio.transcriptions.create(model=MODEL, file=("x.wav", b"not a recording"))
+    with pytest.raises(openai.BadRequestError, match="nobody"):
+        await client.audio.speech.create(**SPEECH | {"voice": "nobody"}, input="hello")
+    with pytest.raises(openai.BadRequestError, match="4096"):
+        await client.audio.speech.create(**SPEECH, input="x" * 4097)
+    with pytest.raises(openai.BadRequestError, match="context"):
+        await client.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": "long " * 3000}]
+        )
+
+
+async def test_a_disconnect_frees_the_request_in_vllm(client, base_url):
+    body = SPEECH | {"input": "nobody hears the end of this"}
+    async with (
+        httpx.AsyncClient(timeout=60) as plain,
+        plain.stream("POST", f"{base_url}/v1/audio/speech", json=body) as answer,
+    ):
+        chunks = answer.aiter_raw()  # held: a collected iterator closes the stream
+        await anext(chunks)
+    deadline = time.monotonic() + 10
+    while await stage("Thinker").active_requests.remote():
+        assert time.monotonic() < deadline, "the request is still in vLLM"
+        await asyncio.sleep(0.02)
+
+
+async def test_speech_streams_faster_than_it_plays_once_warm(client, capsys):
+    factors = []
+    for _ in range(3):
+        started = time.monotonic()
+        answer = await client.audio.speech.create(**SPEECH, input="Time this, please.")
+        factors.append((time.monotonic() - started) / (len(answer.content) / 48_000))
+    with capsys.disabled():
+        print(f"\nRTF of the tiny checkpoint on this CPU: {sorted(factors)[1]:.2f}")
+    assert sorted(factors)[1] < 1

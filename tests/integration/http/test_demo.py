@@ -1,0 +1,50 @@
+"""The demo against a real server over fake engines."""
+
+import asyncio
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from deployments.errors import ConfigError
+from deployments.thinker.fake import audio_tokens_of
+from serve_app import demo
+from tests.integration.http.conftest import Graph
+
+
+async def run(options: demo.Options) -> tuple[int, str]:
+    console = Console(record=True, width=120, force_terminal=False)
+    code = await asyncio.to_thread(demo.run, options, console)
+    return code, console.export_text()
+
+
+async def test_it_transcribes_speaks_and_answers(listening: Any, tmp_path: Path) -> None:
+    graph = Graph()
+    await graph.backend.start()
+    async with listening(graph.app) as url:
+        code, shown = await run(demo.Options(base_url=url, output_dir=tmp_path, text="Hello"))
+    assert code == 0
+    assert "text: 'heard 6.15 s'" in shown
+    for name, text in (("speech.wav", "Hello"), ("answer.wav", "heard 6.15 s")):
+        assert str(tmp_path / name) in shown.replace("\n", "")
+        with wave.open(str(tmp_path / name)) as wav:
+            assert wav.getnframes() == 960 * len(audio_tokens_of(text))
+
+
+async def test_a_server_that_only_transcribes_fails_the_spoken_steps_alone(
+    listening: Any, tmp_path: Path
+) -> None:
+    graph = Graph()
+    graph.backend._synthesizer = None
+    await graph.backend.start()
+    async with listening(graph.app) as url:
+        code, shown = await run(demo.Options(base_url=url, output_dir=tmp_path))
+    assert code == 1
+    assert "text: 'heard 6.15 s'" in shown and shown.count("failed: 400") == 2
+
+
+async def test_a_server_that_never_becomes_ready_is_given_up(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"was not ready after 0\.1 s"):
+        await run(demo.Options(base_url="http://127.0.0.1:9", output_dir=tmp_path, wait_s=0.1))
