@@ -150,7 +150,7 @@ class Token2WavEngine:
         """Synthesise one chunk of each of several streams.
 
         Rows do not touch each other. Computed in one call they still round differently than
-        alone: the mels agree to 1e-5, the samples to about 1e-3, because the vocoder's phase
+        alone: the mels agree to 1e-5, the samples to about 1e-4, because the vocoder's phase
         grows to 10 000 rad, where float32 is that coarse. On a CPU they agree bit for bit.
 
         Raises:

@@ -1,7 +1,7 @@
-"""What the client itself adds: its delay against a server whose sending times are known.
+"""What the client itself adds: its delays against a server whose sending times are known.
 
-The server does nothing but send silence at a fixed pace from the same event loop, so the delay
-includes the server's own share: an upper bound.
+The server does nothing but send silence, from the same event loop, so its own share is in the
+delays: they are upper bounds.
 """
 
 import asyncio
@@ -22,18 +22,19 @@ from serve_app.bench.metrics import (
 )
 
 PIECE_S = 1.0  # of audio, 48 kB: what a steady chunk of the server is
-PIECES = 4
-PACE_S = 0.25  # four times real time
-NAME_HEADER = "x-bench-stream"
+PIECES = 3
+PACE_S = 0.5  # twice real time
+HEADER = "x-bench-stream"  # name, pieces and the wait before the first, by spaces
 
 
 @dataclass(frozen=True, slots=True)
 class ClientOverhead:
-    """Of `streams` streams, each of `PIECE_S` of audio every `PACE_S`."""
+    """With `streams` streams, each of `PIECE_S` of audio every `PACE_S`."""
 
     streams: int
-    delay_s: Percentiles  # from the server's write to the client's note of it
-    cpu_share: float  # of one core, client and trivial server together
+    ttfa_s: Percentiles  # of a server that answers at once, all streams asking together
+    delay_s: Percentiles  # from the server's write to the client's note of it, streams apart
+    cpu_share: float  # of one core while they flow, client and trivial server together
 
 
 @asynccontextmanager
@@ -46,7 +47,9 @@ async def trivial_server() -> AsyncIterator[tuple[str, dict[str, list[float]]]]:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 await reader.readexactly(int(_header(head, "content-length")))
-                await _send_pieces(writer, written.setdefault(_header(head, NAME_HEADER), []))
+                name, pieces, wait_s = _header(head, HEADER).split()
+                await asyncio.sleep(float(wait_s))
+                await _send_pieces(writer, int(pieces), written.setdefault(name, []))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -61,7 +64,7 @@ async def trivial_server() -> AsyncIterator[tuple[str, dict[str, list[float]]]]:
 
 
 async def measure_overhead(streams: int) -> ClientOverhead:
-    """Follow `streams` streams of the trivial server at once.
+    """Follow `streams` streams of the trivial server.
 
     Raises:
         RuntimeError: one of them failed, so the client cannot carry that many.
@@ -71,25 +74,36 @@ async def measure_overhead(streams: int) -> ClientOverhead:
         BenchClient(Target(base_url, model="trivial")) as client,
     ):
 
-        async def send(request: PreparedRequest) -> RequestTrace:
-            return await client.send(request, {NAME_HEADER: request.name})
+        async def follow(run: str, pieces: int, apart_s: float) -> list[RequestTrace]:
+            async def send(request: PreparedRequest) -> RequestTrace:
+                wait_s = apart_s * int(request.name)
+                name = f"{run}{request.name}"
+                trace = await client.send(request, {HEADER: f"{name} {pieces} {wait_s}"})
+                trace.name = name
+                return trace
 
-        requests = (PreparedRequest(str(i), SPEECH_PATH, b"{}") for i in itertools.count())
+            requests = (PreparedRequest(str(i), SPEECH_PATH, b"{}") for i in itertools.count())
+            traces = await run_load(ClosedLoop(streams), Extent(streams), requests, send)
+            for trace in traces:
+                if not trace.ok:
+                    raise RuntimeError(f"the benchmark cannot follow {streams}: {trace.outcome}")
+            return traces
+
+        await follow("connect", 1, 0.0)
+        together = await follow("together", 1, 0.0)
         start_s, cpu_s = time.perf_counter(), time.process_time()
-        traces = await run_load(ClosedLoop(streams), Extent(requests=streams), requests, send)
+        apart = await follow("apart", PIECES, PACE_S / streams)
         cpu_share = (time.process_time() - cpu_s) / (time.perf_counter() - start_s)
-        delays: list[float] = []
-        for trace in traces:
-            if not trace.ok:
-                raise RuntimeError(
-                    f"the benchmark cannot follow {streams} streams: {trace.outcome}"
-                )
-            received = held_at(trace.arrivals, PIECE_S, PIECES)
-            sent = written[trace.name]
-            delays += [there - here for here, there in zip(sent, received, strict=True)]
-    delay_s = percentiles(delays)
-    assert delay_s is not None  # at least one stream, each with PIECES pieces
-    return ClientOverhead(streams, delay_s, cpu_share)
+    delays = [
+        there - here
+        for trace in apart
+        for here, there in zip(
+            written[trace.name], held_at(trace.arrivals, PIECE_S, PIECES), strict=True
+        )
+    ]
+    ttfa_s, delay_s = percentiles(trace.ttfa_s for trace in together), percentiles(delays)
+    assert ttfa_s is not None and delay_s is not None  # at least one stream, each with pieces
+    return ClientOverhead(streams, ttfa_s, delay_s, cpu_share)
 
 
 def held_at(arrivals: Sequence[Arrival], piece_s: float, pieces: int) -> list[float]:
@@ -103,11 +117,11 @@ def held_at(arrivals: Sequence[Arrival], piece_s: float, pieces: int) -> list[fl
     return times
 
 
-async def _send_pieces(writer: asyncio.StreamWriter, written: list[float]) -> None:
+async def _send_pieces(writer: asyncio.StreamWriter, pieces: int, written: list[float]) -> None:
     piece = bytes(int(PIECE_S * BYTES_PER_SECOND))
     chunk = f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
     writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    for i in range(PIECES):
+    for i in range(pieces):
         if i:
             await asyncio.sleep(PACE_S)
         written.append(time.perf_counter())

@@ -56,7 +56,7 @@ def print_speech(
     for heading in ("load", "TTFA ms", "latency s", "gap ms", "no underrun", "stalled s"):
         heard.add_column(heading, justify="right")
     served = Table(title="What was served")
-    for heading in ("load", "requests", "RTF", "audio-s/s", "requests/s", "audio s", "failures"):
+    for heading in ("load", "requests", "RTF", "audio-s/s", "requests/s", "audio s", "failed"):
         served.add_column(heading, justify="right")
     for level in levels:
         label, s = level.arrivals.label, level.summary
@@ -69,7 +69,6 @@ def print_speech(
             "–" if smooth is None else f"{100 * smooth:.1f} %",
             f"{s.stalled_s:.2f}",
         )
-        failures = {what: n for what, n in s.outcomes.items() if what != metrics.OK}
         served.add_row(
             label,
             str(s.requests),
@@ -77,14 +76,21 @@ def print_speech(
             f"{s.audio_s_per_s:.2f}",
             f"{s.requests_per_s:.2f}",
             f"{s.audio_s:.1f}",
-            ", ".join(f"{what}: {n}" for what, n in failures.items()) or "none",
+            str(s.failed),
         )
     console.print(heard)
     console.print(served)
+    for level in levels:
+        failures = {what: n for what, n in level.summary.outcomes.items() if what != metrics.OK}
+        if failures:
+            told = ", ".join(f"{what}: {n}" for what, n in failures.items())
+            console.print(f"Failed at {level.arrivals.label}: {told}", style="red")
     if overhead is not None:
         console.print(
-            f"The client's own delay with {overhead.streams} streams: "
-            f"{_three(overhead.delay_s, 1000, 2)} ms, {100 * overhead.cpu_share:.0f} % of a core."
+            f"The client's own share with {overhead.streams} streams (p50 / p90 / p99): "
+            f"{_three(overhead.delay_s, 1000, 2)} ms a chunk; "
+            f"{_three(overhead.ttfa_s, 1000, 1)} ms of TTFA where all ask at the same moment; "
+            f"{100 * overhead.cpu_share:.0f} % of a core."
         )
 
 

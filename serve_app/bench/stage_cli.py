@@ -4,6 +4,7 @@ The engines are imported when a command runs: `--help` needs neither torch nor v
 """
 
 import asyncio
+import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -127,6 +128,7 @@ def thinker(
     json_path: JsonPath = None,
 ) -> None:
     """Time the Thinker alone: first chunk, milliseconds a token, tokens a second."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")  # read when vLLM is imported
     from deployments.thinker.config import ThinkerConfig
     from deployments.thinker.engine import VllmEngine
     from serve_app.bench.stages.thinker import FORCED_SPEECH, ThinkerFigures, measure_thinker

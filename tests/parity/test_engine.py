@@ -13,8 +13,8 @@ from tests.unit.token2wav.samples import make_tokens, make_wav, write_tiny_token
 pytest.importorskip("cosyvoice2.flow.flow", reason="the official step-audio2 is not installed")
 
 # Mels agree to 1e-5. The vocoder's phases grow to 10 000 rad, where float32 is coarse to 1e-3
-# rad: at the amplitude of a sine that is 1e-4 before the filter, more after it.
-TOLERANCE = 1e-3
+# rad: at the amplitude of a sine (0.1) that is 1e-4 before the filter; 2e-4 was measured after it.
+TOLERANCE = 5e-4
 TYPICAL = 1e-4
 
 

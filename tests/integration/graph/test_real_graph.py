@@ -176,8 +176,8 @@ async def test_chat_streams_text_and_audio_that_add_up(client):
     async for chunk in await client.chat.completions.create(**request):
         usage = chunk.usage or usage
         for choice in chunk.choices:
-            audio = getattr(choice.delta, "audio", None) or {}
-            pcm += base64.b64decode(audio.get("data", ""))
+            if choice.delta.audio is not None:
+                pcm += base64.b64decode(choice.delta.audio.data or "")
     assert len(pcm) == 2 * 960 * usage.completion_tokens_details.audio_tokens > 0
 
 

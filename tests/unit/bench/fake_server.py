@@ -29,6 +29,7 @@ class Script:
     break_after: int | None = None  # pieces, then the body is torn off
     stream_error: bool = False
     bodies: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
     in_flight: int = 0
     most_in_flight: int = 0
 
@@ -69,6 +70,7 @@ async def serving(script: Script) -> AsyncIterator[str]:
 
 
 async def _refused(request: Request, script: Script) -> Response | None:
+    script.keys.add(request.headers.get("authorization", ""))
     script.bodies.append((request.url.path, await request.json()))
     if script.refuse_every and len(script.bodies) % script.refuse_every == 0:
         return JSONResponse({"error": {"message": "full"}}, status_code=429)

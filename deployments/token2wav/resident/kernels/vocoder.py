@@ -1,0 +1,374 @@
+"""HiFT's convolutions and transforms over rows of different lengths, channels last.
+
+A row of `lengths` new frames and `held` old ones has `(held + lengths) * rate + extra` positions
+at a stage of the vocoder. What lies after them is read as zero, which is the padding that a
+convolution of the row alone would see.
+"""
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+ACTIVATIONS = {"none": 0, "snake": 1, "leaky": 2, "elu": 3}
+PAD = 8  # positions of silence before an excitation; a strided convolution reads 7 of them
+EXCITATION_CHANNELS = 32  # of which 18 are used: rows of a product begin at 16 bytes
+
+
+@triton.jit
+def row_length(lengths, held, row, rate, extra):
+    """Positions of a row; 0 if it is not used."""
+    count = tl.load(lengths + row)
+    return tl.where(count > 0, (count + tl.load(held + row)) * rate + extra, 0)
+
+
+@triton.jit
+def _snake(x, alpha):
+    wave = tl.sin(x * alpha)
+    return x + wave * wave / (alpha + 1e-9)
+
+
+@triton.jit(do_not_specialize=["capacity", "rate", "extra", "dilation"])
+def _conv_kernel(
+    x, weight, bias, lengths, held, residual, total, y, activated, alpha,
+    capacity, rate, extra, dilation, slope, share,
+    CIN: tl.constexpr, COUT: tl.constexpr, TAPS: tl.constexpr,
+    ADD_RESIDUAL: tl.constexpr, ADD_TOTAL: tl.constexpr, KEEP: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+    BT: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(2)
+    first = tl.program_id(0) * BT
+    length = row_length(lengths, held, row, rate, extra)
+    if first < length:
+        t = first + tl.arange(0, BT)
+        n = tl.program_id(1) * BN + tl.arange(0, BN)
+        c = tl.arange(0, BK)
+        source = x + row.to(tl.int64) * capacity * CIN
+        acc = tl.zeros([BT, BN], tl.float32)
+        CHUNKS: tl.constexpr = (CIN + BK - 1) // BK
+        for step in range(TAPS * CHUNKS):
+            tap = step // CHUNKS
+            channel = (step % CHUNKS) * BK + c
+            at = t + (tap - TAPS // 2) * dilation
+            seen = (at >= 0) & (at < length)
+            a = tl.load(
+                source + at[:, None] * CIN + channel[None, :],
+                mask=seen[:, None] & (channel < CIN)[None, :], other=0.0,
+            )  # fmt: skip
+            b = tl.load(
+                weight + (tap * CIN + channel)[:, None] * COUT + n[None, :],
+                mask=(channel < CIN)[:, None] & (n < COUT)[None, :], other=0.0,
+            )  # fmt: skip
+            acc = tl.dot(a, b, acc, input_precision=PRECISION)
+        acc += tl.load(bias + n, mask=n < COUT, other=0.0)[None, :]
+        to = row.to(tl.int64) * capacity * COUT + t[:, None] * COUT + n[None, :]
+        inside = (t < length)[:, None] & (n < COUT)[None, :]
+        if ADD_RESIDUAL:
+            acc += tl.load(residual + to, mask=inside, other=0.0).to(tl.float32)
+        if ADD_TOTAL:
+            acc += tl.load(total + to, mask=inside, other=0.0).to(tl.float32)
+        if KEEP:
+            tl.store(y + to, acc.to(y.dtype.element_ty), mask=inside)
+        if ACTIVATION == 1:
+            acc = _snake(acc, tl.load(alpha + n, mask=n < COUT, other=1.0)[None, :])
+        if ACTIVATION == 2:
+            acc = acc * share
+            acc = tl.where(acc < 0, acc * slope, acc)
+        if ACTIVATION == 3:
+            acc = tl.where(acc < 0, tl.exp(tl.minimum(acc, 0.0)) - 1.0, acc)
+        if ACTIVATION != 0:
+            tl.store(activated + to, acc.to(activated.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["capacity", "rate", "extra"])
+def _snake_kernel(
+    x, alpha, out, lengths, held, capacity, rate, extra, size,
+    C: tl.constexpr, COPIES: tl.constexpr, BT: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(1)
+    t = tl.program_id(0) * BT + tl.arange(0, BT)
+    c = tl.arange(0, C)
+    length = row_length(lengths, held, row, rate, extra)
+    inside = (t < length)[:, None] & (c < C)[None, :]
+    at = row.to(tl.int64) * capacity * C + t[:, None] * C + c[None, :]
+    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    for copy in tl.static_range(COPIES):
+        waved = _snake(value, tl.load(alpha + copy * C + c)[None, :])
+        tl.store(out + copy * size + at, waved.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["capacity_in", "capacity_out", "rate_in"])
+def _raise_kernel(
+    products, bias, out, lengths, held, capacity_in, capacity_out, rate_in,
+    C: tl.constexpr, TAPS: tl.constexpr, STRIDE: tl.constexpr, REFLECT: tl.constexpr,
+    BT: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(1)
+    o = tl.program_id(0) * BT + tl.arange(0, BT)
+    c = tl.arange(0, C)
+    length = row_length(lengths, held, row, rate_in, 0)
+    if REFLECT:
+        n = tl.where(o == 0, 1, o - 1)
+        inside = (o < length * STRIDE + 1) & (length > 0)
+    else:
+        n = o
+        inside = o < length * STRIDE
+    n = n + (TAPS - STRIDE) // 2
+    acc = tl.zeros([BT, C], tl.float32) + tl.load(bias + c)[None, :]
+    base = products + row.to(tl.int64) * capacity_in * TAPS * C
+    for back in tl.static_range((TAPS + STRIDE - 1) // STRIDE):
+        t = n // STRIDE - back
+        tap = n - t * STRIDE
+        seen = inside & (t >= 0) & (t < length) & (tap < TAPS)
+        at = base + (t * TAPS + tap)[:, None] * C + c[None, :]
+        acc += tl.load(at, mask=seen[:, None], other=0.0).to(tl.float32)
+    to = out + row.to(tl.int64) * capacity_out * C + o[:, None] * C + c[None, :]
+    tl.store(to, acc.to(out.dtype.element_ty), mask=inside[:, None])
+
+
+@triton.jit(do_not_specialize=["capacity_in", "capacity_out"])
+def _gather_kernel(
+    mel, past, out, next_past, lengths, held, slots, capacity_in, capacity_out,
+    M: tl.constexpr, MP: tl.constexpr, KEPT: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(1)
+    frame = tl.program_id(0)
+    m = tl.arange(0, MP)
+    before = tl.load(held + row)
+    length = row_length(lengths, held, row, 1, 0)
+    old = past + (tl.load(slots + row * 2) * KEPT + frame) * M + m
+    new = mel + (row * capacity_in + frame - before) * M + m
+    value = tl.load(old, mask=(m < M) & (frame < before) & (frame < length), other=0.0)
+    value += tl.load(new, mask=(m < M) & (frame >= before) & (frame < length), other=0.0)
+    tl.store(out + (row * capacity_out + frame) * M + m, value, mask=m < M)
+    kept = frame - tl.maximum(length - KEPT, 0)
+    if (kept >= 0) & (frame < length):
+        to = next_past + (tl.load(slots + row * 2 + 1) * KEPT + kept) * M + m
+        tl.store(to, value, mask=m < M)
+
+
+@triton.jit(do_not_specialize=["samples", "capacity"])
+def _analyse_kernel(
+    source, basis, out, lengths, held, samples, capacity,
+    SAMPLES_PER_FRAME: tl.constexpr, N: tl.constexpr, HOP: tl.constexpr,
+    CHANNELS: tl.constexpr, BT: tl.constexpr, FRONT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(1)
+    place = tl.program_id(0) * BT + tl.arange(0, BT)
+    j = place - FRONT
+    c = tl.arange(0, CHANNELS)
+    k = tl.arange(0, N)
+    length = row_length(lengths, held, row, SAMPLES_PER_FRAME, 0)
+    n = tl.abs(j[:, None] * HOP + k[None, :] - N // 2)
+    n = tl.where(n >= length, 2 * (length - 1) - n, n)  # mirrored at the row's own end
+    valid = (j >= 0) & (j * HOP <= length) & (length > 0)
+    wave = tl.load(
+        source + row.to(tl.int64) * samples + n, mask=valid[:, None] & (n >= 0), other=0.0
+    )
+    spectrum = tl.dot(
+        wave, tl.load(basis + k[:, None] * CHANNELS + c[None, :]), input_precision=PRECISION
+    )
+    to = out + (row.to(tl.int64) * capacity + place[:, None]) * CHANNELS + c[None, :]
+    tl.store(to, spectrum.to(out.dtype.element_ty), mask=(place < capacity)[:, None])
+
+
+@triton.jit(do_not_specialize=["capacity"])
+def _invert_kernel(
+    logits, real_basis, imaginary_basis, out, lengths, held, capacity,
+    BINS: tl.constexpr, RATE: tl.constexpr, N: tl.constexpr, BT: tl.constexpr,
+    LIMIT: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(1)
+    j = tl.program_id(0) * BT + tl.arange(0, BT)
+    k = tl.arange(0, N)
+    inside = j < row_length(lengths, held, row, RATE, 1)
+    at = logits + (row.to(tl.int64) * capacity + j[:, None]) * (2 * BINS) + k[None, :]
+    mask = inside[:, None] & (k < BINS)[None, :]
+    magnitude = tl.exp(tl.load(at, mask=mask, other=0.0))
+    magnitude = tl.where(mask, tl.minimum(magnitude, LIMIT), 0.0)
+    phase = tl.sin(tl.load(at + BINS, mask=mask, other=0.0))
+    basis_at = k[:, None] * N + k[None, :]
+    frame = tl.dot(
+        magnitude * tl.cos(phase), tl.load(real_basis + basis_at), input_precision=PRECISION
+    )
+    frame += tl.dot(
+        magnitude * tl.sin(phase), tl.load(imaginary_basis + basis_at), input_precision=PRECISION
+    )
+    to = out + (row.to(tl.int64) * capacity + j[:, None]) * N + k[None, :]
+    tl.store(to, frame, mask=inside[:, None])
+
+
+@triton.jit(do_not_specialize=["capacity", "samples"])
+def _emit_kernel(
+    frames, window, source, sound, pcm, past, next_past, next_source,
+    lengths, held, slots, capacity, samples,
+    SAMPLES_PER_FRAME: tl.constexpr, N: tl.constexpr, HOP: tl.constexpr,
+    KEPT: tl.constexpr, LIMIT: tl.constexpr, BT: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(1)
+    n = tl.program_id(0) * BT + tl.arange(0, BT)
+    length = row_length(lengths, held, row, SAMPLES_PER_FRAME, 0)
+    inside = n < length
+    place = n + N // 2
+    value = tl.zeros([BT], tl.float32)
+    weight = tl.zeros([BT], tl.float32)
+    for back in tl.static_range(N // HOP):
+        j = place // HOP - back
+        offset = place - j * HOP
+        seen = inside & (j >= 0) & (j * HOP <= length)
+        at = frames + (row.to(tl.int64) * capacity + j) * N + offset
+        value += tl.load(at, mask=seen, other=0.0)
+        shape = tl.load(window + offset, mask=seen, other=0.0)
+        weight += shape * shape
+    value = value / tl.where(inside, weight, 1.0)
+    value = tl.minimum(tl.maximum(value, -LIMIT), LIMIT)
+    overlap = tl.load(held + row) * SAMPLES_PER_FRAME
+    fading = inside & (n < overlap)
+    old = tl.load(past + tl.load(slots + row * 2) * KEPT + n, mask=fading, other=0.0)
+    # Hamming's window of twice the overlap: its first half fades in, its second out
+    turn = 6.283185307179586 / (2.0 * tl.maximum(overlap, 1).to(tl.float32) - 1.0)
+    rising = 0.54 - 0.46 * tl.cos(turn * n.to(tl.float32))
+    falling = 0.54 - 0.46 * tl.cos(turn * (n + overlap).to(tl.float32))
+    value = tl.where(fading, value * rising + old * falling, value)
+    at = row.to(tl.int64) * samples + n
+    tl.store(sound + at, value, mask=inside)
+    whole = tl.minimum(tl.maximum(value, -1.0), 1.0) * 32767.0
+    tl.store(pcm + at, whole.to(tl.int32).to(tl.int16), mask=inside)
+    kept = n - tl.maximum(length - KEPT, 0)
+    keep = inside & (kept >= 0)
+    slot = tl.load(slots + row * 2 + 1) * KEPT
+    tl.store(next_past + slot + kept, value, mask=keep)
+    tl.store(next_source + slot + kept, tl.load(source + at, mask=keep), mask=keep)
+
+
+def tile_sizes(rows: int, channels_in: int, channels_out: int) -> dict[str, int]:
+    """Tiles of a convolution: smaller ones for few rows, so that the GPU is filled."""
+    wide = 64 if rows <= 4 else 128
+    return {
+        "BT": wide,
+        "BN": min(wide, max(16, triton.next_power_of_2(channels_out))),
+        "BK": min(64, max(16, triton.next_power_of_2(channels_in))),
+    }
+
+
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor, held: Tensor, *,
+    rate: int, extra: int, dilation: int = 1, precision: str,
+    residual: Tensor | None = None, total: Tensor | None = None, keep: Tensor | None = None,
+    activation: str = "none", activated: Tensor | None = None, alpha: Tensor | None = None,
+    slope: float = 0.0, share: float = 1.0,
+) -> None:  # fmt: skip
+    """A convolution of odd kernel, "same" padding, and what follows it.
+
+    Args:
+        x: [rows, capacity, in]; weight [taps, in, out] of x's type; bias [out] float32.
+        residual, total: [rows, capacity, out], added.
+        keep: receives the sum.
+        activation, activated: a function of the sum, and what receives it: `snake` by `alpha`
+            [out] float32, `leaky` (of the sum times `share`, with `slope`), `elu`.
+    """
+    rows, capacity, channels = x.shape
+    taps, _, out = weight.shape
+    tiles = tile_sizes(rows, channels, out)
+    grid = (triton.cdiv(capacity, tiles["BT"]), triton.cdiv(out, tiles["BN"]), rows)
+    _conv_kernel[grid](
+        x, weight, bias, lengths, held,
+        x if residual is None else residual, x if total is None else total,
+        x if keep is None else keep, x if activated is None else activated,
+        bias if alpha is None else alpha,
+        capacity, rate, extra, dilation, slope, share,
+        CIN=channels, COUT=out, TAPS=taps,
+        ADD_RESIDUAL=residual is not None, ADD_TOTAL=total is not None, KEEP=keep is not None,
+        ACTIVATION=ACTIVATIONS[activation], PRECISION=precision, **tiles,
+        num_warps=4 if tiles["BT"] == 64 else 8, num_stages=3,
+    )  # fmt: skip
+
+
+def snakes(
+    x: Tensor, alpha: Tensor, out: Tensor, lengths: Tensor, held: Tensor, *, rate: int, extra: int
+) -> None:
+    """Several snakes of one signal. x [rows, capacity, C], alpha [n, C], out [n, *x.shape]."""
+    rows, capacity, channels = x.shape
+    _snake_kernel[(triton.cdiv(capacity, 32), rows)](
+        x, alpha, out, lengths, held, capacity, rate, extra, out.stride(0),
+        C=channels, COPIES=len(alpha), BT=32, num_warps=4,
+    )  # fmt: skip
+
+
+def raise_rate(
+    products: Tensor, bias: Tensor, out: Tensor, lengths: Tensor, held: Tensor, *,
+    rate: int, taps: int, stride: int, reflect: bool,
+) -> None:  # fmt: skip
+    """The sum of a transposed convolution over its products [rows, capacity, taps * C].
+
+    `reflect` prepends position 1, mirrored before position 0, to out [rows, capacity, C].
+    """
+    rows, capacity, channels = out.shape
+    _raise_kernel[(triton.cdiv(capacity, 32), rows)](
+        products, bias, out, lengths, held, products.shape[1], capacity, rate,
+        C=channels, TAPS=taps, STRIDE=stride, REFLECT=reflect, BT=32, num_warps=4,
+    )  # fmt: skip
+
+
+def gather_mel(
+    mel: Tensor, past: Tensor, out: Tensor, lengths: Tensor, held: Tensor, slots: Tensor
+) -> None:
+    """Held frames and new ones into out [rows, capacity, M]; the last are kept in `past`.
+
+    `past` is [slots, kept, M], read and written at different slots.
+    """
+    rows, capacity, mels = out.shape
+    _gather_kernel[(capacity, rows)](
+        mel, past, out, past, lengths, held, slots, mel.shape[1], capacity,
+        M=mels, MP=triton.next_power_of_2(mels), KEPT=past.shape[1], num_warps=1,
+    )  # fmt: skip
+
+
+def analyse(
+    source: Tensor, basis: Tensor, out: Tensor, lengths: Tensor, held: Tensor, *,
+    samples_per_frame: int, hop: int,
+) -> None:  # fmt: skip
+    """The centred STFT of source [rows, samples] into out [rows, PAD + n, channels].
+
+    `basis` [window, channels] holds window and transform; positions outside a row are zero.
+    """
+    rows, capacity, channels = out.shape
+    _analyse_kernel[(triton.cdiv(capacity, 64), rows)](
+        source, basis, out, lengths, held, source.shape[1], capacity,
+        SAMPLES_PER_FRAME=samples_per_frame, N=len(basis), HOP=hop, CHANNELS=channels,
+        BT=64, FRONT=PAD, PRECISION="ieee", num_warps=4,
+    )  # fmt: skip
+
+
+def invert(
+    logits: Tensor, bases: tuple[Tensor, Tensor], out: Tensor, lengths: Tensor, held: Tensor, *,
+    rate: int, limit: float,
+) -> None:  # fmt: skip
+    """Log magnitudes and phases [rows, n, 2 * bins] into windowed frames [rows, n, window]."""
+    rows, capacity, width = out.shape
+    _invert_kernel[(triton.cdiv(capacity, 64), rows)](
+        logits, *bases, out, lengths, held, capacity,
+        BINS=logits.shape[2] // 2, RATE=rate, N=width, BT=64, LIMIT=limit,
+        PRECISION="ieee", num_warps=4,
+    )  # fmt: skip
+
+
+def emit(
+    frames: Tensor, window: Tensor, source: Tensor, sound: Tensor, pcm: Tensor,
+    past: Tensor, past_source: Tensor, lengths: Tensor, held: Tensor, slots: Tensor, *,
+    samples_per_frame: int, hop: int, limit: float,
+) -> None:  # fmt: skip
+    """Overlap-add, cross-fade with what was held back, PCM16, and hold the new end back.
+
+    Args:
+        frames: [rows, n, window] of `invert`.
+        source, sound, pcm: [rows, samples] float32, float32, int16.
+        past, past_source: [slots, kept] read and written at different slots.
+    """
+    rows, samples = sound.shape
+    _emit_kernel[(triton.cdiv(samples, 1024), rows)](
+        frames, window, source, sound, pcm, past, past, past_source,
+        lengths, held, slots, frames.shape[1], samples,
+        SAMPLES_PER_FRAME=samples_per_frame, N=len(window), HOP=hop, KEPT=past.shape[1],
+        LIMIT=limit, BT=1024, num_warps=4,
+    )  # fmt: skip
