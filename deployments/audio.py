@@ -7,29 +7,32 @@ import numpy as np
 import soundfile
 import soxr
 
-from deployments.errors import AudioUnreadable
+from deployments.errors import AudioTooLong, AudioUnreadable
 
 
-def decode_audio(data: bytes, rate_hz: int | None = None) -> tuple[np.ndarray, int]:
+def decode_audio(
+    data: bytes, rate_hz: int | None = None, max_s: float | None = None
+) -> tuple[np.ndarray, int]:
     """Decode a recording of any common format: WAV, FLAC, MP3, Ogg, M4A, WebM…
 
     Args:
         data: the file, as it came.
         rate_hz: the wanted sample rate; None keeps the recording's own.
+        max_s: refuse what is longer, before it is decoded whole: 25 MB of MP3 can be hours.
 
     Returns:
         [N] float32, the mean of all channels, and its rate.
 
     Raises:
         AudioUnreadable: there is no sound in `data`, or it cannot be decoded.
+        AudioTooLong: it lasts longer than `max_s`.
     """
     if not data:
         raise AudioUnreadable("the file is empty")
     try:
-        channels, own_rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-        samples = channels.mean(axis=1)
+        samples, own_rate_hz = _decode_with_soundfile(data, max_s)
     except soundfile.LibsndfileError:
-        samples, own_rate_hz = _decode_with_ffmpeg(data)
+        samples, own_rate_hz = _decode_with_ffmpeg(data, max_s)
     if not len(samples):
         raise AudioUnreadable("the recording holds no samples")
     if not np.isfinite(samples).all():
@@ -51,8 +54,16 @@ def to_pcm16(samples: np.ndarray) -> bytes:
     return (np.clip(samples, -1.0, 1.0) * 32767.0).astype("<i2").tobytes()
 
 
-def _decode_with_ffmpeg(data: bytes) -> tuple[np.ndarray, int]:
+def _decode_with_soundfile(data: bytes, max_s: float | None) -> tuple[np.ndarray, int]:
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        _require_at_most(max_s, file.frames / file.samplerate)
+        channels = file.read(dtype="float32", always_2d=True)  # [N, C]
+        return channels.mean(axis=1), file.samplerate
+
+
+def _decode_with_ffmpeg(data: bytes, max_s: float | None) -> tuple[np.ndarray, int]:
     pieces: list[np.ndarray] = []
+    decoded_s = 0.0
     try:
         with av.open(io.BytesIO(data), "r") as container:
             if not container.streams.audio:
@@ -61,9 +72,16 @@ def _decode_with_ffmpeg(data: bytes) -> tuple[np.ndarray, int]:
             rate_hz = stream.rate
             to_float = av.AudioResampler(format="fltp")  # keeps the rate and the channels
             for frame in container.decode(stream):
+                decoded_s += frame.samples / rate_hz
+                _require_at_most(max_s, decoded_s)
                 pieces += [piece.to_ndarray().mean(axis=0) for piece in to_float.resample(frame)]
     except (av.FFmpegError, ValueError) as error:
-        raise AudioUnreadable(str(error)) from error
+        raise AudioUnreadable("no known format, or the file is damaged") from error
     if not pieces:
         raise AudioUnreadable("the recording holds no samples")
     return np.concatenate(pieces).astype(np.float32, copy=False), rate_hz
+
+
+def _require_at_most(max_s: float | None, seconds: float) -> None:
+    if max_s is not None and seconds > max_s:
+        raise AudioTooLong(seconds, max_s)

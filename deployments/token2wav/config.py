@@ -11,8 +11,8 @@ from deployments.settings import Settings, StageSettings
 class ReferenceAudioLimits(Settings):
     """How long a voice recording may be; 3 to 10 s of clean speech are best."""
 
-    min_s: float = Field(1.0, gt=0)
-    max_s: float = Field(30.0, le=30)  # the speech tokenizer's positions end at 30 s
+    min_s: float = Field(default=1.0, gt=0)
+    max_s: float = Field(default=30.0, le=30)  # the speech tokenizer's positions end at 30 s
 
 
 class Token2WavConfig(StageSettings):
@@ -27,10 +27,10 @@ class Token2WavConfig(StageSettings):
     chunks: ChunkSchedule = ChunkSchedule()
     """Sizes of the streamed chunks, in audio tokens of 40 ms."""
 
-    max_batch: int = Field(32, ge=1)
+    max_batch: int = Field(default=32, ge=1)
     """The most streams that one synthesis step serves."""
 
-    max_streams: int = Field(64, ge=1)
+    max_streams: int = Field(default=64, ge=1)
     """Streams open at once; one more is refused as `ServerFull`."""
 
     default_voice: str | None = None
@@ -41,11 +41,11 @@ class Token2WavConfig(StageSettings):
 
     reference_audio: ReferenceAudioLimits = ReferenceAudioLimits()
 
-    cached_voices: int = Field(64, ge=1)
+    cached_voices: int = Field(default=64, ge=1)
     """How many recordings that came with requests stay prepared, newest first."""
 
     seed: int = 0
     """Of the flow's noise, which is in no checkpoint: the same seed, the same sound."""
 
-    num_threads: int | None = Field(None, ge=1)
+    num_threads: int | None = Field(default=None, ge=1)
     """Of PyTorch and onnxruntime on the CPU; None takes what Ray gives the replica."""

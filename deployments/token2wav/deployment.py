@@ -60,7 +60,7 @@ def _device(config: Token2WavConfig) -> str:
 class Token2WavDeployment:
     """Pulls one Thinker stream a request and speaks it; a stream's state is a local here."""
 
-    async def __init__(
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, model: str, config: Token2WavConfig, thinker: DeploymentHandle
     ) -> None:
         self._schedule = config.chunks

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -74,7 +75,7 @@ class BatchingSynthesizer:
                 data = path.read_bytes()
             except OSError as error:
                 raise ConfigError(f"the voice {name!r} cannot be read: {error}") from error
-            self._named[name] = await self._in_thread(lambda data=data: engine.prepare_voice(data))
+            self._named[name] = await self._in_thread(partial(engine.prepare_voice, data))
         self._stepping = asyncio.create_task(self._step_forever(engine))
         warm_up = await self.open(None)
         for last in (False, True):

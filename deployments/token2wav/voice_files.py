@@ -29,9 +29,7 @@ def voice_files(
     return voices
 
 
-def _default_voice(
-    config: Token2WavConfig, files: ModelFiles, environ: Mapping[str, str]
-) -> Path:
+def _default_voice(config: Token2WavConfig, files: ModelFiles, environ: Mapping[str, str]) -> Path:
     if config.default_voice is not None:
         return _existing(config.default_voice, "default_voice")
     if path := environ.get(DEFAULT_VOICE_VARIABLE):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deployments.token2wav.model.cfm import ConditionalFlow, FoldedSchedule, seeded_noise
 from deployments.token2wav.resident.kernels import attention, dit
+from deployments.token2wav.resident.memory import Take
 from deployments.token2wav.resident.rows import SolverRows
 
 
@@ -36,12 +37,10 @@ class SolverPool:
 
     history: Tensor  # [steps, depth, blocks, 2, heads, 2, BLOCK, head_dim]
     conv: Tensor  # [steps, depth, 2 convolutions, 2 guidance, slots, 2 frames, C]
-    speakers: Tensor  # [voices, C] float32
+    speakers: Tensor  # [slots, C] float32, at a voice's slot
 
     @classmethod
-    def allocate(
-        cls, solver: "ResidentSolver", *, blocks: int, slots: int, voices: int
-    ) -> "SolverPool":
+    def allocate(cls, solver: "ResidentSolver", *, blocks: int, slots: int) -> "SolverPool":
         config, like = solver.config, solver.noise
         shape = (solver.steps, config.depth)
         pair = (2, config.num_heads, 2, attention.BLOCK, config.head_dim)
@@ -49,38 +48,34 @@ class SolverPool:
         return cls(
             history=torch.zeros(*shape, blocks, *pair, **options),
             conv=torch.zeros(*shape, 2, 2, slots, 2, config.hidden_size, **options),
-            speakers=torch.zeros(voices, config.hidden_size, device=like.device),
+            speakers=torch.zeros(slots, config.hidden_size, device=like.device),
         )
 
 
 class SolverBuffers:
-    """Where one shape of a solve computes. `rows` and `frames` are the shape's."""
+    """Where one shape of a solve computes."""
 
-    def __init__(self, solver: "ResidentSolver", rows: int, frames: int) -> None:
-        config = solver.config
-        device, dtype = solver.noise.device, solver.dtype
+    def __init__(self, solver: "ResidentSolver", rows: int, frames: int, take: Take) -> None:
+        config, dtype, exact = solver.config, solver.dtype, torch.float32
         width, inner = config.hidden_size, config.num_heads * config.head_dim
+        mels = config.out_channels
         single, double = rows * frames, 2 * rows * frames
-
-        def empty(*shape: int, of: torch.dtype = dtype) -> Tensor:
-            return torch.empty(shape, dtype=of, device=device)
-
-        self.mu = empty(rows, frames, config.out_channels)
+        self.mu = take((rows, frames, mels), dtype)
         self.condition: Tensor | None = None  # the known mel while a voice is prepared
-        self.mel = empty(rows, frames, config.out_channels, of=torch.float32)
-        self.noisy = empty(rows, frames, config.out_channels)
-        self.entry = empty(single, width)
-        self.context = empty(single, width)
-        self.x = empty(double, width, of=torch.float32)
-        self.h = empty(double, width)
-        self.qkv = empty(double, 3 * inner)
-        self.attended = empty(double, inner)
-        self.update = empty(double, width)
-        self.taps = empty(double, 3 * width)
-        self.hidden = empty(double, int(width * config.mlp_ratio))
-        self.flow = empty(double, config.out_channels)
+        self.mel = take((rows, frames, mels), exact)
+        self.noisy = take((rows, frames, mels), dtype)
+        self.entry = take((single, width), dtype)
+        self.context = take((single, width), dtype)
+        self.x = take((double, width), exact)
+        self.h = take((double, width), dtype)
+        self.qkv = take((double, 3 * inner), dtype)
+        self.attended = take((double, inner), dtype)
+        self.update = take((double, width), dtype)
+        self.taps = take((double, 3 * width), dtype)
+        self.hidden = take((double, int(width * config.mlp_ratio)), dtype)
+        self.flow = take((double, mels), dtype)
         size = attention.partial_size(rows, frames, config.num_heads, config.head_dim)
-        self.partial = empty(size, of=torch.float32) if size else None
+        self.partial = take((size,), exact) if size else None
 
 
 class ResidentSolver:

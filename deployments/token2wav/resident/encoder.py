@@ -11,6 +11,7 @@ from deployments.token2wav.model.encoder import ConformerLayer
 from deployments.token2wav.model.flow import Flow
 from deployments.token2wav.resident.kernels import encoder
 from deployments.token2wav.resident.kernels.attention import BLOCK
+from deployments.token2wav.resident.memory import Take
 from deployments.token2wav.resident.rows import EncoderRows
 
 _LAYER_EPS = 1e-12
@@ -60,28 +61,27 @@ class EncoderPool:
 class _LayerBuffers:
     """Where layers of one rate compute. Layers run one after the other and share them."""
 
-    def __init__(self, model: "ResidentEncoder", lines: int) -> None:
-        width, hidden = model.config.output_size, model.config.linear_units
-        options = {"dtype": model.dtype, "device": model.device}
-        self.x = torch.empty(lines, width, dtype=torch.float32, device=model.device)
-        self.h = torch.empty(lines, width, **options)
-        self.qkv = torch.empty(lines, 3 * width, **options)
-        self.attended = torch.empty(lines, width, **options)
-        self.update = torch.empty(lines, width, **options)
-        self.hidden = torch.empty(lines, hidden, **options)
+    def __init__(self, model: "ResidentEncoder", lines: int, take: Take) -> None:
+        width, hidden, dtype = model.config.output_size, model.config.linear_units, model.dtype
+        self.x = take((lines, width), torch.float32)
+        self.h = take((lines, width), dtype)
+        self.qkv = take((lines, 3 * width), dtype)
+        self.attended = take((lines, width), dtype)
+        self.update = take((lines, width), dtype)
+        self.hidden = take((lines, hidden), dtype)
 
 
 class EncoderBuffers:
     """Where one shape of a step computes."""
 
-    def __init__(self, model: "ResidentEncoder", rows: int, tokens: int) -> None:
-        config, lines = model.config, rows * tokens
-        width, options = config.output_size, {"dtype": model.dtype, "device": model.device}
-        self.tokens = _LayerBuffers(model, lines)
-        self.frames = _LayerBuffers(model, lines * config.up_stride)
-        self.ahead = torch.empty(lines, (config.pre_lookahead_len + 1) * width, **options)
-        self.taps = torch.empty(lines, 3 * width, **options)
-        self.raised = torch.empty(lines, config.up_stride * width, **options)
+    def __init__(self, model: "ResidentEncoder", rows: int, tokens: int, take: Take) -> None:
+        config, lines, dtype = model.config, rows * tokens, model.dtype
+        width = config.output_size
+        self.tokens = _LayerBuffers(model, lines, take)
+        self.frames = _LayerBuffers(model, lines * config.up_stride, take)
+        self.ahead = take((lines, (config.pre_lookahead_len + 1) * width), dtype)
+        self.taps = take((lines, 3 * width), dtype)
+        self.raised = take((lines, config.up_stride * width), dtype)
 
 
 class ResidentEncoder:
@@ -153,9 +153,7 @@ class ResidentEncoder:
         _multiply(b.taps, self._behind, low.update)
         encoder.sum_norm(low.x, low.update, self._layers[0].norm_mha, low.h, _LAYER_EPS)
         self._run(self._layers, low, pool.attention, rows, self._origin)
-        encoder.sum_taps(
-            low.x, low.update, b.taps, pool.upsample, rows.lengths, rows.slots, stride
-        )
+        encoder.sum_taps(low.x, low.update, b.taps, pool.upsample, rows.lengths, rows.slots, stride)
         _multiply(b.taps, self._up, b.raised)
         _multiply(b.raised.view(-1, width), self._up_embed, high.update)
         encoder.embed_norm(

@@ -107,9 +107,7 @@ class FrameHistory:
         written = np.full(count, -1, np.int32)
         survivors = np.flatnonzero(own < 0)
         freed = dropped[dropped >= 0]
-        fresh = self._layout.end + self.own + np.arange(
-            len(survivors) - len(freed), dtype=np.int32
-        )
+        fresh = self._layout.end + self.own + np.arange(len(survivors) - len(freed), dtype=np.int32)
         self.own += len(fresh)
         places = np.concatenate((freed, fresh))
         written[-1 - own[survivors]] = places

@@ -5,7 +5,6 @@ uses its own share of them; its end is padded with zeros, or mirrored, where the
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +16,8 @@ from deployments.token2wav.model import source as excitation
 from deployments.token2wav.model.hift import SAMPLES_PER_FRAME, Hift
 from deployments.token2wav.model.vocoder import OVERLAP_FRAMES
 from deployments.token2wav.resident.kernels import vocoder as kernels
+from deployments.token2wav.resident.kernels.attention import precision_of
+from deployments.token2wav.resident.memory import Take
 from deployments.token2wav.resident.rows import VocoderRows
 
 _HOP, _N_FFT = published._HOP, published._N_FFT
@@ -81,16 +82,14 @@ class VocoderBuffers:
         model: "ResidentVocoder",
         rows: int,
         frames: int,
-        take: Callable[[tuple[int, ...], torch.dtype], Tensor],
+        take: Take,
     ) -> None:
         total, dtype, exact = frames + OVERLAP_FRAMES, model.dtype, torch.float32
         self.mel = take((rows, total, model.mels), exact)
         self.pitch = [take((rows, total, model.f0_channels), exact) for _ in range(2)]
         self.source = take((rows, total * SAMPLES_PER_FRAME), exact)
         steps = total * _STEPS_PER_FRAME + 1
-        self.excitation = take(
-            (rows, steps + 2 * kernels.PAD, kernels.EXCITATION_CHANNELS), dtype
-        )
+        self.excitation = take((rows, steps + 2 * kernels.PAD, kernels.EXCITATION_CHANNELS), dtype)
         self.narrow = take((rows, total, model.mels), dtype)
         self.entry = take((rows, total, model.base_channels), dtype)
         self.stages = []
@@ -119,9 +118,7 @@ class VocoderBuffers:
 class ResidentVocoder:
     """HiFT's weights and constants on the GPU."""
 
-    def __init__(
-        self, hift: Hift, *, seed: int, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, hift: Hift, *, seed: int, device: torch.device, dtype: torch.dtype) -> None:
         """`hift` must be float32 with its weight norm folded, and is not kept.
 
         `dtype` is of the filter; pitch, phase and the transforms are float32 in any case.
@@ -129,7 +126,7 @@ class ResidentVocoder:
         self.dtype, self.mels = dtype, hift.config.mels
         self.base_channels, self.f0_channels = hift.config.base_channels, hift.config.f0_channels
         self.harmonics = hift.config.harmonics
-        self._precision = "ieee" if dtype == torch.float32 else "tf32"
+        self._precision = precision_of(dtype)
         noise = excitation.SourceNoise(self.harmonics, seed=seed, device=device)
         self._noise = noise.at(0, excitation._NOISE_SAMPLES)
 
@@ -241,7 +238,7 @@ class ResidentVocoder:
             out = b.pitch[index % 2]
             kernels.convolve(
                 x, *layer, *spans, rate=1, extra=0, activation="elu", activated=out,
-                precision="ieee",
+                precision=precision_of(torch.float32),
             )  # fmt: skip
             x = out
         weight, bias = self._classify
@@ -292,9 +289,7 @@ class ResidentVocoder:
             spectrum.storage_offset() + (kernels.PAD - stage.down_pad) * width,
         )
         weight, bias = stage.down
-        torch.addmm(
-            bias, windows.reshape(count * size, -1), weight, out=b["branch"].flatten(0, 1)
-        )
+        torch.addmm(bias, windows.reshape(count * size, -1), weight, out=b["branch"].flatten(0, 1))
         kernels.snakes(
             b["branch"], stage.source.alphas[0][0][None], b["first"][:1], *spans,
             rate=rate, extra=extra,

@@ -1,5 +1,6 @@
 """One Ray of two nodes for all tests of the graph; each module serves its own application on it."""
 
+import itertools
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from serve_app.app import app
 from serve_app.config import AppConfig
 
 MODEL = "step-audio-2-mini"
-APPLICATION = "step-audio2"
+NUMBERS = itertools.count()
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -42,13 +43,18 @@ async def base_url() -> AsyncIterator[str]:
 
 
 @contextmanager
-def served(config: AppConfig) -> Iterator[None]:
-    """The graph of `config` on the running Ray."""
-    serve.run(app(config), name=APPLICATION)
+def served(config: AppConfig) -> Iterator[str]:
+    """The graph of `config` on the running Ray; gives the application's name.
+
+    Each has a name of its own: a handle of this process would go on looking for the replicas
+    of an earlier application of the same name.
+    """
+    name = f"step-audio2-{next(NUMBERS)}"
+    serve.run(app(config), name=name)
     try:
-        yield
+        yield name
     finally:
-        serve.delete(APPLICATION)
+        serve.delete(name)
 
 
 def on_node(node: str | None = None, **options: Any) -> dict[str, Any]:
@@ -79,6 +85,6 @@ def fake_graph(**sections: dict[str, Any]) -> AppConfig:
     )
 
 
-def stage(name: str) -> Any:
-    """A handle of one of the served stages."""
-    return serve.get_deployment_handle(name, APPLICATION)
+async def requests_in_thinker(application: str) -> int:
+    """How many requests the Thinker's engine has now."""
+    return await serve.get_deployment_handle("Thinker", application).active_requests.remote()

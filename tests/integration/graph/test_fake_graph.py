@@ -12,7 +12,13 @@ from ray import serve
 from ray._private.state import actors
 
 from deployments.thinker.fake import audio_tokens_of
-from tests.integration.graph.conftest import APPLICATION, MODEL, fake_graph, on_node, served, stage
+from tests.integration.graph.conftest import (
+    MODEL,
+    fake_graph,
+    on_node,
+    requests_in_thinker,
+    served,
+)
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +108,15 @@ async def test_a_killed_token2wav_gives_its_client_an_error_and_the_next_request
 
 async def test_a_disconnect_frees_the_thinker(base_url):
     slow = {"seconds_per_delta": 0.2}
-    with served(fake_graph(thinker={"engine_kwargs": slow})):
+    with served(fake_graph(thinker={"engine_kwargs": slow})) as application:
         async with httpx.AsyncClient(timeout=60) as plain:
             body = speech_body("nobody hears the end of this " * 20)
             async with plain.stream("POST", f"{base_url}/v1/audio/speech", json=body) as answer:
                 chunks = answer.aiter_raw()  # held: a collected iterator closes the stream
                 await anext(chunks)
-                assert await stage("Thinker").active_requests.remote() == 1
+                assert await requests_in_thinker(application) == 1
         deadline = time.monotonic() + 10
-        while await stage("Thinker").active_requests.remote():
+        while await requests_in_thinker(application):
             assert time.monotonic() < deadline, "the request is still in the engine"
             await asyncio.sleep(0.05)
 
@@ -133,8 +139,8 @@ async def test_a_full_server_answers_429_with_retry_after(base_url):
 
 async def test_a_text_only_server_refuses_to_speak_and_starts_no_token2wav(base_url):
     config = fake_graph().model_copy(update={"token2wav": None})
-    with served(config):
-        deployments = serve.status().applications[APPLICATION].deployments
+    with served(config) as application:
+        deployments = serve.status().applications[application].deployments
         assert set(deployments) == {"Thinker", "Ingress"}
         async with httpx.AsyncClient(timeout=60) as plain:
             refused = await plain.post(f"{base_url}/v1/audio/speech", json=speech_body("hello"))

@@ -19,7 +19,7 @@ import soundfile
 
 from serve_app.checkpoint import make_checkpoint
 from serve_app.config import AppConfig
-from tests.integration.graph.conftest import MODEL, on_node, served, stage
+from tests.integration.graph.conftest import MODEL, on_node, requests_in_thinker, served
 
 RECORDINGS = Path(__file__).parents[4] / "shared" / "audio"
 NAMES = (
@@ -32,7 +32,7 @@ SPEECH = {"model": MODEL, "voice": "default", "response_format": "pcm"}
 
 
 @pytest.fixture(scope="module")
-def client(base_url, tmp_path_factory):
+def graph(base_url, tmp_path_factory):
     model = tmp_path_factory.mktemp("tiny")
     make_checkpoint(model, size="tiny")
     config = AppConfig.model_validate(
@@ -53,10 +53,13 @@ def client(base_url, tmp_path_factory):
             "ingress_deployment_config": on_node(),
         }
     )
-    with served(config):
-        yield openai.AsyncOpenAI(
-            base_url=f"{base_url}/v1", api_key="none", max_retries=0, timeout=120
-        )
+    with served(config) as application:
+        yield application
+
+
+@pytest.fixture(scope="module")
+def client(base_url, graph):
+    return openai.AsyncOpenAI(base_url=f"{base_url}/v1", api_key="none", max_retries=0, timeout=120)
 
 
 def tone(seconds: float, rate_hz: int = 16_000) -> bytes:
@@ -194,7 +197,7 @@ async def test_what_is_wrong_with_a_request_is_said(client):
         )
 
 
-async def test_a_disconnect_frees_the_request_in_vllm(client, base_url):
+async def test_a_disconnect_frees_the_request_in_vllm(graph, base_url):
     body = SPEECH | {"input": "nobody hears the end of this"}
     async with (
         httpx.AsyncClient(timeout=60) as plain,
@@ -203,7 +206,7 @@ async def test_a_disconnect_frees_the_request_in_vllm(client, base_url):
         chunks = answer.aiter_raw()  # held: a collected iterator closes the stream
         await anext(chunks)
     deadline = time.monotonic() + 10
-    while await stage("Thinker").active_requests.remote():
+    while await requests_in_thinker(graph):
         assert time.monotonic() < deadline, "the request is still in vLLM"
         await asyncio.sleep(0.02)
 

@@ -38,7 +38,12 @@ def test_a_config_is_a_serve_file_whose_arguments_build_the_graph(name):
 
 @pytest.mark.parametrize(
     ("section", "key"),
-    [((), "modle"), (("thinker",), "engin"), (("token2wav", "chunks"), "stedy"), (("http",), "keys")],
+    [
+        ((), "modle"),
+        (("thinker",), "engin"),
+        (("token2wav", "chunks"), "stedy"),
+        (("http",), "keys"),
+    ],
 )
 def test_a_misspelt_key_is_refused_and_named(section, key):
     args = arguments("cpu.yaml")

@@ -47,9 +47,7 @@ def test_a_token_history_keeps_the_newest_and_reuses_its_blocks() -> None:
     for start in range(0, 60, 3):
         for address, token in zip(history.append(3).tolist(), range(start, start + 3), strict=True):
             memory[address] = token
-        kept = [
-            memory[history.blocks[at // 4] * 4 + at % 4] for at in range(history.own)
-        ]
+        kept = [memory[history.blocks[at // 4] * 4 + at % 4] for at in range(history.own)]
         assert kept == list(range(start + 3 - history.own, start + 3))
         assert min(start + 3, 8) <= history.own <= 12
     assert sorted(history.blocks) == [3, 7, 9]

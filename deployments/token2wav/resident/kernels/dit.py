@@ -109,9 +109,9 @@ def _residual_taps_kernel(
         d = tl.arange(0, D)
         new = qkv + line.to(tl.int64) * (3 * HEADS * D) + head * D + d[None, :]
         k = tl.load(new + HEADS * D)
-        k = norm_heads(
-            k.to(tl.float32), tl.load(norms + 2 * D + d), tl.load(norms + 3 * D + d)
-        ).to(k.dtype)
+        k = norm_heads(k.to(tl.float32), tl.load(norms + 2 * D + d), tl.load(norms + 3 * D + d)).to(
+            k.dtype
+        )
         v = tl.load(new + 2 * HEADS * D)
         unit = ((place // BN).to(tl.int64) * 2 + guidance) * HEADS + head
         to = history + unit * (2 * BN * D) + (place % BN) * D + d[None, :]
@@ -151,9 +151,7 @@ def _start_kernel(noise, offsets, x, narrow, frames, last, M: tl.constexpr, MP: 
 
 
 @triton.jit(do_not_specialize=["lines"])
-def _euler_kernel(
-    x, narrow, flow, bias, lines, delta, guidance, M: tl.constexpr, MP: tl.constexpr
-):
+def _euler_kernel(x, narrow, flow, bias, lines, delta, guidance, M: tl.constexpr, MP: tl.constexpr):
     line = tl.program_id(0)
     m = tl.arange(0, MP)
     inside = m < M

@@ -177,9 +177,7 @@ def _sum_norm_keep_kernel(
 
 
 @triton.jit
-def _embed_norm_kernel(
-    y, weight, bias, scale, x, next_weight, next_bias, h, C: tl.constexpr
-):
+def _embed_norm_kernel(y, weight, bias, scale, x, next_weight, next_bias, h, C: tl.constexpr):
     c = tl.arange(0, C)
     at = tl.program_id(0).to(tl.int64) * C + c
     value = norm_channels(tl.load(y + at).to(tl.float32), C, 1e-5)
@@ -256,9 +254,7 @@ def sum_norm(
     x: Tensor, update: Tensor, norm: tuple[Tensor, Tensor], h: Tensor, epsilon: float
 ) -> None:
     """x += update; h = LayerNorm(x). All [lines, C]."""
-    _sum_norm_kernel[(len(x),)](
-        x, update, *norm, h, C=x.shape[1], EPS=epsilon, num_warps=_WARPS
-    )
+    _sum_norm_kernel[(len(x),)](x, update, *norm, h, C=x.shape[1], EPS=epsilon, num_warps=_WARPS)
 
 
 def sum_norm_keep(
@@ -279,6 +275,4 @@ def embed_norm(
     following: tuple[Tensor, Tensor], h: Tensor,
 ) -> None:  # fmt: skip
     """x = scale * LayerNorm(y); h = the following LayerNorm of x. All [lines, C]."""
-    _embed_norm_kernel[(len(y),)](
-        y, *norm, scale, x, *following, h, C=y.shape[1], num_warps=_WARPS
-    )
+    _embed_norm_kernel[(len(y),)](y, *norm, scale, x, *following, h, C=y.shape[1], num_warps=_WARPS)

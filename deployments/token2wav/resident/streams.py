@@ -1,0 +1,139 @@
+"""What the host knows of voices and streams whose state lies on the GPU."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deployments.token2wav.model.cfm import HISTORY_TAIL_FRAMES
+from deployments.token2wav.model.hift import SAMPLES_PER_FRAME
+from deployments.token2wav.model.vocoder import OVERLAP_FRAMES
+from deployments.token2wav.resident.history import (
+    FrameHistory,
+    PromptLayout,
+    TokenHistory,
+    blocks_for,
+)
+from deployments.token2wav.resident.kernels.attention import BLOCK
+from deployments.token2wav.resident.memory import Needs
+from deployments.token2wav.resident.rows import StepRows
+
+HostRows = dict[str, NDArray[np.int32]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Pieces of resident memory that belong to one voice or one stream."""
+
+    solver_blocks: list[int]
+    encoder_blocks: list[int]
+    slots: list[int]
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class ResidentVoice:
+    """A voice: what it is made from, and, while it is resident, where it lies."""
+
+    codes: Tensor  # [P] int64 on the CPU
+    embedding: Tensor  # [spk_embed_dim]
+    mel: Tensor  # [2P, mels]
+    frames_per_token: int
+    place: Place | None = None
+    prepared: bool = False  # whether `place` holds the prompt's past already
+    streams: int = 0  # open ones
+
+    @property
+    def layout(self) -> PromptLayout:
+        frames = len(self.codes) * self.frames_per_token
+        return PromptLayout.of(frames, kept_tail=HISTORY_TAIL_FRAMES, block=BLOCK)
+
+
+def voice_needs(codes: int, frames_per_token: int) -> Needs:
+    """What a voice of so many codes takes."""
+    return Needs(blocks_for(codes * frames_per_token, BLOCK), blocks_for(codes, BLOCK), 1)
+
+
+def stream_needs(codes: int, frames_per_token: int, history_tokens: int) -> Needs:
+    """What a stream takes in a voice of so many codes."""
+    frames = FrameHistory.own_capacity(
+        codes * frames_per_token, kept_tail=HISTORY_TAIL_FRAMES
+    )
+    return Needs(blocks_for(frames, BLOCK), blocks_for(history_tokens, BLOCK), 2)
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class ResidentStream:
+    """One stream. A step moves it on in place: it is the same value before and after."""
+
+    voice: ResidentVoice
+    place: Place
+    frames: FrameHistory
+    tokens: TokenHistory
+    steps: int = 0
+    spoken_frames: int = 0
+    held_frames: int = 0
+    open: bool = field(default=True)
+
+    @classmethod
+    def begin(cls, voice: ResidentVoice, place: Place) -> "ResidentStream":
+        frames = FrameHistory(voice.layout, kept_tail=HISTORY_TAIL_FRAMES)
+        tokens = TokenHistory(len(voice.codes), place.encoder_blocks, BLOCK)
+        return cls(voice, place, frames, tokens)
+
+    def enter(self, host: HostRows, row: int, tokens: list[int], count: int) -> None:
+        """Write this stream's row of a step and move the host's side on.
+
+        Args:
+            tokens: consumed ones and lookahead; `count` of them are consumed.
+        """
+        voice = self.voice
+        assert voice.place is not None
+        length = count * voice.frames_per_token
+        own, shared = self.place, voice.place
+        blocks = np.asarray(shared.solver_blocks + own.solver_blocks, np.int32)
+        host["table"][row, : len(blocks)] = blocks
+        host["spans"][row] = (self.frames.head, self.frames.tail_begin, self.frames.own_end)
+        host["offsets"][row] = self.frames.frames
+        addresses = self.frames.append(length)
+        places = blocks[addresses // BLOCK] * BLOCK + addresses % BLOCK
+        host["places"][row, :length] = np.where(addresses < 0, -1, places)
+        host["lengths"][row] = length
+        read = own.slots[(self.steps - 1) % 2] if self.steps else shared.slots[0]
+        host["slots"][row] = (read, own.slots[self.steps % 2])
+        host["voices"][row] = shared.slots[0]
+        host["tokens"][row, : len(tokens)] = tokens
+
+        places = self.tokens.append(count)  # first: it may turn blocks over
+        host["encoder_places"][row, :count] = places
+        encoder_blocks = shared.encoder_blocks + self.tokens.blocks
+        host["encoder_table"][row, : len(encoder_blocks)] = encoder_blocks
+        begin = len(shared.encoder_blocks) * BLOCK
+        before = self.tokens.own - count
+        host["encoder_spans"][row] = (len(voice.codes), begin, begin + before)
+
+        host["held"][row] = self.held_frames
+        host["positions"][row] = (self.spoken_frames - self.held_frames) * SAMPLES_PER_FRAME
+        self.spoken_frames += length
+        self.held_frames = min(OVERLAP_FRAMES, self.held_frames + length)
+        self.steps += 1
+
+
+def enter_voice(voice: ResidentVoice, rows: StepRows, lookahead: int) -> None:
+    """Write the row of a step that prepares a voice."""
+    assert voice.place is not None
+    host, place, count = rows.host, voice.place, len(voice.codes)
+    frames = count * voice.frames_per_token
+    blocks = np.asarray(place.solver_blocks, np.int32)
+    addresses = voice.layout.addresses()
+    host["table"][0, : len(blocks)] = blocks
+    host["places"][0, :frames] = blocks[addresses // BLOCK] * BLOCK + addresses % BLOCK
+    host["lengths"][0] = frames
+    host["slots"][0] = (0, place.slots[0])
+    host["voices"][0] = place.slots[0]
+    # The prompt's end has no lookahead of its own: its first codes stand in, as officially.
+    codes = voice.codes.numpy()
+    host["tokens"][0] = np.concatenate((codes, codes[:lookahead]))
+    blocks = np.asarray(place.encoder_blocks, np.int32)
+    at = np.arange(count)
+    host["encoder_places"][0, :count] = blocks[at // BLOCK] * BLOCK + at % BLOCK
