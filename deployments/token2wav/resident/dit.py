@@ -40,15 +40,23 @@ class SolverPool:
     speakers: Tensor  # [slots, C] float32, at a voice's slot
 
     @classmethod
-    def allocate(cls, solver: "ResidentSolver", *, blocks: int, slots: int) -> "SolverPool":
-        config, like = solver.config, solver.noise
+    def allocate(
+        cls,
+        solver: "ResidentSolver",
+        *,
+        blocks: int,
+        slots: int,
+        device: torch.device | None = None,
+    ) -> "SolverPool":
+        """On the solver's device unless told otherwise."""
+        config, device = solver.config, device or solver.noise.device
         shape = (solver.steps, config.depth)
         pair = (2, config.num_heads, 2, attention.BLOCK, config.head_dim)
-        options = {"dtype": solver.dtype, "device": like.device}
+        options = {"dtype": solver.dtype, "device": device}
         return cls(
             history=torch.zeros(*shape, blocks, *pair, **options),
             conv=torch.zeros(*shape, 2, 2, slots, 2, config.hidden_size, **options),
-            speakers=torch.zeros(slots, config.hidden_size, device=like.device),
+            speakers=torch.zeros(slots, config.hidden_size, device=device),
         )
 
 

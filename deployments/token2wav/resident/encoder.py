@@ -45,10 +45,18 @@ class EncoderPool:
     upsample: Tensor  # [slots, 2, C]
 
     @classmethod
-    def allocate(cls, model: "ResidentEncoder", *, blocks: int, slots: int) -> "EncoderPool":
+    def allocate(
+        cls,
+        model: "ResidentEncoder",
+        *,
+        blocks: int,
+        slots: int,
+        device: torch.device | None = None,
+    ) -> "EncoderPool":
+        """On the model's device unless told otherwise."""
         config = model.config
         width, heads = config.output_size, config.attention_heads
-        options = {"dtype": model.dtype, "device": model.device}
+        options = {"dtype": model.dtype, "device": device or model.device}
         head_dim, up = width // heads, config.up_stride * BLOCK
         return cls(
             torch.zeros(config.num_blocks, blocks, heads, 2, BLOCK, head_dim, **options),
@@ -167,7 +175,7 @@ class ResidentEncoder:
     def _run(
         self, layers: list[_Layer], b: _LayerBuffers, pool: Tensor, rows: EncoderRows, origin: int
     ) -> None:
-        """Layers of one rate: from the first one's norm in `b.h` to the last update in `b.update`."""
+        """Layers of one rate, from the first one's norm in `b.h` to the last's `b.update`."""
         stride = self.config.up_stride
         for index, layer in enumerate(layers):
             _multiply(b.h, layer.qkv, b.qkv)

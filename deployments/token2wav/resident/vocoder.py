@@ -281,7 +281,7 @@ class ResidentVocoder:
             b["products"], bias, b["x"], *spans, rate=rate // stage.stride,
             taps=stage.taps, stride=stage.stride, reflect=bool(extra),
         )  # fmt: skip
-        count, size, channels = b["x"].shape
+        count, size, _ = b["x"].shape
         width = spectrum.shape[2]
         windows = spectrum.as_strided(
             (count, size, stage.down_taps * width),

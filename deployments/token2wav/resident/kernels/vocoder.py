@@ -27,11 +27,11 @@ def _snake(x, alpha):
     return x + wave * wave / (alpha + 1e-9)
 
 
-@triton.jit(do_not_specialize=["capacity", "rate", "extra", "dilation"])
+@triton.jit(do_not_specialize=["capacity", "rate", "extra", "dilation", "taps"])
 def _conv_kernel(
     x, weight, bias, lengths, held, residual, total, y, activated, alpha,
-    capacity, rate, extra, dilation, slope, share,
-    CIN: tl.constexpr, COUT: tl.constexpr, TAPS: tl.constexpr,
+    capacity, rate, extra, dilation, taps, slope, share,
+    CIN: tl.constexpr, COUT: tl.constexpr,
     ADD_RESIDUAL: tl.constexpr, ADD_TOTAL: tl.constexpr, KEEP: tl.constexpr,
     ACTIVATION: tl.constexpr,
     BT: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
@@ -46,10 +46,10 @@ def _conv_kernel(
         source = x + row.to(tl.int64) * capacity * CIN
         acc = tl.zeros([BT, BN], tl.float32)
         CHUNKS: tl.constexpr = (CIN + BK - 1) // BK
-        for step in range(TAPS * CHUNKS):
+        for step in range(taps * CHUNKS):
             tap = step // CHUNKS
             channel = (step % CHUNKS) * BK + c
-            at = t + (tap - TAPS // 2) * dilation
+            at = t + (tap - taps // 2) * dilation
             seen = (at >= 0) & (at < length)
             a = tl.load(
                 source + at[:, None] * CIN + channel[None, :],
@@ -276,8 +276,8 @@ def convolve(
         x if residual is None else residual, x if total is None else total,
         x if keep is None else keep, x if activated is None else activated,
         bias if alpha is None else alpha,
-        capacity, rate, extra, dilation, slope, share,
-        CIN=channels, COUT=out, TAPS=taps,
+        capacity, rate, extra, dilation, taps, slope, share,
+        CIN=channels, COUT=out,
         ADD_RESIDUAL=residual is not None, ADD_TOTAL=total is not None, KEEP=keep is not None,
         ACTIVATION=ACTIVATIONS[activation], PRECISION=precision, **tiles,
         num_warps=4 if tiles["BT"] == 64 else 8, num_stages=3,

@@ -1,0 +1,132 @@
+"""The shapes of a step: captured once, filled with rows, replayed."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from deployments.token2wav.resident.dit import SolverBuffers
+from deployments.token2wav.resident.encoder import EncoderBuffers
+from deployments.token2wav.resident.memory import Arena, Measure, allocator
+from deployments.token2wav.resident.model import Buffers, ResidentModel
+from deployments.token2wav.resident.rows import StepRows
+from deployments.token2wav.resident.settings import ResidentSettings
+from deployments.token2wav.resident.streams import ResidentVoice, enter_voice
+
+
+class Shape:
+    """One size of step: its rows, its buffers, and its graph once it is captured."""
+
+    def __init__(self, model: ResidentModel, rows: int, frames: int, buffers: Buffers) -> None:
+        self.count, self.frames = rows, frames
+        self.rows = StepRows(rows, frames, model.limits, model.device)
+        self.buffers = buffers
+        self.graph: torch.cuda.CUDAGraph | None = None
+        pcm = buffers.vocoder.pcm
+        pinned = model.device.type == "cuda"
+        self.pcm = torch.zeros(pcm.shape, dtype=pcm.dtype, pin_memory=pinned)
+
+
+class Shapes:
+    """Every captured shape, smallest first, and the stream on which they run."""
+
+    def __init__(self, model: ResidentModel, settings: ResidentSettings) -> None:
+        self._model = model
+        sizes = [(rows, frames) for rows in settings.rows for frames in settings.chunk_frames]
+        measure = Measure()
+        most = max(settings.rows), max(settings.chunk_frames)
+        for size in (most, (1, most[1])):  # attention takes scratch for few rows only
+            one = Measure()
+            Buffers(model, *size, one.take)
+            measure.size = max(measure.size, one.size)
+        self._arena = Arena(measure.size + (64 << 20), model.device)
+        self._shapes: dict[tuple[int, int], Shape] = {}
+        for rows, frames in sorted(sizes):
+            self._arena.restart()
+            buffers = Buffers(model, rows, frames, self._arena.take)
+            self._shapes[rows, frames] = Shape(model, rows, frames, buffers)
+        cuda = model.device.type == "cuda"
+        self._stream = torch.cuda.Stream(model.device, priority=-1) if cuda else None
+
+    def capture(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Compile every kernel and capture every shape; nothing to do on a CPU."""
+        if self._stream is None:
+            return
+        pool = torch.cuda.graph_pool_handle()
+        self._stream.wait_stream(torch.cuda.current_stream(self._model.device))
+        # the largest first: the smaller ones find its work space free
+        for done, shape in enumerate(reversed(self._shapes.values()), 1):
+            with torch.cuda.stream(self._stream):
+                self._compute(shape)  # compiles, and lets cuBLAS take its work space
+                self._stream.synchronize()
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, pool=pool, stream=self._stream):
+                    self._compute(shape)
+            shape.graph = graph
+            if progress is not None:
+                progress(done, len(self._shapes))
+
+    def fit(self, rows: int, frames: int) -> Shape:
+        """The smallest captured shape that holds so much; a new one if none does."""
+        for (most_rows, most_frames), shape in self._shapes.items():
+            if rows <= most_rows and frames <= most_frames:
+                return shape
+        with self._running():
+            buffers = Buffers(self._model, rows, frames, allocator(self._model.device))
+            return Shape(self._model, rows, frames, buffers)
+
+    def run(self, shape: Shape) -> Tensor:
+        """Compute what `shape.rows` holds. Returns PCM [rows, samples] int16 on the CPU.
+
+        It is overwritten by the next run of that shape.
+        """
+        if self._stream is None:
+            shape.rows.upload()
+            self._compute(shape)
+            return shape.buffers.vocoder.pcm
+        with torch.cuda.stream(self._stream):
+            shape.rows.upload()
+            if shape.graph is not None:
+                shape.graph.replay()
+            else:
+                self._compute(shape)
+            shape.pcm.copy_(shape.buffers.vocoder.pcm, non_blocking=True)
+            # blocking: the thread sleeps instead of spinning beside the event loop
+            done = torch.cuda.Event(blocking=True)
+            done.record(self._stream)
+        done.synchronize()
+        return shape.pcm
+
+    @torch.inference_mode()
+    def prepare(self, voice: ResidentVoice) -> None:
+        """Run the encoder and the solve over a voice's prompt, into its place."""
+        model = self._model
+        assert voice.place is not None
+        count = len(voice.codes)
+        frames = count * model.frames_per_token
+        if count < model.limits.lookahead or len(voice.mel) != frames:
+            raise ValueError(f"{count} codes and {len(voice.mel)} mel frames make no prompt")
+        with self._running():
+            rows = StepRows(1, frames, model.limits, model.device)
+            enter_voice(voice, rows, model.limits.lookahead)
+            rows.upload()
+            take = allocator(model.device)
+            encoder = EncoderBuffers(model.encoder, 1, count, take)
+            solver = SolverBuffers(model.solver, 1, frames, take)
+            solver.condition = voice.mel[None].to(solver.mu)
+            speaker = model.project_speaker(voice.embedding)
+            model.solver_pool.speakers[voice.place.slots[0]] = model.solver.speaker_part(speaker)
+            model.encoder.encode(encoder, model.encoder_pool, rows.encoder, solver.mu)
+            model.solver.solve(solver, model.solver_pool, rows.solver)
+            if self._stream is not None:
+                self._stream.synchronize()
+        voice.prepared = True
+
+    def _running(self) -> AbstractContextManager[object]:
+        """Work is queued on the engine's own stream."""
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
+    def _compute(self, shape: Shape) -> None:
+        self._model.encode_and_solve(shape.buffers, shape.rows)
+        self._model.vocode(shape.buffers, shape.rows)

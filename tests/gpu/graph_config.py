@@ -1,0 +1,150 @@
+"""The graph's configuration on one GPU (or, to rehearse, on a CPU) within a memory bound."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from serve_app.bench.stages.thinker import FORCED_SPEECH
+from serve_app.config import AppConfig
+
+MODEL = "step-audio-2-mini"
+GIB = 2**30
+GB = 10**9
+
+# What the Thinker takes beside its KV cache: 7.7 G weights of the decoder and 0.65 G of the
+# encoder in bf16, its CUDA context, activations and the pool of its CUDA graphs.
+THINKER_WEIGHT_BYTES = int(15.6 * GIB)
+THINKER_WORK_BYTES = int(3.0 * GIB)
+THINKER_WORK_BYTES_SMALL = int(1.4 * GIB)  # 16 sequences, 2048 tokens a step
+THINKER_KV_BYTES = 16 * GIB  # 57 kB a token: 300 000 tokens, 256 streams of 1 100
+THINKER_KV_BYTES_SMALL = 1 * GIB
+RESERVE_BYTES = 4 * GIB  # of the whole GPU, left to nobody
+RESERVE_BYTES_SMALL = GIB // 4
+
+TOKEN2WAV_FIXED_BYTES = int(2.5 * GIB)  # context, weights, a step's activations
+TOKEN2WAV_STREAM_BYTES = 400 << 20  # fp16 history of one stream: 362 MB after a 9 s voice
+CAPTURE_SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where the graph runs and what it may take."""
+
+    model: str  # a model directory
+    device: str  # `cuda` or `cpu`
+    full_size: bool
+    gpu_bytes: int = 0  # of the whole GPU
+    limit_bytes: int | None = None  # for both stages together; None: all of the GPU
+    max_streams: int = 256
+
+    @property
+    def small(self) -> bool:
+        return self.limit_bytes is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The shares of one GPU."""
+
+    thinker_bytes: int
+    kv_cache_bytes: int
+    token2wav_bytes: int
+
+
+def share_memory(plan: Plan) -> Memory:
+    """Raises ValueError where the two stages do not fit."""
+    total = plan.limit_bytes or plan.gpu_bytes
+    work, kv, reserve = (
+        (THINKER_WORK_BYTES_SMALL, THINKER_KV_BYTES_SMALL, RESERVE_BYTES_SMALL)
+        if plan.small
+        else (THINKER_WORK_BYTES, THINKER_KV_BYTES, RESERVE_BYTES)
+    )
+    thinker = (THINKER_WEIGHT_BYTES if plan.full_size else GIB) + work + kv
+    left = total - thinker - reserve
+    if left < TOKEN2WAV_FIXED_BYTES + TOKEN2WAV_STREAM_BYTES:
+        raise ValueError(f"{total / GIB:.1f} GiB are too few: {left / GIB:.1f} for Token2Wav")
+    return Memory(thinker, kv, left)
+
+
+def app_config(plan: Plan) -> AppConfig:
+    """Both stages on the one device of `plan`, for random weights with forced answers."""
+    on_gpu = plan.device == "cuda"
+    memory = share_memory(plan) if on_gpu else None
+    return AppConfig.model_validate(
+        {
+            "model": plan.model,
+            "thinker": {
+                "engine_kwargs": thinker_arguments(plan, memory),
+                "deployment_config": _replica(2 if on_gpu else 0.5, 0.6 if on_gpu else 0),
+            },
+            "token2wav": {
+                "device": plan.device,
+                **token2wav_options(plan, memory),
+                "deployment_config": _replica(2 if on_gpu else 0.5, 0.4 if on_gpu else 0),
+            },
+            "http": {"models": [MODEL]},
+            "ingress_deployment_config": _replica(0.5, 0),
+        }
+    )
+
+
+def thinker_arguments(plan: Plan, memory: Memory | None) -> dict[str, Any]:
+    """vLLM's engine arguments."""
+    common = {"logits_processors": [FORCED_SPEECH], "enable_prefix_caching": True}
+    if memory is None:
+        return {**common, "max_model_len": 2048, "max_num_seqs": 16}
+    sequences = 16 if plan.small else plan.max_streams
+    return {
+        **common,
+        "load_format": "dummy" if plan.full_size else "auto",
+        "dtype": "bfloat16",
+        "max_model_len": 4096 if plan.full_size else 2048,
+        "max_num_seqs": sequences,
+        "max_num_batched_tokens": 2048 if plan.small else 4096,
+        "async_scheduling": True,
+        "compilation_config": {
+            "cudagraph_mode": "FULL_AND_PIECEWISE",
+            "cudagraph_capture_sizes": [n for n in CAPTURE_SIZES if n <= sequences],
+        },
+        # The cache in bytes, not by vLLM's profiling: that would count what Token2Wav takes of
+        # the same GPU meanwhile. The fraction is then only checked against what is free.
+        "kv_cache_memory_bytes": memory.kv_cache_bytes,
+        "gpu_memory_utilization": round(memory.thinker_bytes / plan.gpu_bytes, 4),
+    }
+
+
+def token2wav_options(plan: Plan, memory: Memory | None) -> dict[str, Any]:
+    """Token2Wav's section, its memory bounded by its share. The one place to adapt to its engine.
+
+    An engine that takes a budget gets `memory.token2wav_bytes`; this one takes a number of
+    streams, which follows from the share.
+    """
+    if memory is None:
+        return {"dtype": "float32", "num_threads": 1, "max_streams": plan.max_streams}
+    room = (memory.token2wav_bytes - TOKEN2WAV_FIXED_BYTES) // TOKEN2WAV_STREAM_BYTES
+    return {"dtype": "float16", "max_batch": 32, "max_streams": min(plan.max_streams, room)}
+
+
+def graph_alone_config() -> AppConfig:
+    """The same graph over engines that answer at once: what it costs by itself."""
+    return AppConfig.model_validate(
+        {
+            "model": "none",
+            "thinker": {"engine": "fake", "deployment_config": _replica(0.5, 0)},
+            "token2wav": {
+                "engine": "fake",
+                "max_streams": 1024,
+                "deployment_config": _replica(0.5, 0),
+            },
+            "http": {"models": [MODEL]},
+            "ingress_deployment_config": _replica(0.5, 0),
+        }
+    )
+
+
+def _replica(num_cpus: float, num_gpus: float) -> dict[str, Any]:
+    return {
+        "max_ongoing_requests": 1024,
+        "max_queued_requests": 1024,
+        "graceful_shutdown_timeout_s": 0.5,
+        "ray_actor_options": {"num_cpus": num_cpus, "num_gpus": num_gpus},
+    }

@@ -1,0 +1,164 @@
+"""The resident engine from tokens to PCM against the functional one, kernels interpreted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from deployments.errors import ServerFull
+from deployments.token2wav.model import (
+    Flow,
+    FlowConfig,
+    FlowInput,
+    FlowSynthesizer,
+    Hift,
+    HiftConfig,
+    HiftInput,
+    HiftState,
+    Vocoder,
+)
+from deployments.token2wav.model.config import DiTConfig, EncoderConfig
+
+pytest.importorskip("triton")
+
+from deployments.token2wav.resident.engine import ResidentEngine
+from deployments.token2wav.resident.settings import ResidentSettings
+from deployments.token2wav.resident.streams import ResidentStream
+
+CPU = torch.device("cpu")
+CONFIG = FlowConfig(
+    input_size=32, output_size=16, spk_embed_dim=8, vocab_size=50,
+    encoder=EncoderConfig(input_size=32, output_size=32, num_blocks=1, num_up_blocks=1,
+                          attention_heads=2, linear_units=32),
+    dit=DiTConfig(in_channels=64, out_channels=16, depth=1, num_heads=2, head_dim=16,
+                  hidden_size=32, mlp_ratio=2.0),
+)  # fmt: skip
+SETTINGS = ResidentSettings(
+    memory_bytes=14 << 20, max_batch=2, chunk_frames=(4,), history_s=4, typical_voice_s=1,
+    resident_voices=2, longest_voice_tokens=30,
+)  # fmt: skip
+
+
+@dataclass
+class Prompt:
+    codes: Tensor
+    embedding: Tensor
+    mel: Tensor
+
+
+@dataclass
+class Row:
+    state: ResidentStream
+    tokens: list[int]
+    last: bool
+
+
+def random_prompt(codes: int) -> Prompt:
+    return Prompt(torch.randint(50, (codes,)), torch.randn(8), torch.randn(2 * codes, 16))
+
+
+@pytest.fixture(scope="module")
+def networks() -> tuple[Flow, Hift]:
+    torch.manual_seed(2)
+    flow = Flow(CONFIG).eval().requires_grad_(False)
+    hift = Hift(HiftConfig(mels=16, base_channels=32, f0_channels=16)).eval().requires_grad_(False)
+    hift.fold_weight_norm()
+    hift.f0_predictor.classifier.bias.fill_(150.0)  # voiced
+    return flow, hift
+
+
+@pytest.fixture
+def engine(networks: tuple[Flow, Hift]) -> ResidentEngine:
+    return ResidentEngine(
+        *networks, None, seed=0, device=CPU, dtype=torch.float32, settings=SETTINGS, steps=2
+    )
+
+
+def test_streams_of_two_voices_sound_as_the_functional_engine(
+    networks: tuple[Flow, Hift], engine: ResidentEngine
+) -> None:
+    flow, hift = networks
+    synthesizer = FlowSynthesizer(flow, seed=0, steps=2)
+    vocoder = Vocoder(hift, seed=0)
+    prompts = [random_prompt(5), random_prompt(9)]
+    streams = [engine.open(engine.prepare_prompt(p)) for p in prompts]
+    flow_states = [synthesizer.prepare(p.codes, p.embedding, p.mel) for p in prompts]
+    sound_states = [HiftState.empty(hift) for _ in prompts]
+
+    def step(chosen: list[int], tokens: list[list[int]], last: list[bool]) -> None:
+        engine._shapes._arena.memory.fill_(255)  # no number in any buffer
+        rows = [Row(streams[i], t, e) for i, t, e in zip(chosen, tokens, last, strict=True)]
+        outputs = engine.step(rows)
+        inputs = [
+            FlowInput(torch.tensor(t), e, flow_states[i])
+            for i, t, e in zip(chosen, tokens, last, strict=True)
+        ]
+        mels, states = synthesizer.step(inputs)
+        sounds, held = vocoder.step(
+            [HiftInput(m, e, sound_states[i]) for i, m, e in zip(chosen, mels, last, strict=True)]
+        )
+        for at, i in enumerate(chosen):
+            flow_states[i], sound_states[i] = states[at], held[at]
+            got = np.frombuffer(outputs[at].pcm, "<i2") / 32767.0
+            np.testing.assert_allclose(got, sounds[at].numpy(), atol=3e-3)
+            assert outputs[at].state is streams[i]
+
+    step([0, 1], [[1, 2, 3, 4, 5], [9, 8, 7, 6]], [False, False])
+    step([1], [[30, 31]], [True])
+    step([0], [[3, 4, 5, 6]], [False])
+
+
+def test_a_stream_that_is_closed_or_forgotten_gives_its_place_back(engine: ResidentEngine) -> None:
+    voice = engine.prepare_prompt(random_prompt(5))
+    before = engine.free
+    stream = engine.open(voice)
+    assert engine.free != before
+    engine.close(stream)
+    engine.close(stream)
+    assert engine.free == before
+    with pytest.raises(ValueError, match="closed"):
+        engine.step([Row(stream, [1, 2, 3, 4], False)])
+    stream = engine.open(voice)
+    del stream
+    assert engine.free == before
+
+
+def test_no_more_streams_open_than_memory_holds(engine: ResidentEngine) -> None:
+    voice = engine.prepare_prompt(random_prompt(25))
+    streams = []
+    with pytest.raises(ServerFull):
+        for _ in range(1000):
+            streams.append(engine.open(voice))
+    assert len(streams) >= engine.max_streams
+    engine.close(streams.pop())
+    streams.append(engine.open(voice))
+
+
+def test_a_voice_without_streams_gives_way_and_comes_back(engine: ResidentEngine) -> None:
+    first = engine.prepare_prompt(random_prompt(5))
+    one = engine.open(first)
+    heard = engine.step([Row(one, [1, 2, 3, 4], False)])[0].pcm
+    engine.close(one)
+    voice = engine.prepare_prompt(random_prompt(5))
+    streams = []
+    with pytest.raises(ServerFull):
+        for _ in range(1000):
+            streams.append(engine.open(voice))
+    assert first.place is None
+    for stream in streams:
+        engine.close(stream)
+    again = engine.open(first)
+    assert engine.step([Row(again, [1, 2, 3, 4], False)])[0].pcm == heard
+
+
+def test_an_unfit_chunk_is_refused_before_anything_happens(engine: ResidentEngine) -> None:
+    stream = engine.open(engine.prepare_prompt(random_prompt(5)))
+    for tokens, last in (([1, 2, 3], False), ([], True), ([1, 50, 1, 1], False)):
+        with pytest.raises(ValueError, match="token"):
+            engine.step([Row(stream, tokens, last)])
+    assert stream.steps == 0
+    row = Row(stream, [1, 2, 3, 4], False)
+    with pytest.raises(ValueError, match="two chunks"):
+        engine.step([row, row])
