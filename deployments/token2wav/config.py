@@ -15,6 +15,22 @@ class ReferenceAudioLimits(Settings):
     max_s: float = Field(default=30.0, le=30)  # the speech tokenizer's positions end at 30 s
 
 
+class GpuMemory(Settings):
+    """Of the native engine on a GPU; what they become is printed at start."""
+
+    memory_gb: float = Field(default=12.0, gt=0)
+    """For the state of streams and voices, in GiB; weights and work space come on top."""
+
+    history_s: float = Field(default=40.0, ge=4)
+    """How much of its own speech a stream's encoder sees at least, in seconds."""
+
+    typical_voice_s: float = Field(default=10.0, gt=0)
+    """The length of voice recording for which `max_streams` is counted."""
+
+    resident_voices: int = Field(default=4, ge=1)
+    """Voices that the count of `max_streams` leaves room for."""
+
+
 class Token2WavConfig(StageSettings):
     """Settings of the Token2Wav stage."""
 
@@ -22,7 +38,10 @@ class Token2WavConfig(StageSettings):
     """`reference` runs the official package, one stream at a time; `fake` makes a tone."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["float32", "float16"] = "float32"
+    """On a GPU the native engine keeps all streams' state in place and replays CUDA graphs."""
+
+    dtype: Literal["auto", "float32", "float16"] = "auto"
+    """Of the flow; `auto` is float16 on a GPU and float32 on a CPU."""
 
     chunks: ChunkSchedule = ChunkSchedule()
     """Sizes of the streamed chunks, in audio tokens of 40 ms."""
@@ -30,8 +49,11 @@ class Token2WavConfig(StageSettings):
     max_batch: int = Field(default=32, ge=1)
     """The most streams that one synthesis step serves."""
 
-    max_streams: int = Field(default=64, ge=1)
-    """Streams open at once; one more is refused as `ServerFull`."""
+    max_streams: int | None = Field(default=None, ge=1)
+    """Streams open at once; one more is refused as `ServerFull`. None: as many as fit."""
+
+    gpu: GpuMemory = GpuMemory()
+    """How the native engine divides a GPU's memory."""
 
     default_voice: str | None = None
     """A recording, in place of `STEP_AUDIO2_DEFAULT_PROMPT_WAV`, the checkpoint's and ours."""

@@ -2,17 +2,15 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from functools import partial
 
-import torch
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.errors import ConfigError
 from deployments.messages import SpeechDelta, SpeechRequest
 from deployments.model_files import find_model
 from deployments.pipeline import Synthesizer, speak
 from deployments.token2wav.config import Token2WavConfig
+from deployments.token2wav.engines import load_engine
 from deployments.token2wav.fake import FakeSynthesizer
 from deployments.token2wav.voice_files import voice_files
 
@@ -22,38 +20,17 @@ def build_synthesizer(model: str, config: Token2WavConfig) -> Synthesizer:
     if config.engine == "fake":
         return FakeSynthesizer(config.chunks, tuple(config.voices), config.max_streams)
 
-    from deployments.token2wav.engine import Token2WavEngine
-    from deployments.token2wav.reference import ReferenceEngine
     from deployments.token2wav.synthesizer import BatchingSynthesizer
 
     files = find_model(model)
     files.require(thinker=False)
-    engine = Token2WavEngine if config.engine == "native" else ReferenceEngine
-    load = partial(
-        engine.load,
-        files.token2wav,
-        device=_device(config),
-        dtype=getattr(torch, config.dtype),
-        seed=config.seed,
-        num_threads=config.num_threads,
-        lookahead=config.chunks.lookahead,
-        reference_audio_s=(config.reference_audio.min_s, config.reference_audio.max_s),
-    )
     return BatchingSynthesizer(
-        load,
+        load_engine(files.token2wav, config),
         voice_files(config, files),
         max_batch=config.max_batch,
         max_streams=config.max_streams,
         cached_voices=config.cached_voices,
     )
-
-
-def _device(config: Token2WavConfig) -> str:
-    if config.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("token2wav.device is cuda, but this replica sees no GPU")
-    return config.device
 
 
 @serve.deployment(name="Token2Wav")

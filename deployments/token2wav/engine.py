@@ -53,7 +53,7 @@ class StreamState:
 class StepInput:
     """One stream's next chunk."""
 
-    state: StreamState
+    state: Any  # of the engine that opened the stream: a StreamState, or what stands for one
     tokens: Sequence[int]  # consumed ones and, unless `last`, the lookahead after them
     last: bool
 
@@ -73,6 +73,8 @@ class StepOutput:
 
 class Token2WavEngine:
     """Our own implementation, batched over streams."""
+
+    max_streams = 64  # what two CPU cores could not serve in real time anyway
 
     def __init__(
         self,
@@ -145,6 +147,9 @@ class Token2WavEngine:
     def open(self, voice: PreparedVoice) -> StreamState:
         """Begin a stream. It costs nothing: nothing is copied before the first step."""
         return StreamState(voice, voice.flow, HiftState.empty(self._vocoder.hift))
+
+    def close(self, state: StreamState) -> None:
+        """Nothing is held: a state is a value."""
 
     def step(self, rows: Sequence[StepInput]) -> list[StepOutput]:
         """Synthesise one chunk of each of several streams.

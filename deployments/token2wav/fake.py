@@ -33,11 +33,11 @@ class FakeSynthesizer:
         self,
         schedule: ChunkSchedule,
         voices: tuple[str, ...] = (),
-        max_streams: int = 64,
+        max_streams: int | None = None,
     ) -> None:
         self._lookahead = schedule.lookahead
         self._voices = ("default", *voices)
-        self._max_streams = max_streams
+        self._max_streams = max_streams or 64
         self.open_streams = 0
 
     async def start(self) -> None:

@@ -46,6 +46,8 @@ Caches = dict[str, Tensor]
 class ReferenceEngine:
     """Has the methods of `Token2WavEngine`; states are values here too."""
 
+    max_streams = 64
+
     def __init__(
         self,
         flow: nn.Module,
@@ -118,6 +120,9 @@ class ReferenceEngine:
         mels = self._config.output_size
         silence = HiftState(weight.new_zeros(0, mels), weight.new_zeros(0), weight.new_zeros(0), 0)
         return StreamState(voice, voice.flow, silence)
+
+    def close(self, state: StreamState) -> None:
+        """As `Token2WavEngine.close`."""
 
     def step(self, rows: Sequence[StepInput]) -> list[StepOutput]:
         """As `Token2WavEngine.step`, one row after another."""

@@ -1,36 +1,52 @@
 """Many streams, one engine: every step serves all streams that are ready.
 
 The engine is synchronous and knows no requests; it runs in one thread of its own. Nothing
-waits on a timer: a step takes what is there when the step before has ended.
+waits on a timer: when a step has ended, the next takes the most urgent of what is there.
 """
 
 import asyncio
 import hashlib
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from deployments.chunker import Chunk
 from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice
-from deployments.messages import ReferenceAudio, Voice
-from deployments.token2wav.engine import PreparedVoice, StepInput, StepOutput, StreamState
+from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, ReferenceAudio, Voice
+from deployments.token2wav.engine import StepInput
+from deployments.token2wav.schedule import Playback, next_batch
 
 T = TypeVar("T")
 DEFAULT_VOICE = "default"
+BYTES_PER_S = 2 * OUTPUT_SAMPLE_RATE_HZ
+
+
+class EngineOutput(Protocol):
+    """What a step made of one stream's chunk."""
+
+    @property
+    def pcm(self) -> bytes: ...
+    @property
+    def state(self) -> Any: ...
 
 
 class StepEngine(Protocol):
-    """What `Token2WavEngine` and `ReferenceEngine` have in common."""
+    """What the engines have in common; voices and states are values of their own kind."""
 
-    codebook_size: int
+    @property
+    def codebook_size(self) -> int: ...
+    @property
+    def max_streams(self) -> int: ...
 
-    def prepare_voice(self, data: bytes) -> PreparedVoice: ...
-    def open(self, voice: PreparedVoice) -> StreamState: ...
-    def step(self, rows: list[StepInput]) -> list[StepOutput]: ...
+    def prepare_voice(self, data: bytes) -> Any: ...
+    def open(self, voice: Any) -> Any: ...
+    def close(self, state: Any) -> None: ...
+    def step(self, rows: Sequence[StepInput]) -> Sequence[EngineOutput]: ...
 
 
 @dataclass(slots=True)
@@ -38,7 +54,8 @@ class _Row:
     """One stream's chunk, waiting for a step."""
 
     input: StepInput
-    output: asyncio.Future[StepOutput]
+    playback: Playback
+    output: asyncio.Future[EngineOutput]
 
 
 class BatchingSynthesizer:
@@ -50,19 +67,23 @@ class BatchingSynthesizer:
         voice_files: Mapping[str, Path],
         *,
         max_batch: int,
-        max_streams: int,
+        max_streams: int | None,
         cached_voices: int,
     ) -> None:
-        """`load` runs in the engine's thread; `voice_files` has `default` and every name."""
+        """`load` runs in the engine's thread; `voice_files` has `default` and every name.
+
+        `max_streams` None is as many as the engine holds.
+        """
         self._load = load
         self._voice_files = voice_files
         self._max_batch = max_batch
         self._max_streams = max_streams
         self._cached_voices = cached_voices
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="token2wav")
-        self._named: dict[str, PreparedVoice] = {}
-        self._recorded: OrderedDict[bytes, asyncio.Task[PreparedVoice]] = OrderedDict()
-        self._ready: asyncio.Queue[_Row] = asyncio.Queue()
+        self._named: dict[str, Any] = {}
+        self._recorded: OrderedDict[bytes, asyncio.Task[Any]] = OrderedDict()
+        self._waiting: list[_Row] = []
+        self._arrived = asyncio.Event()
         self._engine: StepEngine | None = None
         self._stepping: asyncio.Task[None] | None = None
         self._open_streams = 0
@@ -70,6 +91,8 @@ class BatchingSynthesizer:
     async def start(self) -> None:
         """Load the engine, prepare every configured voice and run one stream through."""
         self._engine = engine = await self._in_thread(self._load)
+        if self._max_streams is None:
+            self._max_streams = engine.max_streams
         for name, path in self._voice_files.items():
             try:
                 data = path.read_bytes()
@@ -86,16 +109,19 @@ class BatchingSynthesizer:
         return tuple(self._voice_files)
 
     async def open(self, voice: Voice) -> "BatchedStream":
-        if self._open_streams >= self._max_streams:
-            raise ServerFull()
+        engine = self._running_engine()
+        now_s = time.monotonic()
+        late = any(row.playback.is_late(now_s) for row in self._waiting)
+        if late or self._open_streams >= (self._max_streams or engine.max_streams):
+            raise ServerFull()  # one more would make those stutter who are here
         self._open_streams += 1  # before any await: two callers must not take one place
         try:
             prepared = await self._prepared(voice)
-            state = self._running_engine().open(prepared)
+            state = engine.open(prepared)
         except BaseException:
             self._open_streams -= 1
             raise
-        return BatchedStream(self, state)
+        return BatchedStream(self, state, Playback(now_s))
 
     async def check_health(self) -> None:
         if self._stepping is None or self._stepping.done():
@@ -111,26 +137,32 @@ class BatchingSynthesizer:
         """Streams that are open now."""
         return self._open_streams
 
-    async def step(self, row: StepInput) -> StepOutput:
-        """Run one stream's chunk in the next batch."""
+    async def step(self, row: StepInput, playback: Playback) -> EngineOutput:
+        """Run one stream's chunk in one of the next batches."""
         for token in row.tokens:
             if not 0 <= token < self._running_engine().codebook_size:
                 raise ValueError(f"audio token {token} is outside the codebook")
-        output: asyncio.Future[StepOutput] = asyncio.get_running_loop().create_future()
-        self._ready.put_nowait(_Row(row, output))
+        output: asyncio.Future[EngineOutput] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Row(row, playback, output))
+        self._arrived.set()
         return await output
 
-    def stream_closed(self) -> None:
+    def close_stream(self, state: Any) -> None:
+        """Give a stream's place back, after the step that it may still be in."""
         self._open_streams -= 1
+        self._thread.submit(self._running_engine().close, state)
 
     async def _step_forever(self, engine: StepEngine) -> None:
         while True:
-            rows = [await self._ready.get()]
-            while len(rows) < self._max_batch and not self._ready.empty():
-                rows.append(self._ready.get_nowait())
-            rows = [row for row in rows if not row.output.cancelled()]
-            if rows:
-                await self._step(engine, rows)
+            await self._arrived.wait()
+            self._waiting = [row for row in self._waiting if not row.output.cancelled()]
+            batch = next_batch(self._waiting, time.monotonic(), self._max_batch)
+            taken = {id(row) for row in batch}
+            self._waiting = [row for row in self._waiting if id(row) not in taken]
+            if not self._waiting:
+                self._arrived.clear()
+            if batch:
+                await self._step(engine, batch)
 
     async def _step(self, engine: StepEngine, rows: list[_Row]) -> None:
         try:
@@ -144,7 +176,7 @@ class BatchingSynthesizer:
             if not row.output.done():
                 row.output.set_result(output)
 
-    async def _prepared(self, voice: Voice) -> PreparedVoice:
+    async def _prepared(self, voice: Voice) -> Any:
         if not isinstance(voice, ReferenceAudio):
             name = voice or DEFAULT_VOICE
             if name not in self._named:
@@ -177,18 +209,22 @@ class BatchingSynthesizer:
 class BatchedStream:
     """Implements `deployments.pipeline.SpeechStream`; holds nothing but its stream's state."""
 
-    def __init__(self, synthesizer: BatchingSynthesizer, state: StreamState) -> None:
+    def __init__(self, synthesizer: BatchingSynthesizer, state: Any, playback: Playback) -> None:
         self._synthesizer = synthesizer
-        self._state: StreamState | None = state
+        self._state = state
+        self._playback = playback
+        self._open = True
 
     async def synthesize(self, chunk: Chunk) -> bytes:
-        if self._state is None:
+        if not self._open:
             raise RuntimeError("the stream is closed")
-        output = await self._synthesizer.step(StepInput(self._state, chunk.tokens, chunk.last))
-        self._state = output.state
-        return output.pcm
+        row = StepInput(self._state, chunk.tokens, chunk.last)
+        output = await self._synthesizer.step(row, self._playback)
+        self._state, pcm = output.state, output.pcm
+        self._playback.sent(len(pcm) / BYTES_PER_S, time.monotonic())
+        return pcm
 
     def close(self) -> None:
-        if self._state is not None:
-            self._state = None
-            self._synthesizer.stream_closed()
+        if self._open:
+            self._open = False
+            self._synthesizer.close_stream(self._state)

@@ -1,9 +1,9 @@
-"""Token2Wav's resident engine on a GPU: correctness against the functional flow, and speed.
+"""Token2Wav's resident engine on a GPU: correctness against the functional engine, and speed.
 
-    python tests/gpu/token2wav_resident.py [solver] [encoder] [vocoder] [engine]
+    python tests/gpu/token2wav_resident.py [check] [long] [leak] [measure] [profile]
 
-Seeded random weights of the published sizes. Prints a table last; raw figures go to
-`$OUT/token2wav_resident.json` where `OUT` is set.
+Seeded random weights of the published sizes; no file is needed. Each row of the table at the end
+was measured in this run. Raw rows go to `$OUT/token2wav_resident.json` where `OUT` is set.
 """
 
 import json
@@ -11,30 +11,50 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from deployments.token2wav.model import Flow, FlowConfig
-from deployments.token2wav.model.cfm import (
-    FoldedSchedule,
-    SolverInput,
-    SolverState,
-    seeded_noise,
-    trim,
+from deployments.token2wav.model import (
+    Flow,
+    FlowConfig,
+    FlowInput,
+    FlowState,
+    FlowSynthesizer,
+    Hift,
+    HiftConfig,
+    HiftInput,
+    HiftState,
+    Vocoder,
 )
-from deployments.token2wav.resident.dit import ResidentSolver, SolverBuffers, SolverPool
-from deployments.token2wav.resident.history import FrameHistory, PromptLayout
-from deployments.token2wav.resident.kernels.attention import BLOCK
-from deployments.token2wav.resident.rows import SolverRows
+from deployments.token2wav.resident.engine import ResidentEngine, ResidentOutput
+from deployments.token2wav.resident.settings import ResidentSettings
+from deployments.token2wav.resident.streams import ResidentStream, ResidentVoice
 
 DEVICE = torch.device("cuda")
-TAIL, STEPS, SEED = 100, 10, 0
+SEED, AHEAD, FRAMES_PER_TOKEN = 0, 3, 2
+STEADY = 25  # tokens: one second of speech
 TABLE: list[tuple[str, str]] = []
+
+
+@dataclass
+class Prompt:
+    codes: Tensor
+    embedding: Tensor
+    mel: Tensor
+
+
+@dataclass
+class Row:
+    state: ResidentStream
+    tokens: list[int]
+    last: bool = False
 
 
 def note(name: str, value: object) -> None:
@@ -42,11 +62,40 @@ def note(name: str, value: object) -> None:
     print(f"{name}: {value}", flush=True)
 
 
-def random_flow() -> Flow:
+def random_networks() -> tuple[Flow, Hift]:
     torch.manual_seed(0)
     with DEVICE:
-        flow = Flow(FlowConfig())
-    return flow.eval().requires_grad_(False)
+        flow = Flow(FlowConfig()).eval().requires_grad_(False)
+        hift = Hift(HiftConfig()).eval().requires_grad_(False)
+    hift.fold_weight_norm()
+    hift.f0_predictor.classifier.bias.fill_(150.0)  # a voice, so that phases matter
+    return flow, hift
+
+
+def random_prompt(codes: int, seed: int) -> Prompt:
+    generator = torch.Generator().manual_seed(seed)
+    return Prompt(
+        torch.randint(6561, (codes,), generator=generator),
+        torch.randn(192, generator=generator).to(DEVICE),
+        torch.randn(FRAMES_PER_TOKEN * codes, 80, generator=generator).to(DEVICE),
+    )
+
+
+def new_engine(networks: tuple[Flow, Hift], dtype: torch.dtype, **sizes: object) -> ResidentEngine:
+    began = time.perf_counter()
+    engine = ResidentEngine(
+        *networks, None, seed=SEED, device=DEVICE, dtype=dtype, settings=ResidentSettings(**sizes)
+    )
+    took = time.perf_counter() - began
+    name = str(dtype).removeprefix("torch.")
+    shapes = len(engine.settings.rows) * len(engine.settings.chunk_frames)
+    note(f"{name}: start with {shapes} shapes captured (s)", f"{took:.1f}")
+    return engine
+
+
+def snr_db(signal: Tensor, other: Tensor) -> float:
+    signal, other = signal.double(), other.double()
+    return float(10 * torch.log10(signal.square().sum() / (signal - other).square().sum()))
 
 
 def time_ms(run: Callable[[], object], repeats: int = 20, warm: int = 3) -> float:
@@ -64,9 +113,15 @@ def time_ms(run: Callable[[], object], repeats: int = 20, warm: int = 3) -> floa
     return statistics.median(times)
 
 
-def snr_db(signal: torch.Tensor, other: torch.Tensor) -> float:
-    signal, other = signal.double(), other.double()
-    return float(10 * torch.log10(signal.square().sum() / (signal - other).square().sum()))
+def wall_ms(run: Callable[[], object], repeats: int = 20, warm: int = 3) -> float:
+    """Median milliseconds by the host's clock; `run` ends when its result is on the host."""
+    times = []
+    for at in range(warm + repeats):
+        began = time.perf_counter()
+        run()
+        if at >= warm:
+            times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times)
 
 
 def captured(run: Callable[[], object]) -> torch.cuda.CUDAGraph:
@@ -74,7 +129,6 @@ def captured(run: Callable[[], object]) -> torch.cuda.CUDAGraph:
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         run()
-    torch.cuda.current_stream().wait_stream(stream)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -82,143 +136,184 @@ def captured(run: Callable[[], object]) -> torch.cuda.CUDAGraph:
     return graph
 
 
-class SolverStream:
-    def __init__(self, index: int, prompt: int, first_block: int, blocks: int) -> None:
-        self.index, self.prompt, self.parity = index, prompt, 0
-        self.layout = PromptLayout.of(prompt, kept_tail=TAIL, block=BLOCK)
-        self.history = FrameHistory(self.layout, kept_tail=TAIL)
-        self.blocks = np.arange(first_block, first_block + blocks)
-        self.speaker = torch.randn(80, device=DEVICE)
-        self.state: SolverState | None = None
+class Twin:
+    """One stream in both engines."""
+
+    def __init__(self, number: int, oracle: "Oracle", engine: ResidentEngine, voice: int) -> None:
+        self.number = number
+        self.resident = engine.open(oracle.voices[voice])
+        self.flow: FlowState = oracle.flow_voices[voice]
+        self.sound = HiftState.empty(oracle.vocoder.hift)
 
 
-def fill(rows: SolverRows, streams: list[SolverStream], counts: list[int], prepare: bool) -> None:
-    for at, (stream, count) in enumerate(zip(streams, counts, strict=True)):
-        history = stream.history
-        rows.table[at, : len(stream.blocks)] = torch.from_numpy(stream.blocks)
-        if prepare:
-            spans, addresses = (0, 0, 0), stream.layout.addresses()
-        else:
-            spans = (history.head, history.tail_begin, history.own_end)
-            rows.offsets[at] = history.frames
-            addresses = history.append(count)
-        rows.spans[at] = torch.tensor(spans)
-        physical = stream.blocks[addresses // BLOCK] * BLOCK + addresses % BLOCK
-        rows.places[at, :count] = torch.from_numpy(np.where(addresses < 0, -1, physical))
-        rows.lengths[at] = count
-        slot = 2 + 2 * stream.index
-        rows.slots[at] = torch.tensor((slot + stream.parity, slot + 1 - stream.parity))
-        rows.voices[at] = stream.index
-        stream.parity ^= 1
+class Oracle:
+    """The functional engine in float32, and the resident one, on the same streams."""
+
+    def __init__(self, networks: tuple[Flow, Hift], engine: ResidentEngine) -> None:
+        self.engine = engine
+        self.synthesizer = FlowSynthesizer(networks[0], seed=SEED)
+        self.vocoder = Vocoder(networks[1], seed=SEED)
+        self.voices: list[ResidentVoice] = []
+        self.flow_voices: list[FlowState] = []
+        self.mel_snr: list[float] = []
+        self.mel_worst = 0.0
+        self.sound_snr: list[float] = []
+
+    def add_voice(self, prompt: Prompt) -> None:
+        self.voices.append(self.engine.prepare_prompt(prompt))
+        self.flow_voices.append(
+            self.synthesizer.prepare(prompt.codes, prompt.embedding, prompt.mel)
+        )
+
+    def step(self, twins: Sequence[Twin], tokens: list[list[int]], last: list[bool]) -> None:
+        engine = self.engine
+        engine._shapes._arena.memory.fill_(255)  # no number in any buffer
+        rows = [Row(t.resident, ids, e) for t, ids, e in zip(twins, tokens, last, strict=True)]
+        counts = [len(ids) - (0 if e else AHEAD) for ids, e in zip(tokens, last, strict=True)]
+        outputs: list[ResidentOutput] = engine.step(rows)
+        shape = engine._shapes.fit(len(rows), FRAMES_PER_TOKEN * max(counts))
+        inputs = [
+            FlowInput(torch.tensor(ids), e, t.flow)
+            for t, ids, e in zip(twins, tokens, last, strict=True)
+        ]
+        mels, states = self.synthesizer.step(inputs)
+        own = shape.buffers.solver.mel
+        for at, (twin, mel, state) in enumerate(zip(twins, mels, states, strict=True)):
+            got = own[at, : len(mel)]
+            self.mel_worst = max(self.mel_worst, float((got - mel).abs().max()))
+            self.mel_snr.append(snr_db(mel, got))
+            twin.flow = state
+        # the vocoder's chaos must not be charged to the flow: it gets the resident mels
+        given = [
+            HiftInput(own[at, : len(mel)].clone(), e, twin.sound)
+            for at, (twin, mel, e) in enumerate(zip(twins, mels, last, strict=True))
+        ]
+        sounds, held = self.vocoder.step(given)
+        for twin, sound, state, output in zip(twins, sounds, held, outputs, strict=True):
+            pcm = torch.from_numpy(np.frombuffer(output.pcm, "<i2") / 32767.0)
+            assert len(pcm) == len(sound), (len(pcm), len(sound))
+            self.sound_snr.append(snr_db(sound.cpu(), pcm))
+            twin.sound = state
+
+    def report(self, name: str) -> None:
+        note(f"{name}: chunks compared", len(self.mel_snr))
+        note(f"{name}: mel, worst |difference| to functional fp32", f"{self.mel_worst:.2e}")
+        note(f"{name}: mel SNR min / median dB",
+             f"{min(self.mel_snr):.1f} / {statistics.median(self.mel_snr):.1f}")  # fmt: skip
+        note(f"{name}: sound SNR of equal mels min / median dB",
+             f"{min(self.sound_snr):.1f} / {statistics.median(self.sound_snr):.1f}")  # fmt: skip
 
 
-def check_solver(flow: Flow) -> None:
-    decoder = flow.decoder
-    noise = seeded_noise(80, SEED).to(DEVICE)
-    schedule = FoldedSchedule.fold(decoder, STEPS)
-    prompts, blocks = [130, 450], 18
-    for dtype in (torch.float32, torch.float16):
-        solver = ResidentSolver(decoder, seed=SEED, steps=STEPS, device=DEVICE, dtype=dtype)
-        pool = SolverPool.allocate(solver, blocks=1 + 2 * blocks, slots=6, voices=2)
-        pool.history.fill_(torch.nan)
-        torch.manual_seed(3)
-        streams = [SolverStream(i, p, 1 + i * blocks, blocks) for i, p in enumerate(prompts)]
-        worst, ratios = 0.0, []
-        graphs: dict[int, tuple[torch.cuda.CUDAGraph, SolverRows, SolverBuffers]] = {}
+def check(networks: tuple[Flow, Hift], dtype: torch.dtype, steps: int) -> None:
+    """Streams of three voices join and leave at random; chunk sizes are random too."""
+    exact = dtype == torch.float32
+    engine = new_engine(
+        networks, dtype, memory_bytes=(10 if exact else 6) << 30, max_batch=4,
+        chunk_frames=(24, 56), typical_voice_s=9,
+    )  # fmt: skip
+    model = engine._model
+    model.solver_pool.history.fill_(torch.nan)  # what was never written must not be heard
+    model.encoder_pool.attention.fill_(torch.nan)
+    model.encoder_pool.up_attention.fill_(torch.nan)
+    oracle = Oracle(networks, engine)
+    for number, codes in enumerate((40, 65, 225)):
+        oracle.add_voice(random_prompt(codes, number))
+    draw = np.random.default_rng(1)
+    twins: list[Twin] = [Twin(0, oracle, engine, 2)]  # this one stays: 40 chunks and more
+    opened = 1
+    for _ in range(steps):
+        while len(twins) < 4 and draw.random() < 0.4:
+            twins.append(Twin(opened, oracle, engine, int(draw.integers(3))))
+            opened += 1
+        others = [t for t in twins[1:] if draw.random() < 0.7]
+        chosen = [twins[0], *others]
+        counts = [int(n) for n in draw.choice([10, 12, 20, 25, 25, 25], len(chosen))]
+        last = [t is not twins[0] and draw.random() < 0.2 for t in chosen]
+        tokens = [
+            draw.integers(0, 6561, n + (0 if e else AHEAD)).tolist()
+            for n, e in zip(counts, last, strict=True)
+        ]
+        oracle.step(chosen, tokens, last)
+        for twin, end in zip(chosen, last, strict=True):
+            if end:
+                engine.close(twin.resident)
+                twins.remove(twin)
+    oracle.report(str(dtype).removeprefix("torch."))
 
-        def step(
-            chosen: list[SolverStream], counts: list[int], frames: int, prepare: bool = False
-        ) -> None:
-            nonlocal worst
-            mus = [torch.randn(n, 80, device=DEVICE) for n in counts]
-            known = torch.randn(counts[0], 80, device=DEVICE) if prepare else None
-            states = [s.state or decoder.empty_state(STEPS) for s in chosen]
-            inputs = [
-                SolverInput(m, s.speaker, torch.zeros_like(m) if known is None else known)
-                for m, s in zip(mus, chosen, strict=True)
-            ]
-            with torch.inference_mode():
-                expected, states = decoder.solve(inputs, states, noise, schedule)
-            count = 1 if prepare else len(streams) + 1  # one or two are unused
-            rows = SolverRows.empty(count, frames, blocks, DEVICE)
-            fill(rows, chosen, counts, prepare)
-            if prepare:
-                buffers = SolverBuffers(solver, count, frames)
-                buffers.condition = known[None].to(dtype)
-                buffers.mu[0] = mus[0]
-                solver.solve(buffers, pool, rows)
-            else:
-                if frames not in graphs:
-                    spare = SolverRows.empty(count, frames, blocks, DEVICE)
-                    spare_buffers = SolverBuffers(solver, count, frames)
-                    spare_buffers.mu.zero_()
 
-                    def run() -> None:
-                        solver.solve(spare_buffers, pool, spare)
-
-                    graphs[frames] = (captured(run), spare, spare_buffers)
-                graph, own, buffers = graphs[frames]
-                own.fill(rows)
-                for at, mu in enumerate(mus):
-                    buffers.mu[at, : len(mu)] = mu
-                buffers.mel.fill_(torch.nan)
-                graph.replay()
-            for at, (stream, state) in enumerate(zip(chosen, states, strict=True)):
-                got = buffers.mel[at, : counts[at]]
-                worst = max(worst, float((got - expected[at]).abs().max()))
-                ratios.append(snr_db(expected[at], got))
-                stream.state = SolverState(state.conv, trim(state.history, stream.prompt))
-
+def leak(networks: tuple[Flow, Hift]) -> None:
+    """1 000 streams in a row end with the memory they began with."""
+    engine = new_engine(
+        networks, torch.float16, memory_bytes=8 << 30, max_batch=16, chunk_frames=(24,)
+    )
+    voice = engine.prepare_prompt(random_prompt(100, 0))
+    tokens = list(range(12 + AHEAD))
+    before = after = None
+    for _ in range(64):
+        streams = [engine.open(voice) for _ in range(16)]
+        engine.step([Row(s, tokens) for s in streams])
+        engine.step([Row(s, tokens[:12], last=True) for s in streams])
         for stream in streams:
-            pool.speakers[stream.index] = solver.speaker_part(stream.speaker)
-            step([stream], [stream.prompt], stream.prompt, prepare=True)
-        draw = np.random.default_rng(0)
-        for _ in range(14):
-            frames = int(draw.choice([24, 50]))
-            counts = [int(n) for n in draw.choice([frames, frames, 20], 2)]
-            both = bool(draw.integers(3))
-            chosen = streams if both else [streams[int(draw.integers(2))]]
-            step(chosen, counts[: len(chosen)], frames)
-        name = str(dtype).removeprefix("torch.")
-        note(f"solver {name}: worst |difference| to functional fp32", f"{worst:.2e}")
-        note(f"solver {name}: mel SNR min / median dB",
-             f"{min(ratios):.1f} / {statistics.median(ratios):.1f}")  # fmt: skip
-        graphs.clear()
-        del pool
-        torch.cuda.empty_cache()
+            engine.close(stream)
+        del streams, stream
+        after = (torch.cuda.memory_allocated(), torch.cuda.memory_reserved(), engine.free)
+        before = before or after
+    note("1 024 streams: GPU bytes, reserved bytes and free pieces as after the first 16",
+         "equal" if after == before else f"{before} became {after}")  # fmt: skip
 
 
-def measure_solver(flow: Flow) -> None:
-    decoder = flow.decoder
-    solver = ResidentSolver(decoder, seed=SEED, steps=STEPS, device=DEVICE, dtype=torch.float16)
-    prompt, blocks = 450, 16
-    most = 64
-    pool = SolverPool.allocate(solver, blocks=9 + 8 * most, slots=2 + 2 * most, voices=most)
-    pool.history.normal_()
-    streams = [SolverStream(i, prompt, 1, blocks) for i in range(most)]
+def filled(engine: ResidentEngine, count: int, chunks: int) -> list[ResidentStream]:
+    """Streams in a 9 s voice that have spoken for `chunks` seconds, by the host's account."""
+    voice = engine.prepare_prompt(random_prompt(225, 0))
+    streams = [engine.open(voice) for _ in range(count)]
     for stream in streams:
-        own = np.arange(9 + 8 * stream.index, 17 + 8 * stream.index)
-        stream.blocks = np.concatenate((np.arange(1, 9), own))
-        for _ in range(10):
-            stream.history.append(50)
-    for count, frames in ((1, 24), (1, 50), (2, 50), (4, 50), (8, 50), (16, 50), (32, 50),
-                          (32, 24), (64, 50)):  # fmt: skip
-        rows = SolverRows.empty(count, frames, blocks, DEVICE)
-        fill(rows, streams[:count], [frames] * count, prepare=False)
-        buffers = SolverBuffers(solver, count, frames)
-        buffers.mu.normal_()
+        for _ in range(chunks):
+            stream.frames.append(FRAMES_PER_TOKEN * STEADY)
+            stream.tokens.append(STEADY)
+        stream.steps, stream.held_frames = chunks, 8
+        stream.spoken_frames = chunks * FRAMES_PER_TOKEN * STEADY
+    return streams
 
-        def run(b: SolverBuffers = buffers, r: SolverRows = rows) -> None:
-            solver.solve(b, pool, r)
 
-        began = time.perf_counter()
-        graph = captured(run)
-        took = time.perf_counter() - began
-        note(f"solver fp16 captured, {count} x {frames} frames (ms; capture s)",
-             f"{time_ms(graph.replay):.2f}  ({took:.2f})")  # fmt: skip
-        if frames == 50 and count in (1, 32):
-            profile(graph.replay, f"solver_{count}")
-    del graph
+def measure(networks: tuple[Flow, Hift], profiling: bool) -> None:
+    torch.cuda.reset_peak_memory_stats()
+    base = torch.cuda.memory_allocated()
+    engine = new_engine(networks, torch.float16, memory_bytes=34 << 30, max_batch=64)
+    note("fp16: max_streams of a 34 GiB budget (10 s voices)", engine.max_streams)
+    note("fp16: GPU GiB beyond the 34 of the budget, all shapes captured",
+         f"{(torch.cuda.max_memory_allocated() - base) / 2**30 - 34:.2f}")  # fmt: skip
+    model, shapes = engine._model, engine._shapes
+    model.solver_pool.history.normal_()
+    model.encoder_pool.attention.normal_()
+    model.encoder_pool.up_attention.normal_()
+    note("fp16: a 9 s voice prepared (ms)",
+         f"{wall_ms(lambda: engine.prepare_prompt(random_prompt(225, 1)), 5, 2):.0f}")  # fmt: skip
+    streams = filled(engine, 64, 12)
+    for count, tokens in ((1, 10), (1, 25), (2, 25), (4, 25), (8, 25), (16, 25), (32, 10),
+                          (32, 25), (64, 25)):  # fmt: skip
+        rows = [Row(stream, list(range(tokens + AHEAD))) for stream in streams[:count]]
+        took = wall_ms(lambda rows=rows: engine.step(rows), repeats=10)
+        seconds = count * tokens / STEADY
+        shape = shapes.fit(count, FRAMES_PER_TOKEN * tokens)
+        parts = {
+            "encoder": lambda s=shape: model.encoder.encode(
+                s.buffers.encoder, model.encoder_pool, s.rows.encoder, s.buffers.solver.mu
+            ),
+            "DiT": lambda s=shape: model.solver.solve(
+                s.buffers.solver, model.solver_pool, s.rows.solver
+            ),
+            "HiFT": lambda s=shape: model.vocode(s.buffers, s.rows),
+        }
+        split = []
+        for name, part in parts.items():
+            graph = captured(part)
+            split.append(f"{name} {time_ms(graph.replay, 10):.2f}")
+            if profiling and tokens == STEADY and count in (1, 32) and name != "DiT":
+                profile(graph.replay, f"{name} of {count}")
+            del graph
+        whole = time_ms(shape.graph.replay, 10)
+        note(f"fp16: {count} x {tokens} tokens: step wall ms (audio-s/s) | graph ms | parts ms",
+             f"{took:.2f} ({1000 * seconds / took:.0f}) | {whole:.2f} | {', '.join(split)}")
 
 
 def profile(run: Callable[[], object], name: str) -> None:
@@ -229,46 +324,55 @@ def profile(run: Callable[[], object], name: str) -> None:
         torch.cuda.synchronize()
     events = sorted(seen.key_averages(), key=lambda event: -event.device_time_total)
     print(f"--- {name}: us in total, calls, kernel")
-    for event in events[:18]:
+    for event in events[:12]:
         print(f"{event.device_time_total:9.0f} {event.count:6d} {event.key[:90]}")
     sys.stdout.flush()
 
 
-def measure_functional_solver(flow: Flow) -> None:
-    for dtype in (torch.float32, torch.float16):
-        decoder = flow.decoder.to(dtype)
-        schedule = FoldedSchedule.fold(decoder, STEPS)
-        noise = seeded_noise(80, SEED).to(DEVICE, dtype)
-        for count in (1, 8):
-            states = [decoder.empty_state(STEPS) for _ in range(count)]
-            states = [
-                SolverState(s.conv, torch.randn(*s.history.shape[:4], 550, 128,
-                                                device=DEVICE, dtype=dtype))
-                for s in states
-            ]  # fmt: skip
-            one = torch.randn(50, 80, device=DEVICE, dtype=dtype)
-            rows = [SolverInput(one, one[0], torch.zeros_like(one))] * count
+def measure_functional(networks: tuple[Flow, Hift]) -> None:
+    """The eager functional engine, one stream and eight, the voice and history as above."""
+    prompt = random_prompt(225, 0)
+    synthesizer = FlowSynthesizer(networks[0], seed=SEED)
+    vocoder = Vocoder(networks[1], seed=SEED)
+    tokens = torch.arange(STEADY + AHEAD)
+    for count in (1, 8):
+        state = synthesizer.prepare(prompt.codes, prompt.embedding, prompt.mel)
+        held = HiftState.empty(networks[1])
+        for _ in range(3):
+            mels, states = synthesizer.step([FlowInput(tokens, False, state)])
+            _, helds = vocoder.step([HiftInput(mels[0], False, held)])
+            state, held = states[0], helds[0]
 
-            def run(r: list[SolverInput] = rows, s: list[SolverState] = states) -> None:
-                with torch.inference_mode():
-                    decoder.solve(r, s, noise, schedule)
+        def run(state: FlowState = state, held: HiftState = held, count: int = count) -> None:
+            mels, _ = synthesizer.step([FlowInput(tokens, False, state)] * count)
+            sounds, _ = vocoder.step([HiftInput(m, False, held) for m in mels])
+            for sound in sounds:
+                sound.cpu()
 
-            name = str(dtype).removeprefix("torch.")
-            note(f"solver functional eager {name}, {count} x 50 frames (ms)",
-                 f"{time_ms(run, repeats=5, warm=1):.1f}")  # fmt: skip
+        note(f"functional eager float32: {count} x {STEADY} tokens, wall ms",
+             f"{wall_ms(run, 5, 1):.1f}")  # fmt: skip
 
 
 def main() -> None:
-    wanted = set(sys.argv[1:]) or {"solver"}
+    wanted = set(sys.argv[1:]) or {"check", "leak", "measure"}
     note("device", torch.cuda.get_device_name())
     note("torch / cuda", f"{torch.__version__} / {torch.version.cuda}")
     torch.backends.cuda.matmul.allow_tf32 = False
-    flow = random_flow()
-    if "solver" in wanted:
-        check_solver(flow)
-        measure_solver(flow)
-        measure_functional_solver(flow)
-    print("\n" + "\n".join(f"{name:70} {value}" for name, value in TABLE))
+    torch.backends.cudnn.allow_tf32 = False
+    networks = random_networks()
+    steps = 44 if "long" in wanted else 8
+    if "check" in wanted or "long" in wanted:
+        for dtype in (torch.float32, torch.float16):
+            check(networks, dtype, steps)
+            torch.cuda.empty_cache()
+    if "leak" in wanted:
+        leak(networks)
+        torch.cuda.empty_cache()
+    if "measure" in wanted or "profile" in wanted:
+        measure(networks, "profile" in wanted)
+        torch.cuda.empty_cache()
+        measure_functional(networks)
+    print("\n" + "\n".join(f"{name:72} {value}" for name, value in TABLE))
     if "OUT" in os.environ:
         path = Path(os.environ["OUT"]) / "token2wav_resident.json"
         path.write_text(json.dumps(TABLE, indent=1))

@@ -1,0 +1,86 @@
+"""Which engine a configuration means: ours on a CPU, ours on a GPU, or the official package."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from deployments.chunker import ChunkSchedule
+from deployments.errors import ConfigError
+from deployments.token2wav.config import Token2WavConfig
+
+if TYPE_CHECKING:
+    from deployments.token2wav.synthesizer import StepEngine
+
+logger = logging.getLogger(__name__)
+FRAMES_PER_TOKEN = 2
+
+
+def load_engine(token2wav_dir: Path, config: Token2WavConfig) -> "Callable[[], StepEngine]":
+    """What loads the engine of `config`, to be called in the thread that will run it."""
+    device = _device(config)
+    options: dict[str, Any] = {
+        "device": device,
+        "dtype": _dtype(config, device),
+        "seed": config.seed,
+        "num_threads": config.num_threads,
+        "lookahead": config.chunks.lookahead,
+        "reference_audio_s": (config.reference_audio.min_s, config.reference_audio.max_s),
+    }
+    if config.engine == "reference":
+        from deployments.token2wav.reference import ReferenceEngine
+
+        return partial(ReferenceEngine.load, token2wav_dir, **options)
+    if device == "cpu":
+        from deployments.token2wav.engine import Token2WavEngine
+
+        return partial(Token2WavEngine.load, token2wav_dir, **options)
+
+    from deployments.token2wav.resident.engine import ResidentEngine
+    from deployments.token2wav.resident.settings import ResidentSettings
+
+    settings = ResidentSettings(
+        memory_bytes=int(config.gpu.memory_gb * 2**30),
+        max_batch=config.max_batch,
+        chunk_frames=chunk_frames(config.chunks),
+        history_s=config.gpu.history_s,
+        typical_voice_s=config.gpu.typical_voice_s,
+        resident_voices=config.gpu.resident_voices,
+    )
+    progress = _captured
+    return partial(
+        ResidentEngine.load, token2wav_dir, settings=settings, progress=progress, **options
+    )
+
+
+def chunk_frames(chunks: ChunkSchedule) -> tuple[int, ...]:
+    """Mel frames of the steps worth a CUDA graph: the first chunk, the steady ones, the last.
+
+    The last chunk holds at most a steady one and the lookahead, less the token that would have
+    completed it.
+    """
+    first, steady = next(chunks.sizes()), max(islice(chunks.sizes(), 64))
+    longest = steady + max(chunks.lookahead - 1, 0)
+    return tuple(sorted({FRAMES_PER_TOKEN * n for n in (first, steady, longest)}))
+
+
+def _device(config: Token2WavConfig) -> str:
+    if config.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("token2wav.device is cuda, but this replica sees no GPU")
+    return config.device
+
+
+def _dtype(config: Token2WavConfig, device: str) -> torch.dtype:
+    if config.dtype == "auto":
+        return torch.float16 if device == "cuda" else torch.float32
+    return torch.float16 if config.dtype == "float16" else torch.float32
+
+
+def _captured(done: int, of: int) -> None:
+    logger.info("Token2Wav: %d of %d shapes captured", done, of)

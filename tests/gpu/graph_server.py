@@ -1,0 +1,237 @@
+"""The served graph in a process of its own, so that the client's loop is nobody's but the client's.
+
+As a program (`python -m tests.gpu.graph_server SPEC`) it starts Ray and the graph, tells what has
+happened on its standard output as lines of JSON that begin with `EVENT`, and ends with its
+standard input. `GraphServer` is the other side.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from tests.gpu.graph_config import Plan, app_config, graph_alone_config
+
+MARK = "EVENT "
+APPLICATION, ALONE = "step-audio2", "alone"
+PROXY_FAILED = 3  # exit code
+PROXY_WITHIN_S = 45.0
+STOP_WITHIN_S = 15.0
+OBJECT_STORE_BYTES = 512 << 20  # nothing of ours goes through it
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What the process is to do."""
+
+    plan: Plan
+    port: int
+    checkpoint_within_s: float
+    num_cpus: int
+    alone: bool = True  # also the graph over engines that answer at once
+
+
+class StartFailed(RuntimeError):
+    """The graph did not come; says what its log ends with."""
+
+
+class GraphServer:
+    """The process, seen from the client."""
+
+    def __init__(self, spec: Spec, work: Path, log: Path, proxies: tuple[str, ...]) -> None:
+        """`proxies` are tried in turn: `haproxy`, `python`."""
+        self._spec, self._work, self._log = spec, work, log
+        self._proxies = proxies
+        self._process: subprocess.Popen[bytes] | None = None
+        self.proxy = ""
+        self.events: list[dict[str, Any]] = []
+        self.url = f"http://127.0.0.1:{spec.port}"
+
+    def start(self, proxy: str) -> None:
+        self.proxy = proxy
+        work = self._work / proxy
+        work.mkdir(parents=True, exist_ok=True)
+        environment = os.environ | proxy_environment(proxy, work)
+        path = self._work / "spec.json"
+        path.write_text(json.dumps(asdict(self._spec)))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.gpu.graph_server", str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+
+    def wait_ready(self, within_s: float) -> None:
+        """Return once the graph serves. Raises StartFailed."""
+        deadline = time.monotonic() + within_s
+        proxies = iter(self._proxies)
+        self.start(next(proxies))
+        while not self.has("ready"):
+            assert self._process is not None
+            code = self._process.poll()
+            if code == PROXY_FAILED and (proxy := next(proxies, None)):
+                print(f"no answer through {self.proxy}; trying {proxy}", flush=True)
+                self.stop()
+                self.start(proxy)
+            elif code is not None:
+                raise StartFailed(f"the server ended with {code}:\n{self._tail()}")
+            elif time.monotonic() > deadline:
+                raise StartFailed(f"not ready after {within_s:.0f} s:\n{self._tail()}")
+            time.sleep(0.1)
+
+    def has(self, name: str) -> bool:
+        return any(event["event"] == name for event in self.events)
+
+    def stop(self) -> None:
+        """Ask, then end what is left of the session that `start` made."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._process = None
+
+    def _read(self, output: IO[bytes]) -> None:
+        with self._log.open("a", encoding="utf-8") as log:
+            for raw in output:
+                line = raw.decode(errors="replace")
+                log.write(line)
+                log.flush()
+                if line.startswith(MARK):
+                    event = json.loads(line.removeprefix(MARK))
+                    self.events.append(event)
+                    told = {k: v for k, v in event.items() if k not in ("event", "at")}
+                    print(f"  server: {event['event']} {told or ''}", flush=True)
+
+    def _tail(self, lines: int = 40) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def proxy_environment(proxy: str, work: Path) -> dict[str, str]:
+    """The Makefile's settings of Ray Serve, HAProxy's files and ports kept to this run."""
+    haproxy = proxy == "haproxy"
+    settings = {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(100 << 20),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # A microVM shows little memory until it is used: Ray would end workers for its sake.
+        "RAY_memory_monitor_refresh_ms": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if haproxy:
+        settings |= {
+            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(work / "haproxy.cfg"),
+            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(work / "admin.sock"),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(work),
+            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(work / "server-state"),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        }
+    return settings
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def tell(event: str, **more: Any) -> None:
+    print(MARK + json.dumps({"event": event, "at": time.time(), **more}), flush=True)
+
+
+def serve_until_stdin_ends(spec: Spec) -> int:
+    """The process itself; gives its exit code."""
+    import ray
+    from ray import serve
+
+    from serve_app.app import app
+
+    tell("python")
+    ray.init(
+        address="local",
+        num_cpus=spec.num_cpus,
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+    )
+    tell("ray", resources=ray.cluster_resources().get("GPU", 0.0))
+    http = {"host": "127.0.0.1", "port": spec.port, "location": "HeadOnly"}
+    serve.start(http_options=http)
+    tell("serve")
+    if spec.alone:
+        serve.run(app(graph_alone_config()), name=ALONE, route_prefix="/alone")
+        if not answers(f"http://127.0.0.1:{spec.port}/alone/health", PROXY_WITHIN_S):
+            return PROXY_FAILED
+        tell("graph alone")
+    config_path = Path(spec.plan.model) / "config.json"  # a checkpoint's last file
+    deadline = time.monotonic() + spec.checkpoint_within_s
+    while not config_path.exists():
+        if time.monotonic() > deadline:
+            raise FileNotFoundError(config_path)
+        time.sleep(0.1)
+    tell("checkpoint")
+    watch = threading.Thread(target=_tell_replicas, daemon=True)
+    watch.start()
+    serve.run(app(app_config(spec.plan)), name=APPLICATION, route_prefix="/")
+    if not answers(f"http://127.0.0.1:{spec.port}/health", PROXY_WITHIN_S):
+        return PROXY_FAILED
+    tell("ready")
+    sys.stdin.read()
+    ray.shutdown()
+    return 0
+
+
+def answers(url: str, within_s: float) -> bool:
+    """Whether `url` answers 200 within that time."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            with opener.open(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return True
+        except OSError:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def _tell_replicas() -> None:
+    """One event for each stage whose replica is there."""
+    from ray import serve
+
+    waiting = {"Thinker", "Token2Wav", "Ingress"}
+    while waiting:
+        graph = serve.status().applications.get(APPLICATION)
+        for name, stage in (graph.deployments if graph else {}).items():
+            if name in waiting and stage.replica_states.get("RUNNING", 0):
+                waiting.discard(name)
+                tell("replica", stage=name)
+        time.sleep(0.25)
+
+
+def main() -> None:
+    raw = json.loads(Path(sys.argv[1]).read_text())
+    spec = Spec(**{**raw, "plan": Plan(**raw["plan"])})
+    sys.exit(serve_until_stdin_ends(spec))
+
+
+if __name__ == "__main__":
+    main()

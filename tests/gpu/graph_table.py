@@ -1,0 +1,92 @@
+"""The results of a run as a table of plain text, short enough for the end of a log."""
+
+from typing import Any
+
+WIDTHS = (30, 9, 15, 15, 15, 9, 9, 9)
+HEAD = (
+    "phase",
+    "answered",
+    "TTFA p50/p90 ms",
+    "total p50/p90 s",
+    "gap p50/p90 ms",
+    "smooth %",
+    "stall s",
+    "audio-s/s",
+)
+
+
+def print_table(document: dict[str, Any]) -> None:
+    """What was measured, then where the time of the start went, memory, and what is wrong."""
+    gpu = document["gpu"]
+    print(f"\n{gpu['name'] if gpu else 'no GPU'}, {document['cpus']} cores; "
+          f"proxy {document.get('proxy')}; " + ", ".join(
+              f"{name} {found}" for name, found in document["packages"].items()))  # fmt: skip
+    print(_line(HEAD))
+    for phase in document["phases"]:
+        print(_line(_cells(phase)) + _trouble(phase))
+    for phase in document["phases"]:
+        if phase.get("kind") == "first":
+            _print_first(phase)
+        if "delay_s" in phase:
+            print(f"{phase['phase']}: adds {1000 * phase['delay_s']['p50']:.1f} ms (p50), "
+                  f"{100 * phase['cpu_share']:.0f} % of a core")  # fmt: skip
+    print("seconds from the start: " + ", ".join(
+        f"{what} {at}" for what, at in document["seconds"].items()))  # fmt: skip
+    peaks = ", ".join(
+        f"{phase['phase']} {phase['peak_gpu_mib']}"
+        for phase in document["phases"]
+        if phase.get("peak_gpu_mib")
+    )
+    print(f"peak GPU memory, MiB: {document.get('peak_gpu_mib')} in all; {peaks}")
+    print(f"after start: {document.get('memory_after_start')}")
+    if "failure" in document:
+        print(f"FAILED: {document['failure'][:3000]}")
+
+
+def _cells(phase: dict[str, Any]) -> tuple[str, ...]:
+    summary = phase.get("summary")
+    if not summary:
+        return (phase["phase"],)
+    smooth = summary["requests_without_underrun"]
+    return (
+        phase["phase"],
+        f"{summary['requests'] - summary['failed']}/{summary['requests']}",
+        _two(summary["ttfa_s"], 1000, 0),
+        _two(summary["latency_s"], 1, 2),
+        _two(summary["gap_s"], 1000, 0),
+        "–" if smooth is None else f"{100 * smooth:.1f}",
+        f"{summary['stalled_s']:.2f}",
+        f"{summary['audio_s_per_s']:.1f}",
+    )
+
+
+def _trouble(phase: dict[str, Any]) -> str:
+    found = []
+    if phase.get("error"):
+        found.append(phase["error"])
+    if phase.get("cut_after_s"):
+        found.append(f"cut after {phase['cut_after_s']:.0f} s")
+    if phase.get("answers_of_wrong_length"):
+        found.append(f"{phase['answers_of_wrong_length']} of wrong length")
+    outcomes = (phase.get("summary") or {}).get("outcomes", {})
+    found += [f"{outcome}: {n}" for outcome, n in outcomes.items() if outcome != "ok"]
+    return "  ! " + "; ".join(found) if found else ""
+
+
+def _print_first(phase: dict[str, Any]) -> None:
+    rows = [row for row in phase["requests"] if "ttfa_s" in row]
+    if rows:
+        ttfa = " ".join(f"{1000 * row['ttfa_s']:.0f}" for row in rows)
+        total = " ".join(f"{row['latency_s']:.2f}" for row in rows)
+        print(f"first to tenth request after start: TTFA ms {ttfa}; total s {total}")
+
+
+def _two(values: dict[str, float] | None, scale: float, digits: int) -> str:
+    if values is None:
+        return "–"
+    return f"{scale * values['p50']:.{digits}f} / {scale * values['p90']:.{digits}f}"
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    first, *rest = (f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=False))
+    return f"{first.strip():<{WIDTHS[0]}}" + " ".join(rest)

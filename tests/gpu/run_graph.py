@@ -1,0 +1,311 @@
+"""Measure the served graph on one GPU in one call: `python -m tests.gpu.run_graph`.
+
+It writes a checkpoint of random weights, starts Ray and the graph with both stages on the one
+GPU, and drives it over HTTP as a client would. Every phase has a time limit and the whole has a
+budget; after every phase all results so far lie in `graph.json`. `--device cpu --size tiny`
+rehearses the same on a machine without a GPU.
+"""
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from serve_app.bench import metrics
+from serve_app.bench.environment import PACKAGES
+from serve_app.bench.report import write_json
+from tests.gpu.gpu_memory import GpuSampler, describe_gpu, processes
+from tests.gpu.graph_config import GB, Plan, app_config
+from tests.gpu.graph_load import Load, Phase
+from tests.gpu.graph_server import GraphServer, Spec, StartFailed, free_port
+from tests.gpu.graph_table import print_table
+from tests.gpu.plugin_entry import make_plugin_known
+
+PHASES = ("first", "single", "together", "closed", "listeners", "poisson", "alone", "client")
+MAKE_CHECKPOINT = """
+import sys; from pathlib import Path; from serve_app.checkpoint import make_checkpoint
+make_checkpoint(Path(sys.argv[1]), size=sys.argv[2], llm_weights=sys.argv[2] == "tiny")
+"""
+ENVIRONMENT = {  # what vLLM and transformers read; inherited by every process
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",  # the pack for a GPU host has no FlashInfer
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+MIN_PHASE_S = 5.0
+STOP_S = 20.0  # of the budget, kept for the end
+LOG_BYTES = 12 << 20
+
+
+@dataclass(slots=True)
+class Run:
+    """Everything that is known so far; written after every phase."""
+
+    options: dict[str, Any]
+    out: Path
+    began_s: float = field(default_factory=time.monotonic)
+    document: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.document |= {
+            "benchmark": "graph",
+            "command": ["python", "-m", "tests.gpu.run_graph", *sys.argv[1:]],
+            "options": self.options,
+            "gpu": describe_gpu(),
+            "cpus": os.cpu_count(),
+            "packages": {name: found for name in PACKAGES if (found := _version(name))},
+            "definitions": metrics.__doc__,
+            "seconds": {},
+            "phases": [],
+        }
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.began_s
+
+    @property
+    def left_s(self) -> float:
+        return self.options["budget"] - STOP_S - self.elapsed_s
+
+    def say(self, text: str) -> None:
+        print(f"[{self.elapsed_s:6.1f} s] {text}", flush=True)
+
+    def write(self) -> None:
+        write_json(self.out / "graph.json", self.document)
+
+
+def main() -> int:
+    options = _options()
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    shown = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+    run = Run(shown, options.out)
+    sampler = GpuSampler()
+    sampler.start()
+    with tempfile.TemporaryDirectory(prefix="graph-") as scratch:
+        work = Path(scratch)
+        if make_plugin_known(work / "site"):
+            run.say("the package is not installed: its entry point is on PYTHONPATH")
+        try:
+            with _served(run, options, work) as server:
+                run.document["memory_after_start"] = {
+                    "used_mib": sampler.peak_mib(time.monotonic() - 1),
+                    "processes": processes(),
+                }
+                run.write()
+                with asyncio.Runner(loop_factory=_fast_loop) as runner:
+                    runner.run(_measure(run, options, server.url, sampler))
+        except (StartFailed, ValueError) as error:
+            run.say(f"FAILED: {error}")
+            run.document["failure"] = str(error)
+        finally:
+            sampler.stop()
+            run.document["peak_gpu_mib"] = sampler.peak_mib()
+            run.document["seconds"]["whole"] = round(run.elapsed_s, 1)
+            run.write()
+            _keep_ray_logs(options.out)
+    print_table(run.document)
+    return 0 if _passed(run.document) else 1
+
+
+@contextmanager
+def _served(run: Run, options: argparse.Namespace, work: Path) -> Iterator[GraphServer]:
+    """The graph, ready, for as long as the block lasts."""
+    gpu = run.document["gpu"]
+    if options.device == "cuda" and gpu is None:
+        raise StartFailed("nvidia-smi names no GPU here")
+    model = options.model or work / "model"
+    plan = Plan(
+        str(model),
+        options.device,
+        options.size == "full",
+        gpu_bytes=gpu["memory_mib"] << 20 if gpu else 0,
+        limit_bytes=int(options.memory_gb * GB) if options.memory_gb else None,
+        max_streams=options.max_streams,
+    )
+    run.document["configuration"] = app_config(plan).model_dump(mode="json")
+    spec = Spec(
+        plan,
+        free_port(),
+        checkpoint_within_s=options.start_limit,
+        num_cpus=max(16, os.cpu_count() or 1),
+        alone="alone" in options.phases,
+    )
+    making = None
+    if not (model / "config.json").exists():
+        command = [sys.executable, "-c", MAKE_CHECKPOINT, str(model), options.size]
+        making = subprocess.Popen(command)
+    proxies = ("haproxy", "python") if options.proxy == "auto" else (options.proxy,)
+    server = GraphServer(spec, work, options.out / "server.log", proxies)
+    run.say("starting")
+    try:
+        server.wait_ready(min(options.start_limit, run.left_s))
+        run.say(f"ready, HTTP through {server.proxy}")
+        yield server
+    finally:
+        at_0 = time.time() - run.elapsed_s
+        run.document["proxy"] = server.proxy
+        run.document["seconds"] |= {
+            " ".join(str(event[k]) for k in ("event", "stage") if k in event): round(
+                event["at"] - at_0, 1
+            )
+            for event in server.events
+        }
+        run.say("stopping")
+        server.stop()
+        if making is not None and making.poll() is None:
+            making.kill()
+
+
+async def _measure(
+    run: Run, options: argparse.Namespace, url: str, sampler: GpuSampler
+) -> None:
+    load = Load(url)
+    alone = Load(f"{url}/alone", exact=False)
+    tokens, mix, seconds, limit = options.tokens, options.mix, options.seconds, options.limit
+
+    async def phase(kind: str, measure: Callable[[float], Awaitable[Phase]]) -> None:
+        if kind not in options.phases:
+            return
+        within_s = min(limit, run.left_s)
+        if within_s < MIN_PHASE_S:
+            run.document["phases"].append({"phase": kind, "error": "no time was left"})
+            return
+        since_s = time.monotonic()
+        done = await measure(within_s)
+        run.document["phases"].append(
+            {
+                "kind": kind,
+                **done.document(),
+                "peak_gpu_mib": sampler.peak_mib(since_s),
+                "gpu_busy_percent": sampler.mean_busy_percent(since_s),
+            }
+        )
+        run.write()
+        run.say(_one_line(done))
+
+    short = min(tokens)
+    await phase("first", lambda s: load.one_by_one("first ten", short, 10, s, warm_up=0))
+    for n in tokens:
+        await phase("single", lambda s, n=n: load.one_by_one(
+            f"single, {n} tokens", n, options.runs, s, warm_up=1))  # fmt: skip
+    count, n = options.together
+    await phase("together", lambda s: load.together(
+        f"{count} together, {n} tokens", n, count, s, warm_up=True))  # fmt: skip
+    for clients in options.levels:
+        await phase("closed", lambda s, c=clients: load.closed_loop(
+            f"closed loop, {c}", mix, c, seconds, s))  # fmt: skip
+    for clients in options.listeners:
+        await phase("listeners", lambda s, c=clients: load.listeners(
+            f"listeners, {c}", mix, c, seconds, s))  # fmt: skip
+    for rate in options.rates:
+        await phase("poisson", lambda s, r=rate: load.poisson(
+            f"Poisson, {r:g}/s", mix, r, seconds, s))  # fmt: skip
+    for clients in options.alone_levels:
+        await phase("alone", lambda s, c=clients: alone.one_by_one(
+            "graph alone, 1 by 1", short, 50, s, warm_up=5
+        ) if c == 1 else alone.together(
+            f"graph alone, {c} together", short, c, s, warm_up=True))  # fmt: skip
+    await phase("client", lambda s: load.client_alone(max(options.levels), s))
+
+
+def _one_line(phase: Phase) -> str:
+    trouble = phase.error or (f"cut after {phase.cut_after_s:.0f} s" if phase.cut_after_s else "")
+    good = [trace for trace in phase.traces if trace.ok]
+    ttfa = metrics.percentiles(trace.ttfa_s for trace in good)
+    told = f"TTFA p50 {1000 * ttfa.p50:.0f} ms" if ttfa else "no answer"
+    return (
+        f"{phase.name}: {len(good)} of {len(phase.traces)} answered, {told}, "
+        f"{phase.wall_s:.1f} s {trouble}"
+    )
+
+
+def _passed(document: dict[str, Any]) -> bool:
+    """Whether every phase ran to its end and every answer was whole."""
+    phases = document["phases"]
+    return bool(phases) and "failure" not in document and not any(
+        phase.get("error")
+        or phase.get("cut_after_s")
+        or phase.get("answers_of_wrong_length")
+        or (phase.get("summary") or {}).get("failed")
+        for phase in phases
+    )
+
+
+def _keep_ray_logs(out: Path) -> None:
+    """What the replicas wrote themselves, newest first, up to a size."""
+    logs = Path("/tmp/ray/session_latest/logs").resolve()
+    files = [p for p in logs.rglob("*") if p.is_file() and p.suffix in (".log", ".err", ".out")]
+    files.sort(key=lambda path: -path.stat().st_mtime)
+    kept = 0
+    with tarfile.open(out / "ray_logs.tar.gz", "w:gz") as archive:
+        for path in files:
+            kept += path.stat().st_size
+            if kept > 4 * LOG_BYTES:  # text: a quarter or less of it once compressed
+                return
+            archive.add(path, str(path.relative_to(logs)))
+
+
+def _fast_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+
+    def numbers(text: str) -> list[int]:
+        return [int(part) for part in text.split(",") if part]
+
+    add = parser.add_argument
+    add("--size", choices=("tiny", "full"), default="full")
+    add("--device", choices=("cuda", "cpu"), default="cuda")
+    add("--model", type=Path, help="a model directory, made if empty; default: a temporary one")
+    add("--out", type=Path, default=Path(os.environ.get("OUT", "build/graph")))
+    add("--memory-gb", type=float, help="bound both stages together, in 10^9 bytes")
+    add("--proxy", choices=("auto", "haproxy", "python"), default="auto")
+    add("--phases", default=",".join(PHASES), type=lambda t: t.split(","), help="which to run")
+    add("--tokens", type=numbers, default=[85, 160, 315, 1024], help="of single requests")
+    add("--runs", type=int, default=3, help="of each single request, after a warm-up")
+    add("--together", type=numbers, default=[16, 315], help="requests at once, their tokens")
+    add("--levels", type=numbers, default=[1, 16, 64, 128], help="clients of closed loops")
+    add("--listeners", type=numbers, default=[128], help="clients that hear answers out")
+    add("--rates", type=numbers, default=[], help="Poisson arrivals a second")
+    add("--alone-levels", type=numbers, default=[1, 16, 64], help="on the graph without models")
+    add("--mix", type=numbers, default=[85, 160, 160, 315, 315], help="tokens under load")
+    add("--seconds", type=float, default=20.0, help="in which a load sends requests")
+    add("--limit", type=float, default=60.0, help="seconds that one phase may take")
+    add("--start-limit", type=float, default=240.0, help="seconds until the graph must be ready")
+    add("--budget", type=float, default=560.0, help="seconds that everything may take")
+    add("--max-streams", type=int, default=256, help="that the server is sized for")
+    options = parser.parse_args()
+    if unknown := set(options.phases) - set(PHASES):
+        parser.error(f"--phases: {', '.join(sorted(unknown))} not among {', '.join(PHASES)}")
+    if len(options.together) != 2:
+        parser.error("--together takes two numbers: requests, tokens")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

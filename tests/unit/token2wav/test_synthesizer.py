@@ -1,0 +1,191 @@
+"""Many streams over one engine: batches, life cycles and failures, with a stand-in engine."""
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from deployments.chunker import Chunk
+from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice
+from deployments.messages import ReferenceAudio
+from deployments.token2wav.synthesizer import BatchingSynthesizer
+
+STEP_S = 0.02
+
+
+@dataclass(frozen=True)
+class Output:
+    pcm: bytes
+    state: str
+
+
+class StandIn:
+    """Says which tokens it was given; notes what it was asked for, and in which thread."""
+
+    codebook_size = 100
+    max_streams = 3
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.prepared: list[bytes] = []
+        self.opened = 0
+        self.closed: list[str] = []
+        self.threads: set[int] = set()
+        self.stepping = False
+        self.fails = False
+
+    def prepare_voice(self, data: bytes) -> str:
+        self.prepared.append(data)
+        if data == b"broken":
+            raise ConfigError("broken")
+        return data.decode()
+
+    def open(self, voice: str) -> str:
+        self.opened += 1
+        return f"{voice}-{self.opened}"
+
+    def close(self, state: str) -> None:
+        assert not self.stepping
+        self.closed.append(state)
+
+    def step(self, rows):
+        self.threads.add(threading.get_ident())
+        self.stepping = True
+        time.sleep(STEP_S)
+        self.stepping = False
+        if self.fails:
+            raise RuntimeError("out of memory")
+        self.batches.append(len(rows))
+        return [Output(bytes(row.tokens), row.state) for row in rows]
+
+
+@pytest.fixture
+async def started(tmp_path):
+    engine = StandIn()
+    files = {}
+    for name in ("default", "other"):
+        files[name] = tmp_path / name
+        files[name].write_text(name)
+    synthesizer = BatchingSynthesizer(
+        lambda: engine, files, max_batch=8, max_streams=None, cached_voices=2
+    )
+    await synthesizer.start()
+    engine.batches.clear()
+    yield synthesizer, engine
+    synthesizer.close()
+
+
+def chunk(*tokens: int) -> Chunk:
+    return Chunk(tokens, last=False)
+
+
+async def test_chunks_that_arrive_during_a_step_share_the_next(started):
+    synthesizer, engine = started
+    streams = [await synthesizer.open(None) for _ in range(3)]
+    answers = await asyncio.gather(*(s.synthesize(chunk(i)) for i, s in enumerate(streams)))
+    assert answers == [b"\x00", b"\x01", b"\x02"]
+    assert sum(engine.batches) == 3
+    assert len(engine.batches) <= 2
+    assert len(engine.threads) == 1
+
+
+async def test_one_stream_too_many_is_refused_until_another_ends(started):
+    synthesizer, _ = started
+    streams = [await synthesizer.open(None) for _ in range(3)]
+    with pytest.raises(ServerFull):
+        await synthesizer.open(None)
+    streams[0].close()
+    streams[0].close()
+    assert synthesizer.open_streams == 2
+    await synthesizer.open(None)
+
+
+async def test_a_stream_is_refused_while_somebody_hears_a_gap(started):
+    synthesizer, _ = started
+    stream = await synthesizer.open(None)
+    await stream.synthesize(chunk(*range(10)))  # 10 bytes of PCM are played at once
+    await asyncio.sleep(0.01)
+    late = asyncio.create_task(stream.synthesize(chunk(1)))
+    blocker = await synthesizer.open(None)
+    in_step = asyncio.create_task(blocker.synthesize(chunk(2)))
+    await asyncio.sleep(0)
+    with pytest.raises(ServerFull):
+        await synthesizer.open(None)
+    await asyncio.gather(late, in_step)
+
+
+async def test_a_stream_cancelled_in_a_step_is_closed_after_it(started):
+    synthesizer, engine = started
+    stream = await synthesizer.open(None)
+    task = asyncio.create_task(stream.synthesize(chunk(1)))
+    await asyncio.sleep(STEP_S / 2)
+    assert engine.stepping
+    task.cancel()
+    stream.close()
+    await asyncio.sleep(3 * STEP_S)
+    assert len(engine.closed) == 2  # the warm-up's stream and this one
+    other = await synthesizer.open(None)
+    assert await other.synthesize(chunk(5)) == b"\x05"
+
+
+async def test_a_token_outside_the_codebook_harms_nobody_else(started):
+    synthesizer, engine = started
+    good, bad = await synthesizer.open(None), await synthesizer.open(None)
+    answers = await asyncio.gather(
+        good.synthesize(chunk(7)), bad.synthesize(chunk(100)), return_exceptions=True
+    )
+    assert answers[0] == b"\x07"
+    assert isinstance(answers[1], ValueError)
+    assert engine.batches == [1]
+
+
+async def test_a_failed_step_is_an_error_for_its_streams_and_the_next_step_runs(started):
+    synthesizer, engine = started
+    stream = await synthesizer.open(None)
+    engine.fails = True
+    with pytest.raises(EngineFailed, match="out of memory"):
+        await stream.synthesize(chunk(1))
+    engine.fails = False
+    again = await synthesizer.open(None)
+    assert await again.synthesize(chunk(2)) == b"\x02"
+    await synthesizer.check_health()
+
+
+async def test_a_recording_is_prepared_once_for_all_that_bring_it(started):
+    synthesizer, engine = started
+    engine.prepared.clear()
+    voice = ReferenceAudio(b"mine")
+    streams = await asyncio.gather(*(synthesizer.open(voice) for _ in range(3)))
+    assert engine.prepared == [b"mine"]
+    for stream in streams:
+        stream.close()
+    for name in (b"two", b"three", b"mine"):  # the cache holds two
+        (await synthesizer.open(ReferenceAudio(name))).close()
+    assert engine.prepared == [b"mine", b"two", b"three", b"mine"]
+
+
+async def test_a_recording_that_cannot_be_prepared_leaves_nothing_behind(started):
+    synthesizer, engine = started
+    for _ in range(2):
+        with pytest.raises(ConfigError):
+            await synthesizer.open(ReferenceAudio(b"broken"))
+    assert engine.prepared.count(b"broken") == 2
+    assert synthesizer.open_streams == 0
+
+
+async def test_named_voices_are_ready_and_others_unknown(started):
+    synthesizer, engine = started
+    assert synthesizer.voices() == ("default", "other")
+    assert engine.prepared == [b"default", b"other"]
+    with pytest.raises(UnknownVoice, match="nobody"):
+        await synthesizer.open("nobody")
+
+
+async def test_a_closed_synthesizer_is_unhealthy(started):
+    synthesizer, _ = started
+    synthesizer.close()
+    await asyncio.sleep(0.01)
+    with pytest.raises(EngineFailed):
+        await synthesizer.check_health()
