@@ -37,7 +37,7 @@ class FakeSynthesizer:
     ) -> None:
         self._lookahead = schedule.lookahead
         self._voices = ("default", *voices)
-        self._max_streams = max_streams or 64
+        self._max_streams = 64 if max_streams is None else max_streams
         self.open_streams = 0
 
     async def start(self) -> None:

@@ -66,8 +66,8 @@ def describe_gpu() -> dict[str, object] | None:
 
 
 def processes() -> list[str]:
-    """`pid, MiB` of each process that holds GPU memory, where the driver tells."""
-    return _query("--query-compute-apps=pid,used_memory")
+    """`name, MiB` of each process that holds GPU memory, where the driver tells."""
+    return _query("--query-compute-apps=process_name,used_memory")
 
 
 def _query(fields: str) -> list[str]:

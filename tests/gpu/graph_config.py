@@ -146,5 +146,6 @@ def _replica(num_cpus: float, num_gpus: float) -> dict[str, Any]:
         "max_ongoing_requests": 1024,
         "max_queued_requests": 1024,
         "graceful_shutdown_timeout_s": 0.5,
+        "max_constructor_retry_count": 1,  # what fails once would only spend the time twice
         "ray_actor_options": {"num_cpus": num_cpus, "num_gpus": num_gpus},
     }

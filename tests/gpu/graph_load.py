@@ -21,6 +21,7 @@ from tests.gpu.graph_config import MODEL
 
 AUDIO_TOKEN_S = 0.04
 TOLERANCE_S = 1e-6
+RETRY_AFTER_S = 1.0
 
 
 @dataclass(slots=True)
@@ -170,9 +171,7 @@ class Load:
         return Target(f"{self._url}/v1", MODEL, voice="default", texts_by_chat=True)
 
     @asynccontextmanager
-    async def _phase(
-        self, name: str, limit_s: float
-    ) -> AsyncIterator[tuple[Phase, BenchClient]]:
+    async def _phase(self, name: str, limit_s: float) -> AsyncIterator[tuple[Phase, BenchClient]]:
         phase = Phase(name, exact=self._exact)
         began_s = time.perf_counter()
         try:
@@ -197,7 +196,10 @@ def right_length(trace: RequestTrace) -> bool:
 
 
 def _spread(client: BenchClient, clients: int, over_s: float) -> Any:
-    """`client.send`, but the first request of each of `clients` waits its share of `over_s`."""
+    """`client.send`, but the first request of each of `clients` waits its share of `over_s`.
+
+    One that is refused waits before its client asks again, as `Retry-After` bids.
+    """
     sent = 0
 
     async def send(request: PreparedRequest) -> RequestTrace:
@@ -205,7 +207,10 @@ def _spread(client: BenchClient, clients: int, over_s: float) -> Any:
         number, sent = sent, sent + 1
         if number < clients:
             await asyncio.sleep(over_s * number / clients)
-        return await client.send(request)
+        trace = await client.send(request)
+        if not trace.ok:
+            await asyncio.sleep(RETRY_AFTER_S)
+        return trace
 
     return send
 

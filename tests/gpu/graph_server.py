@@ -13,7 +13,9 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import urllib.request
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -36,7 +38,6 @@ class Spec:
     port: int
     checkpoint_within_s: float
     num_cpus: int
-    alone: bool = True  # also the graph over engines that answer at once
 
 
 class StartFailed(RuntimeError):
@@ -72,13 +73,14 @@ class GraphServer:
         )
         threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
 
-    def wait_ready(self, within_s: float) -> None:
-        """Return once the graph serves. Raises StartFailed."""
+    def wait_ready(self, within_s: float, check: Callable[[], None]) -> None:
+        """Return once the graph serves. Raises StartFailed, or what `check` does meanwhile."""
         deadline = time.monotonic() + within_s
         proxies = iter(self._proxies)
         self.start(next(proxies))
         while not self.has("ready"):
             assert self._process is not None
+            check()
             code = self._process.poll()
             if code == PROXY_FAILED and (proxy := next(proxies, None)):
                 print(f"no answer through {self.proxy}; trying {proxy}", flush=True)
@@ -118,8 +120,9 @@ class GraphServer:
                     told = {k: v for k, v in event.items() if k not in ("event", "at")}
                     print(f"  server: {event['event']} {told or ''}", flush=True)
 
-    def _tail(self, lines: int = 40) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+    def _tail(self, lines: int = 60, characters: int = 6000) -> str:
+        end = self._log.read_text(errors="replace").splitlines()[-lines:]
+        return "\n".join(end)[-characters:]
 
 
 def proxy_environment(proxy: str, work: Path) -> dict[str, str]:
@@ -173,13 +176,17 @@ def serve_until_stdin_ends(spec: Spec) -> int:
     )
     tell("ray", resources=ray.cluster_resources().get("GPU", 0.0))
     http = {"host": "127.0.0.1", "port": spec.port, "location": "HeadOnly"}
-    serve.start(http_options=http)
+    try:
+        serve.start(http_options=http)
+    except Exception:  # of the proxy's own actor
+        traceback.print_exc()
+        return PROXY_FAILED
     tell("serve")
-    if spec.alone:
-        serve.run(app(graph_alone_config()), name=ALONE, route_prefix="/alone")
-        if not answers(f"http://127.0.0.1:{spec.port}/alone/health", PROXY_WITHIN_S):
-            return PROXY_FAILED
-        tell("graph alone")
+    # First the graph without models: it proves the proxy while the checkpoint is still written.
+    serve.run(app(graph_alone_config()), name=ALONE, route_prefix="/alone")
+    if not answers(f"http://127.0.0.1:{spec.port}/alone/health", PROXY_WITHIN_S):
+        return PROXY_FAILED
+    tell("graph alone")
     config_path = Path(spec.plan.model) / "config.json"  # a checkpoint's last file
     deadline = time.monotonic() + spec.checkpoint_within_s
     while not config_path.exists():

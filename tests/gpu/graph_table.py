@@ -37,10 +37,11 @@ def print_table(document: dict[str, Any]) -> None:
         for phase in document["phases"]
         if phase.get("peak_gpu_mib")
     )
-    print(f"peak GPU memory, MiB: {document.get('peak_gpu_mib')} in all; {peaks}")
+    print(f"peak GPU memory, MiB: {document.get('peak_gpu_mib')} in all, "
+          f"{document.get('gpu_mib_before')} before the start; {peaks}")  # fmt: skip
     print(f"after start: {document.get('memory_after_start')}")
-    if "failure" in document:
-        print(f"FAILED: {document['failure'][:3000]}")
+    if document["failure"]:
+        print(f"FAILED: {document['failure'][-400:]}")
 
 
 def _cells(phase: dict[str, Any]) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ ENVIRONMENT = {  # what vLLM and transformers read; inherited by every process
 }
 MIN_PHASE_S = 5.0
 STOP_S = 20.0  # of the budget, kept for the end
+BASELINE_S = 0.6  # two samples of the GPU that nobody uses yet
+SETTLE_S = 2.0  # after a phase that was cut: the server drops what was in flight
 LOG_BYTES = 12 << 20
 
 
@@ -67,6 +70,7 @@ class Run:
             "definitions": metrics.__doc__,
             "seconds": {},
             "phases": [],
+            "failure": None,
         }
 
     @property
@@ -93,6 +97,8 @@ def main() -> int:
     run = Run(shown, options.out)
     sampler = GpuSampler()
     sampler.start()
+    time.sleep(BASELINE_S)
+    run.document["gpu_mib_before"] = sampler.peak_mib()
     with tempfile.TemporaryDirectory(prefix="graph-") as scratch:
         work = Path(scratch)
         if make_plugin_known(work / "site"):
@@ -106,7 +112,7 @@ def main() -> int:
                 run.write()
                 with asyncio.Runner(loop_factory=_fast_loop) as runner:
                     runner.run(_measure(run, options, server.url, sampler))
-        except (StartFailed, ValueError) as error:
+        except (StartFailed, ValueError, OSError) as error:
             run.say(f"FAILED: {error}")
             run.document["failure"] = str(error)
         finally:
@@ -140,17 +146,21 @@ def _served(run: Run, options: argparse.Namespace, work: Path) -> Iterator[Graph
         free_port(),
         checkpoint_within_s=options.start_limit,
         num_cpus=max(16, os.cpu_count() or 1),
-        alone="alone" in options.phases,
     )
     making = None
     if not (model / "config.json").exists():
         command = [sys.executable, "-c", MAKE_CHECKPOINT, str(model), options.size]
         making = subprocess.Popen(command)
+
+    def check() -> None:
+        if making is not None and making.poll():
+            raise StartFailed(f"the checkpoint could not be written: {making.returncode}")
+
     proxies = ("haproxy", "python") if options.proxy == "auto" else (options.proxy,)
     server = GraphServer(spec, work, options.out / "server.log", proxies)
     run.say("starting")
     try:
-        server.wait_ready(min(options.start_limit, run.left_s))
+        server.wait_ready(min(options.start_limit, run.left_s), check)
         run.say(f"ready, HTTP through {server.proxy}")
         yield server
     finally:
@@ -168,9 +178,7 @@ def _served(run: Run, options: argparse.Namespace, work: Path) -> Iterator[Graph
             making.kill()
 
 
-async def _measure(
-    run: Run, options: argparse.Namespace, url: str, sampler: GpuSampler
-) -> None:
+async def _measure(run: Run, options: argparse.Namespace, url: str, sampler: GpuSampler) -> None:
     load = Load(url)
     alone = Load(f"{url}/alone", exact=False)
     tokens, mix, seconds, limit = options.tokens, options.mix, options.seconds, options.limit
@@ -194,30 +202,32 @@ async def _measure(
         )
         run.write()
         run.say(_one_line(done))
+        if done.cut_after_s:
+            await asyncio.sleep(SETTLE_S)
 
     short = min(tokens)
-    await phase("first", lambda s: load.one_by_one("first ten", short, 10, s, warm_up=0))
+    await phase("first", partial(load.one_by_one, "first ten", short, 10, warm_up=0))
     for n in tokens:
-        await phase("single", lambda s, n=n: load.one_by_one(
-            f"single, {n} tokens", n, options.runs, s, warm_up=1))  # fmt: skip
+        name = f"single, {n} tokens"
+        await phase("single", partial(load.one_by_one, name, n, options.runs, warm_up=1))
     count, n = options.together
-    await phase("together", lambda s: load.together(
-        f"{count} together, {n} tokens", n, count, s, warm_up=True))  # fmt: skip
+    name = f"{count} together, {n} tokens"
+    await phase("together", partial(load.together, name, n, count, warm_up=True))
     for clients in options.levels:
-        await phase("closed", lambda s, c=clients: load.closed_loop(
-            f"closed loop, {c}", mix, c, seconds, s))  # fmt: skip
+        name = f"closed loop, {clients}"
+        await phase("closed", partial(load.closed_loop, name, mix, clients, seconds))
     for clients in options.listeners:
-        await phase("listeners", lambda s, c=clients: load.listeners(
-            f"listeners, {c}", mix, c, seconds, s))  # fmt: skip
+        name = f"listeners, {clients}"
+        await phase("listeners", partial(load.listeners, name, mix, clients, seconds))
     for rate in options.rates:
-        await phase("poisson", lambda s, r=rate: load.poisson(
-            f"Poisson, {r:g}/s", mix, r, seconds, s))  # fmt: skip
+        await phase("poisson", partial(load.poisson, f"Poisson, {rate}/s", mix, rate, seconds))
     for clients in options.alone_levels:
-        await phase("alone", lambda s, c=clients: alone.one_by_one(
-            "graph alone, 1 by 1", short, 50, s, warm_up=5
-        ) if c == 1 else alone.together(
-            f"graph alone, {c} together", short, c, s, warm_up=True))  # fmt: skip
-    await phase("client", lambda s: load.client_alone(max(options.levels), s))
+        name = f"graph alone, {clients} together"
+        if clients == 1:
+            await phase("alone", partial(alone.one_by_one, name, short, 50, warm_up=5))
+        else:
+            await phase("alone", partial(alone.together, name, short, clients, warm_up=True))
+    await phase("client", partial(load.client_alone, max(options.levels)))
 
 
 def _one_line(phase: Phase) -> str:
@@ -234,12 +244,16 @@ def _one_line(phase: Phase) -> str:
 def _passed(document: dict[str, Any]) -> bool:
     """Whether every phase ran to its end and every answer was whole."""
     phases = document["phases"]
-    return bool(phases) and "failure" not in document and not any(
-        phase.get("error")
-        or phase.get("cut_after_s")
-        or phase.get("answers_of_wrong_length")
-        or (phase.get("summary") or {}).get("failed")
-        for phase in phases
+    return (
+        bool(phases)
+        and not document["failure"]
+        and not any(
+            phase.get("error")
+            or phase.get("cut_after_s")
+            or phase.get("answers_of_wrong_length")
+            or (phase.get("summary") or {}).get("failed")
+            for phase in phases
+        )
     )
 
 
@@ -289,15 +303,15 @@ def _options() -> argparse.Namespace:
     add("--tokens", type=numbers, default=[85, 160, 315, 1024], help="of single requests")
     add("--runs", type=int, default=3, help="of each single request, after a warm-up")
     add("--together", type=numbers, default=[16, 315], help="requests at once, their tokens")
-    add("--levels", type=numbers, default=[1, 16, 64, 128], help="clients of closed loops")
-    add("--listeners", type=numbers, default=[128], help="clients that hear answers out")
+    add("--levels", type=numbers, default=[1, 16, 64, 128, 192], help="clients of closed loops")
+    add("--listeners", type=numbers, default=[128, 192], help="clients that hear answers out")
     add("--rates", type=numbers, default=[], help="Poisson arrivals a second")
     add("--alone-levels", type=numbers, default=[1, 16, 64], help="on the graph without models")
     add("--mix", type=numbers, default=[85, 160, 160, 315, 315], help="tokens under load")
     add("--seconds", type=float, default=20.0, help="in which a load sends requests")
     add("--limit", type=float, default=60.0, help="seconds that one phase may take")
     add("--start-limit", type=float, default=240.0, help="seconds until the graph must be ready")
-    add("--budget", type=float, default=560.0, help="seconds that everything may take")
+    add("--budget", type=float, default=540.0, help="seconds that everything may take")
     add("--max-streams", type=int, default=256, help="that the server is sized for")
     options = parser.parse_args()
     if unknown := set(options.phases) - set(PHASES):

@@ -1,6 +1,6 @@
 """Token2Wav's resident engine on a GPU: correctness against the functional engine, and speed.
 
-    python tests/gpu/token2wav_resident.py [check] [long] [leak] [measure] [profile]
+    python tests/gpu/token2wav_resident.py [tune] [check] [long] [leak] [measure] [profile]
 
 Seeded random weights of the published sizes; no file is needed. Each row of the table at the end
 was measured in this run. Raw rows go to `$OUT/token2wav_resident.json` where `OUT` is set.
@@ -178,6 +178,7 @@ class Oracle:
         ]
         mels, states = self.synthesizer.step(inputs)
         own = shape.buffers.solver.mel
+        loud = shape.buffers.vocoder.sound
         for at, (twin, mel, state) in enumerate(zip(twins, mels, states, strict=True)):
             got = own[at, : len(mel)]
             self.mel_worst = max(self.mel_worst, float((got - mel).abs().max()))
@@ -189,11 +190,35 @@ class Oracle:
             for at, (twin, mel, e) in enumerate(zip(twins, mels, last, strict=True))
         ]
         sounds, held = self.vocoder.step(given)
-        for twin, sound, state, output in zip(twins, sounds, held, outputs, strict=True):
-            pcm = torch.from_numpy(np.frombuffer(output.pcm, "<i2") / 32767.0)
-            assert len(pcm) == len(sound), (len(pcm), len(sound))
-            self.sound_snr.append(snr_db(sound.cpu(), pcm))
+        for at, (twin, sound, state) in enumerate(zip(twins, sounds, held, strict=True)):
+            got = loud[at, : len(sound)]
+            pcm = (got.clamp(-1, 1) * 32767).to(torch.int16).cpu().numpy()
+            assert outputs[at].pcm == pcm.astype("<i2").tobytes()
+            self.sound_snr.append(snr_db(sound, got))
             twin.sound = state
+
+    def captured_against_eager(self, twin: Twin, tokens: list[int]) -> None:
+        """A stream's first step, replayed and then computed again launch by launch.
+
+        The places that it writes are none that it reads, so that it can be computed twice.
+        """
+        self.engine.step([Row(twin.resident, tokens)])
+        shapes = self.engine._shapes
+        shape = shapes.fit(1, FRAMES_PER_TOKEN * (len(tokens) - AHEAD))
+        mel, sound = shape.buffers.solver.mel, shape.buffers.vocoder.sound
+        replayed = mel[0].clone(), sound[0].clone()
+        shapes._arena.memory.fill_(255)
+        torch.cuda.synchronize()
+        with shapes._running():
+            shapes._compute(shape)
+        torch.cuda.synchronize()
+        frames = FRAMES_PER_TOKEN * (len(tokens) - AHEAD)
+        worst = [
+            float((a[:n] - b[0, :n]).abs().max())
+            for a, b, n in zip(replayed, (mel, sound), (frames, 480 * frames), strict=True)
+        ]
+        note("captured against eager: worst |difference| of mel, sound",
+             f"{worst[0]:.1e}, {worst[1]:.1e}")  # fmt: skip
 
     def report(self, name: str) -> None:
         note(f"{name}: chunks compared", len(self.mel_snr))
@@ -218,6 +243,9 @@ def check(networks: tuple[Flow, Hift], dtype: torch.dtype, steps: int) -> None:
     oracle = Oracle(networks, engine)
     for number, codes in enumerate((40, 65, 225)):
         oracle.add_voice(random_prompt(codes, number))
+    once = Twin(-1, oracle, engine, 2)
+    oracle.captured_against_eager(once, list(range(STEADY + AHEAD)))
+    engine.close(once.resident)
     draw = np.random.default_rng(1)
     twins: list[Twin] = [Twin(0, oracle, engine, 2)]  # this one stays: 40 chunks and more
     opened = 1
@@ -312,8 +340,46 @@ def measure(networks: tuple[Flow, Hift], profiling: bool) -> None:
                 profile(graph.replay, f"{name} of {count}")
             del graph
         whole = time_ms(shape.graph.replay, 10)
-        note(f"fp16: {count} x {tokens} tokens: step wall ms (audio-s/s) | graph ms | parts ms",
-             f"{took:.2f} ({1000 * seconds / took:.0f}) | {whole:.2f} | {', '.join(split)}")
+        note(
+            f"fp16: {count} x {tokens} tokens: step wall ms (audio-s/s) | graph ms | parts ms",
+            f"{took:.2f} ({1000 * seconds / took:.0f}) | {whole:.2f} | {', '.join(split)}",
+        )
+
+
+def tune(networks: tuple[Flow, Hift]) -> None:
+    """Warps and stages of the DiT's attention; the quickest is used by what follows."""
+    from deployments.token2wav.resident.kernels import attention
+
+    results: dict[tuple[int, int], list[float]] = {}
+    layers = 32
+    history = torch.randn(1, 300, 2, 8, 2, 64, 64, device=DEVICE, dtype=torch.float16)
+    norms = torch.ones(4, 64, device=DEVICE)
+    for rows in (1, 32):
+        table = torch.arange(rows * 8, device=DEVICE, dtype=torch.int32).view(rows, 8) + 9
+        shared = torch.arange(1, 9, device=DEVICE, dtype=torch.int32).expand(rows, 8)
+        table = torch.cat((shared, table), dim=1).contiguous()
+        spans = torch.tensor([[0, 412, 962]] * rows, device=DEVICE, dtype=torch.int32)
+        lengths = torch.full((rows,), 50, device=DEVICE, dtype=torch.int32)
+        qkv = torch.randn(2 * rows * 50, 1536, device=DEVICE, dtype=torch.float16)
+        out = torch.empty(2 * rows * 50, 512, device=DEVICE, dtype=torch.float16)
+        size = attention.partial_size(2 * rows, 50, 8, 64)
+        partial = torch.empty(size, device=DEVICE) if size else None
+        for launch in ((4, 1), (4, 2), (4, 3), (4, 4), (8, 2), (8, 3)):
+            attention.LAUNCH[:] = launch
+
+            def run(args: tuple[object, ...] = (qkv, norms, history[0], table, spans, lengths,
+                                                out, partial)) -> None:  # fmt: skip
+                for _ in range(layers):
+                    attention.attend(*args)
+
+            graph = captured(run)
+            took = 1000 * time_ms(graph.replay, 7) / layers
+            results.setdefault(launch, []).append(took)
+            note(f"attention of {rows} rows, warps and stages {launch}, us", f"{took:.1f}")
+    best = min(results, key=lambda launch: results[launch][0] / min(r[0] for r in results.values())
+               + results[launch][1] / min(r[1] for r in results.values()))  # fmt: skip
+    attention.LAUNCH[:] = best
+    note("attention: warps and stages used by what follows", best)
 
 
 def profile(run: Callable[[], object], name: str) -> None:
@@ -361,6 +427,8 @@ def main() -> None:
     torch.backends.cudnn.allow_tf32 = False
     networks = random_networks()
     steps = 44 if "long" in wanted else 8
+    if "tune" in wanted:
+        tune(networks)
     if "check" in wanted or "long" in wanted:
         for dtype in (torch.float32, torch.float16):
             check(networks, dtype, steps)

@@ -82,7 +82,7 @@ class SolverBuffers:
         self.taps = take((double, 3 * width), dtype)
         self.hidden = take((double, int(width * config.mlp_ratio)), dtype)
         self.flow = take((double, mels), dtype)
-        size = attention.partial_size(rows, frames, config.num_heads, config.head_dim)
+        size = attention.partial_size(2 * rows, frames, config.num_heads, config.head_dim)
         self.partial = take((size,), exact) if size else None
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from deployments.token2wav.model.encoder import ConformerLayer
 from deployments.token2wav.model.flow import Flow
 from deployments.token2wav.resident.kernels import encoder
-from deployments.token2wav.resident.kernels.attention import BLOCK
+from deployments.token2wav.resident.kernels.attention import BLOCK, partial_size
 from deployments.token2wav.resident.memory import Take
 from deployments.token2wav.resident.rows import EncoderRows
 
@@ -69,7 +69,8 @@ class EncoderPool:
 class _LayerBuffers:
     """Where layers of one rate compute. Layers run one after the other and share them."""
 
-    def __init__(self, model: "ResidentEncoder", lines: int, take: Take) -> None:
+    def __init__(self, model: "ResidentEncoder", rows: int, frames: int, take: Take) -> None:
+        lines, heads = rows * frames, model.config.attention_heads
         width, hidden, dtype = model.config.output_size, model.config.linear_units, model.dtype
         self.x = take((lines, width), torch.float32)
         self.h = take((lines, width), dtype)
@@ -77,6 +78,8 @@ class _LayerBuffers:
         self.attended = take((lines, width), dtype)
         self.update = take((lines, width), dtype)
         self.hidden = take((lines, hidden), dtype)
+        size = partial_size(rows, frames, heads, width // heads)
+        self.partial = take((size,), torch.float32) if size else None
 
 
 class EncoderBuffers:
@@ -85,8 +88,8 @@ class EncoderBuffers:
     def __init__(self, model: "ResidentEncoder", rows: int, tokens: int, take: Take) -> None:
         config, lines, dtype = model.config, rows * tokens, model.dtype
         width = config.output_size
-        self.tokens = _LayerBuffers(model, lines, take)
-        self.frames = _LayerBuffers(model, lines * config.up_stride, take)
+        self.tokens = _LayerBuffers(model, rows, tokens, take)
+        self.frames = _LayerBuffers(model, rows, tokens * config.up_stride, take)
         self.ahead = take((lines, (config.pre_lookahead_len + 1) * width), dtype)
         self.taps = take((lines, 3 * width), dtype)
         self.raised = take((lines, config.up_stride * width), dtype)
@@ -181,7 +184,8 @@ class ResidentEncoder:
             _multiply(b.h, layer.qkv, b.qkv)
             encoder.attend_relative(
                 b.qkv, layer.biases, layer.positions, origin, pool[index],
-                rows.table, rows.spans, rows.lengths, b.attended, frames_per_token=stride,
+                rows.table, rows.spans, rows.lengths, b.attended, b.partial,
+                frames_per_token=stride,
             )  # fmt: skip
             _multiply(b.attended, layer.out, b.update)
             encoder.sum_norm_keep(

@@ -161,8 +161,9 @@ class ResidentEngine:
         voice = ResidentVoice(
             prompt.codes.cpu(), prompt.embedding, prompt.mel, self._model.frames_per_token
         )
-        self._settle(voice)
-        self._shapes.prepare(voice)
+        with self._lock:
+            place = self._settle(voice)
+        self._prepare(voice, place)
         return voice
 
     def open(self, voice: ResidentVoice) -> ResidentStream:
@@ -189,7 +190,10 @@ class ResidentEngine:
             return stream
 
     def close(self, stream: ResidentStream) -> None:
-        """Give a stream's place back. May be called twice; not while a step has the stream."""
+        """Give a stream's place back. May be called twice, and while a step has the stream.
+
+        Whoever gets the place next writes to it in a later step.
+        """
         stream.open = False
         self._closers[stream]()
 
@@ -198,15 +202,16 @@ class ResidentEngine:
 
         Raises:
             ValueError: a chunk that consumes no token or names one outside the codebook, a
-                stream that is closed or comes twice; then nothing has happened to any stream.
+                stream that comes twice; then nothing has happened to any stream.
         """
         if len({id(row.state) for row in rows}) < len(rows):
             raise ValueError("a stream has two chunks in one step")
         for row in rows:
             self._check(row)
         for row in rows:
-            if not row.state.voice.prepared:
-                self._shapes.prepare(row.state.voice)
+            voice = row.state.voice
+            if not voice.prepared and (place := voice.place) is not None:
+                self._prepare(voice, place)
         outputs: list[ResidentOutput] = []
         for begin in range(0, len(rows), self.settings.max_batch):
             outputs += self._together(rows[begin : begin + self.settings.max_batch])
@@ -217,14 +222,18 @@ class ResidentEngine:
         shape = self._shapes.fit(len(rows), max(counts) * self._model.frames_per_token)
         shape.rows.clear()
         ends = []
-        for at, (row, count) in enumerate(zip(rows, counts, strict=True)):
-            stream = row.state
-            total = stream.held_frames + count * self._model.frames_per_token
-            stream.enter(shape.rows.host, at, list(row.tokens), count)
-            ends.append(total if row.last else total - min(OVERLAP_FRAMES, total))
+        with self._lock:  # whoever closes a stream now waits for its row to be written
+            for at, (row, count) in enumerate(zip(rows, counts, strict=True)):
+                stream = row.state
+                total = stream.held_frames + count * self._model.frames_per_token
+                ends.append(total if row.last else total - min(OVERLAP_FRAMES, total))
+                if stream.open:
+                    stream.enter(shape.rows.host, at, row.tokens, count)
+                else:
+                    ends[at] = 0  # nobody listens any more: an unused row
         pcm = self._shapes.run(shape)
         return [
-            ResidentOutput(pcm[at, : end * SAMPLES_PER_FRAME].numpy().tobytes(), row.state)
+            ResidentOutput(pcm[at, : end * SAMPLES_PER_FRAME].tobytes(), row.state)
             for at, (row, end) in enumerate(zip(rows, ends, strict=True))
         ]
 
@@ -236,19 +245,22 @@ class ResidentEngine:
             raise ValueError(f"an audio token outside the codebook of {self.codebook_size}")
         if len(row.tokens) > self.settings.history_tokens:
             raise ValueError(f"{len(row.tokens)} tokens in one chunk")
-        if not row.state.open:
-            raise ValueError("the stream is closed")
 
-    def _settle(self, voice: ResidentVoice) -> None:
-        """Give a voice a place, if it has none, and mark it as used last."""
-        with self._lock:
-            key = id(voice)
-            if voice.place is None:
-                needs = voice_needs(len(voice.codes), voice.frames_per_token)
-                voice.place = self._take(needs.solver_blocks, needs.encoder_blocks, needs.slots)
-                self._resident[key] = (weakref.ref(voice), voice.place)
-                weakref.finalize(voice, self._forget, key, voice.place).atexit = False
-            self._resident.move_to_end(key)
+    def _prepare(self, voice: ResidentVoice, place: Place) -> None:
+        self._shapes.prepare(voice, place)
+        with self._lock:  # it may have had to give way meanwhile
+            voice.prepared = voice.place is place
+
+    def _settle(self, voice: ResidentVoice) -> Place:
+        """Give a voice a place, if it has none, and mark it as used last. Needs the lock."""
+        key = id(voice)
+        if voice.place is None:
+            needs = voice_needs(len(voice.codes), voice.frames_per_token)
+            voice.place = self._take(needs.solver_blocks, needs.encoder_blocks, needs.slots)
+            self._resident[key] = (weakref.ref(voice), voice.place)
+            weakref.finalize(voice, self._forget, key, voice.place).atexit = False
+        self._resident.move_to_end(key)
+        return voice.place
 
     def _take(self, solver_blocks: int, encoder_blocks: int, slots: int) -> Place:
         """Memory from the pools; voices without a stream give way, the longest unused first."""

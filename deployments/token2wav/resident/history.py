@@ -127,11 +127,11 @@ class TokenHistory:
     def __init__(self, prompt_tokens: int, own_blocks: list[int], block: int) -> None:
         self.prompt_tokens = prompt_tokens
         self.own = 0
-        self._blocks = own_blocks
+        self._blocks = np.asarray(own_blocks, np.int32)
         self._block = block
 
     @property
-    def blocks(self) -> list[int]:
+    def blocks(self) -> Addresses:
         """Own blocks, the oldest tokens' first."""
         return self._blocks
 
@@ -147,9 +147,8 @@ class TokenHistory:
         if count > capacity:
             raise ValueError(f"{count} tokens do not fit a history of {capacity}")
         while self.own + count > capacity:
-            self._blocks = [*self._blocks[1:], self._blocks[0]]
+            self._blocks = np.roll(self._blocks, -1)
             self.own = max(0, self.own - self._block)
-        at = np.arange(self.own, self.own + count)
+        at = np.arange(self.own, self.own + count, dtype=np.int32)
         self.own += count
-        ids = np.asarray(self._blocks, np.int32)
-        return (ids[at // self._block] * self._block + at % self._block).astype(np.int32)
+        return self._blocks[at // self._block] * self._block + at % self._block

@@ -1,5 +1,7 @@
 """All of Token2Wav's networks on one GPU, their constants folded, and the memory of its streams."""
 
+from dataclasses import fields
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -89,18 +91,16 @@ class ResidentModel:
         """Bytes of each piece, measured on pools of one."""
         meta = torch.device("meta")
 
-        def size(*pools: object) -> int:
-            tensors = [getattr(pool, name) for pool in pools for name in pool.__slots__]
-            return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
         def pools(blocks: int, encoder_blocks: int, slots: int) -> int:
-            return size(
+            allocated = (
                 SolverPool.allocate(self.solver, blocks=blocks, slots=slots, device=meta),
                 EncoderPool.allocate(
                     self.encoder, blocks=encoder_blocks, slots=slots, device=meta
                 ),
                 VocoderPool.allocate(mels=self.vocoder.mels, slots=slots, device=meta),
             )
+            tensors = [getattr(pool, of.name) for pool in allocated for of in fields(pool)]
+            return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
         return Prices(pools(1, 0, 0), pools(0, 1, 0), pools(0, 0, 1))
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from deployments.token2wav.resident.dit import SolverBuffers
 from deployments.token2wav.resident.encoder import EncoderBuffers
@@ -12,7 +13,7 @@ from deployments.token2wav.resident.memory import Arena, Measure, allocator
 from deployments.token2wav.resident.model import Buffers, ResidentModel
 from deployments.token2wav.resident.rows import StepRows
 from deployments.token2wav.resident.settings import ResidentSettings
-from deployments.token2wav.resident.streams import ResidentVoice, enter_voice
+from deployments.token2wav.resident.streams import Place, ResidentVoice, enter_voice
 
 
 class Shape:
@@ -25,7 +26,12 @@ class Shape:
         self.graph: torch.cuda.CUDAGraph | None = None
         pcm = buffers.vocoder.pcm
         pinned = model.device.type == "cuda"
-        self.pcm = torch.zeros(pcm.shape, dtype=pcm.dtype, pin_memory=pinned)
+        self._pcm = torch.zeros(pcm.shape, dtype=pcm.dtype, pin_memory=pinned)
+        self.pcm: NDArray[np.int16] = self._pcm.numpy()  # [rows, samples]
+
+    def fetch(self) -> None:
+        """Send the PCM to the host, in the order of the current stream."""
+        self._pcm.copy_(self.buffers.vocoder.pcm, non_blocking=True)
 
 
 class Shapes:
@@ -76,7 +82,7 @@ class Shapes:
             buffers = Buffers(self._model, rows, frames, allocator(self._model.device))
             return Shape(self._model, rows, frames, buffers)
 
-    def run(self, shape: Shape) -> Tensor:
+    def run(self, shape: Shape) -> NDArray[np.int16]:
         """Compute what `shape.rows` holds. Returns PCM [rows, samples] int16 on the CPU.
 
         It is overwritten by the next run of that shape.
@@ -84,14 +90,15 @@ class Shapes:
         if self._stream is None:
             shape.rows.upload()
             self._compute(shape)
-            return shape.buffers.vocoder.pcm
+            shape.fetch()
+            return shape.pcm
         with torch.cuda.stream(self._stream):
             shape.rows.upload()
             if shape.graph is not None:
                 shape.graph.replay()
             else:
                 self._compute(shape)
-            shape.pcm.copy_(shape.buffers.vocoder.pcm, non_blocking=True)
+            shape.fetch()
             # blocking: the thread sleeps instead of spinning beside the event loop
             done = torch.cuda.Event(blocking=True)
             done.record(self._stream)
@@ -99,29 +106,27 @@ class Shapes:
         return shape.pcm
 
     @torch.inference_mode()
-    def prepare(self, voice: ResidentVoice) -> None:
-        """Run the encoder and the solve over a voice's prompt, into its place."""
+    def prepare(self, voice: ResidentVoice, place: Place) -> None:
+        """Run the encoder and the solve over a voice's prompt, into `place`."""
         model = self._model
-        assert voice.place is not None
         count = len(voice.codes)
         frames = count * model.frames_per_token
         if count < model.limits.lookahead or len(voice.mel) != frames:
             raise ValueError(f"{count} codes and {len(voice.mel)} mel frames make no prompt")
         with self._running():
             rows = StepRows(1, frames, model.limits, model.device)
-            enter_voice(voice, rows, model.limits.lookahead)
+            enter_voice(voice, place, rows, model.limits.lookahead)
             rows.upload()
             take = allocator(model.device)
             encoder = EncoderBuffers(model.encoder, 1, count, take)
             solver = SolverBuffers(model.solver, 1, frames, take)
             solver.condition = voice.mel[None].to(solver.mu)
             speaker = model.project_speaker(voice.embedding)
-            model.solver_pool.speakers[voice.place.slots[0]] = model.solver.speaker_part(speaker)
+            model.solver_pool.speakers[place.slots[0]] = model.solver.speaker_part(speaker)
             model.encoder.encode(encoder, model.encoder_pool, rows.encoder, solver.mu)
             model.solver.solve(solver, model.solver_pool, rows.solver)
             if self._stream is not None:
                 self._stream.synchronize()
-        voice.prepared = True
 
     def _running(self) -> AbstractContextManager[object]:
         """Work is queued on the engine's own stream."""

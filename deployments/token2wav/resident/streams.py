@@ -1,6 +1,7 @@
 """What the host knows of voices and streams whose state lies on the GPU."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from deployments.token2wav.resident.history import (
 )
 from deployments.token2wav.resident.kernels.attention import BLOCK
 from deployments.token2wav.resident.memory import Needs
-from deployments.token2wav.resident.rows import StepRows
+from deployments.token2wav.resident.rows import NOWHERE, StepRows
 
 HostRows = dict[str, NDArray[np.int32]]
 
@@ -70,47 +71,57 @@ class ResidentStream:
     place: Place
     frames: FrameHistory
     tokens: TokenHistory
+    solver_blocks: NDArray[np.int32]  # the voice's, then its own: its address space
+    voice_place: Place
     steps: int = 0
     spoken_frames: int = 0
     held_frames: int = 0
-    open: bool = field(default=True)
+    open: bool = True
 
     @classmethod
     def begin(cls, voice: ResidentVoice, place: Place) -> "ResidentStream":
-        frames = FrameHistory(voice.layout, kept_tail=HISTORY_TAIL_FRAMES)
-        tokens = TokenHistory(len(voice.codes), place.encoder_blocks, BLOCK)
-        return cls(voice, place, frames, tokens)
+        """A stream at its beginning, in a voice that keeps its place while this one is open."""
+        assert voice.place is not None
+        return cls(
+            voice=voice,
+            place=place,
+            frames=FrameHistory(voice.layout, kept_tail=HISTORY_TAIL_FRAMES),
+            tokens=TokenHistory(len(voice.codes), place.encoder_blocks, BLOCK),
+            solver_blocks=np.asarray(voice.place.solver_blocks + place.solver_blocks, np.int32),
+            voice_place=voice.place,
+        )
 
-    def enter(self, host: HostRows, row: int, tokens: list[int], count: int) -> None:
+    def enter(self, host: HostRows, row: int, tokens: Sequence[int], count: int) -> None:
         """Write this stream's row of a step and move the host's side on.
 
         Args:
             tokens: consumed ones and lookahead; `count` of them are consumed.
         """
-        voice = self.voice
-        assert voice.place is not None
-        length = count * voice.frames_per_token
-        own, shared = self.place, voice.place
-        blocks = np.asarray(shared.solver_blocks + own.solver_blocks, np.int32)
-        host["table"][row, : len(blocks)] = blocks
-        host["spans"][row] = (self.frames.head, self.frames.tail_begin, self.frames.own_end)
-        host["offsets"][row] = self.frames.frames
-        addresses = self.frames.append(length)
-        places = blocks[addresses // BLOCK] * BLOCK + addresses % BLOCK
-        host["places"][row, :length] = np.where(addresses < 0, -1, places)
+        frames, history = self.frames, self.tokens
+        own, shared = self.place, self.voice_place
+        length = count * self.voice.frames_per_token
+        host["table"][row, : len(self.solver_blocks)] = self.solver_blocks
+        host["spans"][row] = (frames.head, frames.tail_begin, frames.own_end)
+        host["offsets"][row] = frames.frames
+        addresses = frames.append(length)
+        places = self.solver_blocks[addresses // BLOCK] * BLOCK + addresses % BLOCK
+        places[addresses < 0] = NOWHERE
+        host["places"][row, :length] = places
         host["lengths"][row] = length
         read = own.slots[(self.steps - 1) % 2] if self.steps else shared.slots[0]
         host["slots"][row] = (read, own.slots[self.steps % 2])
         host["voices"][row] = shared.slots[0]
         host["tokens"][row, : len(tokens)] = tokens
 
-        places = self.tokens.append(count)  # first: it may turn blocks over
-        host["encoder_places"][row, :count] = places
-        encoder_blocks = shared.encoder_blocks + self.tokens.blocks
-        host["encoder_table"][row, : len(encoder_blocks)] = encoder_blocks
-        begin = len(shared.encoder_blocks) * BLOCK
-        before = self.tokens.own - count
-        host["encoder_spans"][row] = (len(voice.codes), begin, begin + before)
+        # before the table: it may turn blocks over
+        host["encoder_places"][row, :count] = history.append(count)
+        begin = len(shared.encoder_blocks)
+        host["encoder_table"][row, :begin] = shared.encoder_blocks
+        host["encoder_table"][row, begin : begin + len(history.blocks)] = history.blocks
+        begin *= BLOCK
+        host["encoder_spans"][row] = (
+            history.prompt_tokens, begin, begin + history.own - count
+        )  # fmt: skip
 
         host["held"][row] = self.held_frames
         host["positions"][row] = (self.spoken_frames - self.held_frames) * SAMPLES_PER_FRAME
@@ -119,10 +130,9 @@ class ResidentStream:
         self.steps += 1
 
 
-def enter_voice(voice: ResidentVoice, rows: StepRows, lookahead: int) -> None:
-    """Write the row of a step that prepares a voice."""
-    assert voice.place is not None
-    host, place, count = rows.host, voice.place, len(voice.codes)
+def enter_voice(voice: ResidentVoice, place: Place, rows: StepRows, lookahead: int) -> None:
+    """Write the row of a step that prepares a voice into `place`."""
+    host, count = rows.host, len(voice.codes)
     frames = count * voice.frames_per_token
     blocks = np.asarray(place.solver_blocks, np.int32)
     addresses = voice.layout.addresses()

@@ -6,6 +6,7 @@ uses its own share of them; its end is padded with zeros, or mirrored, where the
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -312,25 +313,26 @@ class ResidentVocoder:
 
     def _resblock(
         self, block: _ResBlock, x: Tensor, entering: Tensor, b: dict[str, Tensor],
-        rows: VocoderRows, rate: int, extra: int, **ending: object,
+        rows: VocoderRows, rate: int, extra: int, **ending: Any,
     ) -> None:  # fmt: skip
         """Three pairs; `ending` says what becomes of the last one's sum."""
-        common = {"rate": rate, "extra": extra, "precision": self._precision}
         running, waved = b["branch"], b["work"]
         for pair, dilation in enumerate(block.dilations):
             kernels.convolve(
-                entering, *block.first[pair], rows.lengths, rows.held, dilation=dilation,
-                activation="snake", activated=waved[0], alpha=block.alphas[pair][1], **common,
+                entering, *block.first[pair], rows.lengths, rows.held,
+                rate=rate, extra=extra, precision=self._precision, dilation=dilation,
+                activation="snake", activated=waved[0], alpha=block.alphas[pair][1],
             )  # fmt: skip
             if pair + 1 == len(block.dilations):
                 kernels.convolve(
-                    waved[0], *block.second[pair], rows.lengths, rows.held, residual=x,
-                    **common, **ending,
+                    waved[0], *block.second[pair], rows.lengths, rows.held,
+                    rate=rate, extra=extra, precision=self._precision, residual=x, **ending,
                 )  # fmt: skip
                 return
             kernels.convolve(
-                waved[0], *block.second[pair], rows.lengths, rows.held, residual=x, keep=running,
-                activation="snake", activated=waved[1], alpha=block.alphas[pair + 1][0], **common,
+                waved[0], *block.second[pair], rows.lengths, rows.held,
+                rate=rate, extra=extra, precision=self._precision, residual=x, keep=running,
+                activation="snake", activated=waved[1], alpha=block.alphas[pair + 1][0],
             )  # fmt: skip
             x, entering = running, waved[1]
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest_asyncio
 import ray
 from ray import serve
+from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
 from serve_app.app import app
@@ -88,3 +89,13 @@ def fake_graph(**sections: dict[str, Any]) -> AppConfig:
 async def requests_in_thinker(application: str) -> int:
     """How many requests the Thinker's engine has now."""
     return await serve.get_deployment_handle("Thinker", application).active_requests.remote()
+
+
+def speech_body(text: str) -> dict[str, str]:
+    return {"model": MODEL, "voice": "default", "input": text, "response_format": "pcm"}
+
+
+def replica_record(deployment: str) -> dict:
+    """What Ray's control store knows of a deployment's running replica."""
+    running = [actor for actor in actors().values() if actor["State"] == "ALIVE"]
+    return next(actor for actor in running if f"#{deployment}#" in actor["Name"])

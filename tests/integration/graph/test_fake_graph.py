@@ -7,18 +7,9 @@ import httpx
 import numpy as np
 import openai
 import pytest
-import ray
-from ray import serve
-from ray._private.state import actors
 
 from deployments.thinker.fake import audio_tokens_of
-from tests.integration.graph.conftest import (
-    MODEL,
-    fake_graph,
-    on_node,
-    requests_in_thinker,
-    served,
-)
+from tests.integration.graph.conftest import MODEL, fake_graph, on_node, replica_record, served
 
 
 @pytest.fixture(scope="module")
@@ -83,82 +74,3 @@ async def test_health_and_models(client, base_url):
         assert (await plain.get("/health")).status_code == 200
         assert (await plain.get("/docs")).status_code == 200
     assert [model.id for model in (await client.models.list()).data] == [MODEL]
-
-
-async def test_a_killed_token2wav_gives_its_client_an_error_and_the_next_request_works(base_url):
-    slow = {"seconds_per_delta": 0.3}
-    with served(fake_graph(thinker={"engine_kwargs": slow})):
-        url, body = f"{base_url}/v1/audio/speech", speech_body("to be killed " * 8)
-        async with httpx.AsyncClient(timeout=60) as plain:
-            async with plain.stream("POST", url, json=body) as answer:
-                assert answer.status_code == 200
-                chunks = answer.aiter_raw()
-                await anext(chunks)
-                ray.kill(replica_of("Token2Wav"))
-                with pytest.raises(httpx.HTTPError):
-                    async for _ in chunks:
-                        pass
-            deadline = time.monotonic() + 60
-            while (again := await plain.post(url, json=speech_body("hi"))).status_code != 200:
-                assert again.status_code == 503, again.text
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.5)
-            assert len(again.content) == 2 * 960 * len(audio_tokens_of("hi"))
-
-
-async def test_a_disconnect_frees_the_thinker(base_url):
-    slow = {"seconds_per_delta": 0.2}
-    with served(fake_graph(thinker={"engine_kwargs": slow})) as application:
-        async with httpx.AsyncClient(timeout=60) as plain:
-            body = speech_body("nobody hears the end of this " * 20)
-            async with plain.stream("POST", f"{base_url}/v1/audio/speech", json=body) as answer:
-                chunks = answer.aiter_raw()  # held: a collected iterator closes the stream
-                await anext(chunks)
-                assert await requests_in_thinker(application) == 1
-        deadline = time.monotonic() + 10
-        while await requests_in_thinker(application):
-            assert time.monotonic() < deadline, "the request is still in the engine"
-            await asyncio.sleep(0.05)
-
-
-async def test_a_full_server_answers_429_with_retry_after(base_url):
-    config = fake_graph(
-        thinker={"engine_kwargs": {"seconds_per_delta": 0.2}}, token2wav={"max_streams": 1}
-    )
-    with served(config):
-        async with httpx.AsyncClient(timeout=60) as plain:
-            url = f"{base_url}/v1/audio/speech"
-            async with plain.stream("POST", url, json=speech_body("first " * 20)) as answer:
-                chunks = answer.aiter_raw()
-                await anext(chunks)
-                refused = await plain.post(url, json=speech_body("second"))
-                assert refused.status_code == 429, (refused.headers, len(refused.content))
-                assert int(refused.headers["retry-after"]) >= 1
-                assert refused.json()["error"]["code"] == "server_full"
-
-
-async def test_a_text_only_server_refuses_to_speak_and_starts_no_token2wav(base_url):
-    config = fake_graph().model_copy(update={"token2wav": None})
-    with served(config) as application:
-        deployments = serve.status().applications[application].deployments
-        assert set(deployments) == {"Thinker", "Ingress"}
-        async with httpx.AsyncClient(timeout=60) as plain:
-            refused = await plain.post(f"{base_url}/v1/audio/speech", json=speech_body("hello"))
-            assert refused.status_code == 400
-            chat = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
-            answer = await plain.post(f"{base_url}/v1/chat/completions", json=chat)
-            assert answer.json()["choices"][0]["message"]["content"] == "hello"
-
-
-def speech_body(text: str) -> dict[str, str]:
-    return {"model": MODEL, "voice": "default", "input": text, "response_format": "pcm"}
-
-
-def replica_of(deployment: str) -> ray.actor.ActorHandle:
-    return ray.get_actor(replica_record(deployment)["Name"], namespace="serve")
-
-
-def replica_record(deployment: str) -> dict:
-    """What Ray's control store knows of a deployment's running replica."""
-    running = [actor for actor in actors().values() if actor["State"] == "ALIVE"]
-    return next(actor for actor in running if f"#{deployment}#" in actor["Name"])

@@ -12,6 +12,7 @@ pytest.importorskip("triton")
 from deployments.token2wav.resident.encoder import EncoderBuffers, EncoderPool, ResidentEncoder
 from deployments.token2wav.resident.history import TokenHistory
 from deployments.token2wav.resident.kernels.attention import BLOCK
+from deployments.token2wav.resident.memory import allocator
 from deployments.token2wav.resident.rows import RowLimits, StepRows
 
 CPU = torch.device("cpu")
@@ -79,7 +80,8 @@ def test_rows_of_other_lengths_and_histories_equal_the_functional_encoder() -> N
             stream.parity ^= 1
         rows.upload()
         mu = torch.full((len(chosen) + 1, 2 * most, 16), torch.nan)
-        model.encode(EncoderBuffers(model, len(chosen) + 1, most), pool, rows.encoder, mu)
+        buffers = EncoderBuffers(model, len(chosen) + 1, most, allocator(CPU))
+        model.encode(buffers, pool, rows.encoder, mu)
         for at, (stream, count) in enumerate(zip(chosen, counts, strict=True)):
             torch.testing.assert_close(mu[at, : 2 * count], expected[at], rtol=1e-4, atol=1e-4)
             stream.state = states[at]

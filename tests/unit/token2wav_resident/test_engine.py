@@ -118,8 +118,7 @@ def test_a_stream_that_is_closed_or_forgotten_gives_its_place_back(engine: Resid
     engine.close(stream)
     engine.close(stream)
     assert engine.free == before
-    with pytest.raises(ValueError, match="closed"):
-        engine.step([Row(stream, [1, 2, 3, 4], False)])
+    assert engine.step([Row(stream, [1, 2, 3, 4], False)])[0].pcm == b""
     stream = engine.open(voice)
     del stream
     assert engine.free == before

@@ -50,7 +50,7 @@ def test_a_token_history_keeps_the_newest_and_reuses_its_blocks() -> None:
         kept = [memory[history.blocks[at // 4] * 4 + at % 4] for at in range(history.own)]
         assert kept == list(range(start + 3 - history.own, start + 3))
         assert min(start + 3, 8) <= history.own <= 12
-    assert sorted(history.blocks) == [3, 7, 9]
+    assert sorted(history.blocks.tolist()) == [3, 7, 9]
 
 
 def test_a_chunk_longer_than_the_token_history_is_refused() -> None:

@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 64  # frames of a resident block, and keys of a tile
+LAUNCH = [4, 2]  # warps, stages
 
 
 @triton.jit
@@ -179,16 +180,21 @@ def attend(
         scratch, scratch if partial is None else scratch[stats_at:],
         rows, frames, table.stride(0), head_dim**-0.5 * 1.4426950408889634,
         HEADS=heads, D=head_dim, BM=tile, BN=history.shape[4], SPLITS=splits,
-        PRECISION=precision_of(qkv.dtype), num_warps=4, num_stages=2,
+        PRECISION=precision_of(qkv.dtype), num_warps=LAUNCH[0], num_stages=LAUNCH[1],
     )  # fmt: skip
-    if splits > 1:
-        _combine_kernel[(2 * rows * frames,)](
-            scratch, scratch[stats_at:], out,
-            HEADS=heads, D=head_dim, SPLITS=splits, num_warps=4,
-        )  # fmt: skip
+    if partial is not None:
+        combine(partial, out, heads, head_dim, splits)
 
 
-def partial_size(rows: int, frames: int, heads: int, head_dim: int) -> int:
-    """Elements of the scratch that `attend` needs; 0 if it needs none."""
-    splits = splits_for(2 * rows, heads)
-    return 0 if splits == 1 else 2 * rows * frames * heads * splits * (head_dim + 2)
+def combine(partial: Tensor, out: Tensor, heads: int, head_dim: int, splits: int) -> None:
+    """Put the parts of every query together. `out` is [lines, heads * head_dim]."""
+    stats_at = len(out) * heads * splits * head_dim
+    _combine_kernel[(len(out),)](
+        partial, partial[stats_at:], out, HEADS=heads, D=head_dim, SPLITS=splits, num_warps=4
+    )
+
+
+def partial_size(pairs: int, frames: int, heads: int, head_dim: int) -> int:
+    """Elements of the scratch that an attention of so many rows needs; 0 if it needs none."""
+    splits = splits_for(pairs, heads)
+    return 0 if splits == 1 else pairs * frames * heads * splits * (head_dim + 2)

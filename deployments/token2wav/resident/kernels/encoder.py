@@ -4,7 +4,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from deployments.token2wav.resident.kernels.attention import BLOCK, precision_of
+from deployments.token2wav.resident.kernels.attention import (
+    BLOCK,
+    combine,
+    precision_of,
+    splits_for,
+)
 from deployments.token2wav.resident.kernels.dit import norm_channels, store_taps
 
 _WARPS = 2
@@ -35,14 +40,16 @@ def _relative_tile(
 
 @triton.jit(do_not_specialize=["frames", "table_stride", "origin"])
 def _relative_kernel(
-    qkv, biases, positions, history, table, spans, lengths, out,
+    qkv, biases, positions, history, table, spans, lengths, out, partial, partial_stats,
     frames, table_stride, origin, scale,
     HEADS: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
-    RATE: tl.constexpr, FRAMES_PER_LENGTH: tl.constexpr, PRECISION: tl.constexpr,
+    SPLITS: tl.constexpr, RATE: tl.constexpr, FRAMES_PER_LENGTH: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     head = tl.program_id(1)
-    first = tl.program_id(2) * BM
+    part = tl.program_id(2) % SPLITS
+    first = tl.program_id(2) // SPLITS * BM
     WIDTH: tl.constexpr = HEADS * D
     count = tl.load(lengths + row) * RATE // FRAMES_PER_LENGTH
     prompt = tl.load(spans + row * 3) * RATE
@@ -67,7 +74,11 @@ def _relative_kernel(
     prompt_tiles = (prompt + BN - 1) // BN
     own_tile = own_begin // BN
     old_tiles = prompt_tiles + (own_end + BN - 1) // BN - own_tile
-    for tile in range(old_tiles):
+    tiles = old_tiles + (count + BN - 1) // BN
+    share = (tiles + SPLITS - 1) // SPLITS
+    begin = part * share
+    end = tl.minimum(begin + share, tiles)
+    for tile in range(begin, tl.minimum(end, old_tiles)):
         index = tl.where(tile < prompt_tiles, tile, own_tile + tile - prompt_tiles)
         place = tl.where(tile < prompt_tiles, tile * BN, prompt + (tile - prompt_tiles) * BN)
         block = tl.load(table + row * table_stride + index // RATE).to(tl.int64)
@@ -81,19 +92,28 @@ def _relative_kernel(
             by_content, by_place, k, v, encodings, far - place, WIDTH, d, valid,
             top, total, acc, scale, BM, BN, PRECISION,
         )  # fmt: skip
-    for tile in range((count + BN - 1) // BN):
-        key = tile * BN + j
+    for tile in range(tl.maximum(begin, old_tiles), end):
+        new_place = (tile - old_tiles) * BN
+        key = new_place + j
         valid = key < count
         new_at = new + key[:, None] * (3 * WIDTH) + d[None, :] + WIDTH
         k = tl.load(new_at, mask=valid[:, None], other=0.0)
         v = tl.load(new_at + WIDTH, mask=valid[:, None], other=0.0)
         top, total, acc = _relative_tile(
-            by_content, by_place, k, v, encodings, far - past - tile * BN, WIDTH, d, valid,
+            by_content, by_place, k, v, encodings, far - past - new_place, WIDTH, d, valid,
             top, total, acc, scale, BM, BN, PRECISION,
         )  # fmt: skip
-    acc = acc / tl.where(total == 0.0, 1.0, total)[:, None]
-    to = out + (row * frames + i).to(tl.int64)[:, None] * WIDTH + head * D + d[None, :]
-    tl.store(to, acc.to(out.dtype.element_ty), mask=(i < frames)[:, None])
+    line = (row * frames + i).to(tl.int64)
+    inside = (i < frames)[:, None]
+    if SPLITS == 1:
+        acc = acc / tl.where(total == 0.0, 1.0, total)[:, None]  # an unused row sees no key
+        to = out + line[:, None] * WIDTH + head * D + d[None, :]
+        tl.store(to, acc.to(out.dtype.element_ty), mask=inside)
+    else:
+        unit = (line * HEADS + head) * SPLITS + part
+        tl.store(partial + unit[:, None] * D + d[None, :], acc, mask=inside)
+        tl.store(partial_stats + unit * 2, top, mask=i < frames)
+        tl.store(partial_stats + unit * 2 + 1, total, mask=i < frames)
 
 
 @triton.jit(do_not_specialize=["tokens_stride", "count"])
@@ -189,7 +209,8 @@ def _embed_norm_kernel(y, weight, bias, scale, x, next_weight, next_bias, h, C: 
 
 def attend_relative(
     qkv: Tensor, biases: Tensor, positions: Tensor, origin: int, history: Tensor, table: Tensor,
-    spans: Tensor, lengths: Tensor, out: Tensor, *, frames_per_token: int,
+    spans: Tensor, lengths: Tensor, out: Tensor, partial: Tensor | None, *,
+    frames_per_token: int,
 ) -> None:  # fmt: skip
     """Attend from every row's new frames to its history and to its new frames.
 
@@ -203,17 +224,24 @@ def attend_relative(
         history: [blocks, heads, 2, rate * BLOCK, D] one layer's keys and values.
         table, spans: [rows, n], [rows, 3] as in `attention.attend`; the head is the prompt.
         out: [rows * frames, heads * D].
+        partial: scratch of `attention.partial_size` elements; None with one split.
     """
     rows, heads, head_dim = len(lengths), history.shape[1], history.shape[4]
     frames = len(qkv) // rows
     tile = 32 if frames <= 32 else 64
-    _relative_kernel[(rows, heads, triton.cdiv(frames, tile))](
-        qkv, biases, positions, history, table, spans, lengths, out,
+    splits = 1 if partial is None else splits_for(rows, heads)
+    scratch = out if partial is None else partial
+    stats_at = 0 if partial is None else rows * frames * heads * splits * head_dim
+    _relative_kernel[(rows, heads, triton.cdiv(frames, tile) * splits)](
+        qkv, biases, positions, history, table, spans, lengths, out, scratch, scratch[stats_at:],
         frames, table.stride(0), origin, head_dim**-0.5 * 1.4426950408889634,
-        HEADS=heads, D=head_dim, BM=tile, BN=BLOCK, RATE=history.shape[3] // BLOCK,
+        HEADS=heads, D=head_dim, BM=tile, BN=BLOCK, SPLITS=splits,
+        RATE=history.shape[3] // BLOCK,
         FRAMES_PER_LENGTH=frames_per_token, PRECISION=precision_of(qkv.dtype),
         num_warps=4, num_stages=2,
     )  # fmt: skip
+    if partial is not None:
+        combine(partial, out, heads, head_dim, splits)
 
 
 def embed(tokens: Tensor, table: Tensor, x: Tensor, taps: Tensor) -> None:

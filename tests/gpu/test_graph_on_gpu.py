@@ -1,0 +1,68 @@
+"""The whole served graph on a GPU, driven over HTTP by `run_graph`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here"),
+]
+
+CLIENTS = 16
+SLOWEST_FIRST = 1.5  # times the median of the requests after it
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("graph")
+    options = ["--phases", "first,single,together,closed", "--tokens", "85,315"]
+    options += ["--levels", str(CLIENTS), "--seconds", "10", "--out", str(out)]
+    subprocess.run(
+        [sys.executable, "-m", "tests.gpu.run_graph", *options],
+        cwd=Path(__file__).parents[2],
+        check=False,  # what is missing from the results says why
+    )
+    document: dict[str, Any] = json.loads((out / "graph.json").read_text())
+    assert document["failure"] is None, document["failure"]
+    return document
+
+
+def phases(results: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    found = [phase for phase in results["phases"] if phase["kind"] == kind]
+    assert found, f"no phase {kind}"
+    return found
+
+
+def test_every_answer_is_whole_to_the_sample(results):
+    for phase in results["phases"]:
+        assert phase["error"] is None
+        assert phase["cut_after_s"] is None
+        assert phase["summary"]["outcomes"] == {"ok": phase["summary"]["requests"]}
+        assert phase["answers_of_wrong_length"] == 0
+
+
+def test_the_first_request_after_start_is_as_quick_as_the_ones_after_it(results):
+    (phase,) = phases(results, "first")
+    first, *rest = (row["ttfa_s"] for row in phase["requests"])
+    assert first < SLOWEST_FIRST * sorted(rest)[len(rest) // 2]
+
+
+def test_one_request_is_heard_without_a_gap(results):
+    for phase in phases(results, "single"):
+        assert phase["summary"]["underruns"] == 0
+
+
+def test_clients_at_once_are_answered_faster_than_they_play(results):
+    (phase,) = phases(results, "closed")
+    assert phase["summary"]["audio_s_per_s"] > CLIENTS
+
+
+def test_both_stages_stay_within_the_gpu(results):
+    assert results["peak_gpu_mib"] < results["gpu"]["memory_mib"]

@@ -1,0 +1,68 @@
+"""The parts of `run_graph` that need no GPU."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serve_app.bench.metrics import Arrival, RequestTrace
+from tests.gpu.graph_config import GB, GIB, Plan, app_config, share_memory
+from tests.gpu.graph_load import expected_audio_s, right_length
+from tests.gpu.plugin_entry import GROUP, make_plugin_known
+
+H200 = Plan("model", "cuda", full_size=True, gpu_bytes=143771 << 20)
+IN_24_GB = Plan("model", "cuda", full_size=True, gpu_bytes=143771 << 20, limit_bytes=24 * GB)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "seconds"), [(85, 2.72), (160, 5.12), (315, 10.08), (1024, 32.76)]
+)
+def test_an_answer_of_forced_tokens_plays_four_fifths_of_them(tokens, seconds):
+    assert expected_audio_s(tokens) == pytest.approx(seconds)
+
+
+def test_an_answer_that_lacks_one_sample_is_of_wrong_length():
+    whole, short = (
+        RequestTrace("text → 85", 0.0, arrivals=[Arrival(0.1, seconds)])
+        for seconds in (2.72, 2.72 - 1 / 24_000)
+    )
+    assert right_length(whole)
+    assert not right_length(short)
+
+
+def test_both_stages_together_stay_within_the_limit():
+    memory = share_memory(IN_24_GB)
+    assert memory.thinker_bytes + memory.token2wav_bytes < 24 * GB
+    arguments = app_config(IN_24_GB).thinker.engine_kwargs
+    taken = arguments["gpu_memory_utilization"] * IN_24_GB.gpu_bytes
+    assert taken == pytest.approx(memory.thinker_bytes, rel=1e-3)
+
+
+def test_an_h200_holds_128_streams_beside_the_thinker():
+    token2wav = app_config(H200).token2wav
+    assert token2wav is not None
+    assert token2wav.max_streams >= 128
+
+
+def test_a_limit_without_room_for_token2wav_is_refused():
+    small = Plan("model", "cuda", full_size=True, gpu_bytes=80 * GIB, limit_bytes=19 * GB)
+    with pytest.raises(ValueError, match="too few"):
+        share_memory(small)
+
+
+def test_a_process_started_later_finds_the_plugin_that_was_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.gpu.plugin_entry.entry_points", lambda group: ())
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    assert make_plugin_known(tmp_path)
+    code = f"""
+import importlib.metadata as m
+print(*(d.locate_file("") for d in m.distributions(path=[{str(tmp_path)!r}])
+        for e in d.entry_points if e.group == {GROUP!r}))
+import sys; assert {str(tmp_path)!r} in sys.path
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=True
+    )
+    assert Path(found.stdout.strip()) == tmp_path
