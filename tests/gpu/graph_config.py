@@ -113,15 +113,13 @@ def thinker_arguments(plan: Plan, memory: Memory | None) -> dict[str, Any]:
 
 
 def token2wav_options(plan: Plan, memory: Memory | None) -> dict[str, Any]:
-    """Token2Wav's section, its memory bounded by its share. The one place to adapt to its engine.
-
-    An engine that takes a budget gets `memory.token2wav_bytes`; this one takes a number of
-    streams, which follows from the share.
-    """
+    """Token2Wav's section, its memory bounded by its share; the streams follow from that."""
     if memory is None:
         return {"dtype": "float32", "num_threads": 1, "max_streams": plan.max_streams}
-    room = (memory.token2wav_bytes - TOKEN2WAV_FIXED_BYTES) // TOKEN2WAV_STREAM_BYTES
-    return {"dtype": "float16", "max_batch": 32, "max_streams": min(plan.max_streams, room)}
+    wanted = plan.max_streams * TOKEN2WAV_STREAM_BYTES
+    state_bytes = min(memory.token2wav_bytes - TOKEN2WAV_FIXED_BYTES, wanted)
+    gpu = {"memory_gb": round(state_bytes / GIB, 2), "resident_voices": 1 if plan.small else 4}
+    return {"dtype": "float16", "max_batch": 8 if plan.small else 32, "gpu": gpu}
 
 
 def graph_alone_config() -> AppConfig:

@@ -426,9 +426,13 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     networks = random_networks()
-    steps = 44 if "long" in wanted else 8
     if "tune" in wanted:
         tune(networks)
+    if "measure" in wanted or "profile" in wanted:
+        measure(networks, "profile" in wanted)
+        torch.cuda.empty_cache()
+        measure_functional(networks)
+    steps = 44 if "long" in wanted else 8
     if "check" in wanted or "long" in wanted:
         for dtype in (torch.float32, torch.float16):
             check(networks, dtype, steps)
@@ -436,10 +440,6 @@ def main() -> None:
     if "leak" in wanted:
         leak(networks)
         torch.cuda.empty_cache()
-    if "measure" in wanted or "profile" in wanted:
-        measure(networks, "profile" in wanted)
-        torch.cuda.empty_cache()
-        measure_functional(networks)
     print("\n" + "\n".join(f"{name:72} {value}" for name, value in TABLE))
     if "OUT" in os.environ:
         path = Path(os.environ["OUT"]) / "token2wav_resident.json"

@@ -70,13 +70,16 @@ async def test_results_say_which_source_each_number_came_from(tmp_path: Path) ->
 
 async def test_prompts_run_at_once_but_never_more_than_asked_for(tmp_path: Path) -> None:
     most = 0
+    three_at_once = asyncio.Event()
 
     class Watched(FakeThinkerEngine):
         async def generate(self, request: Any) -> Any:
             nonlocal most
             async for delta in super().generate(request):
                 most = max(most, self.active_requests())
-                await asyncio.sleep(0)
+                if most == 3:
+                    three_at_once.set()
+                await asyncio.wait_for(three_at_once.wait(), timeout=10)
                 yield delta
 
     backend = EngineBackend(Watched(), None, SCHEDULE)

@@ -38,18 +38,18 @@ def _relative_tile(
     return new_top, total, acc
 
 
-@triton.jit(do_not_specialize=["frames", "table_stride", "origin"])
+@triton.jit(do_not_specialize=["frames", "table_stride", "origin", "splits"])
 def _relative_kernel(
     qkv, biases, positions, history, table, spans, lengths, out, partial, partial_stats,
-    frames, table_stride, origin, scale,
+    frames, table_stride, origin, splits, scale,
     HEADS: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
-    SPLITS: tl.constexpr, RATE: tl.constexpr, FRAMES_PER_LENGTH: tl.constexpr,
+    SPLIT: tl.constexpr, RATE: tl.constexpr, FRAMES_PER_LENGTH: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     head = tl.program_id(1)
-    part = tl.program_id(2) % SPLITS
-    first = tl.program_id(2) // SPLITS * BM
+    part = tl.program_id(2) % splits
+    first = tl.program_id(2) // splits * BM
     WIDTH: tl.constexpr = HEADS * D
     count = tl.load(lengths + row) * RATE // FRAMES_PER_LENGTH
     prompt = tl.load(spans + row * 3) * RATE
@@ -75,7 +75,7 @@ def _relative_kernel(
     own_tile = own_begin // BN
     old_tiles = prompt_tiles + (own_end + BN - 1) // BN - own_tile
     tiles = old_tiles + (count + BN - 1) // BN
-    share = (tiles + SPLITS - 1) // SPLITS
+    share = (tiles + splits - 1) // splits
     begin = part * share
     end = tl.minimum(begin + share, tiles)
     for tile in range(begin, tl.minimum(end, old_tiles)):
@@ -105,12 +105,12 @@ def _relative_kernel(
         )  # fmt: skip
     line = (row * frames + i).to(tl.int64)
     inside = (i < frames)[:, None]
-    if SPLITS == 1:
+    if not SPLIT:
         acc = acc / tl.where(total == 0.0, 1.0, total)[:, None]  # an unused row sees no key
         to = out + line[:, None] * WIDTH + head * D + d[None, :]
         tl.store(to, acc.to(out.dtype.element_ty), mask=inside)
     else:
-        unit = (line * HEADS + head) * SPLITS + part
+        unit = (line * HEADS + head) * splits + part
         tl.store(partial + unit[:, None] * D + d[None, :], acc, mask=inside)
         tl.store(partial_stats + unit * 2, top, mask=i < frames)
         tl.store(partial_stats + unit * 2 + 1, total, mask=i < frames)
@@ -234,8 +234,8 @@ def attend_relative(
     stats_at = 0 if partial is None else rows * frames * heads * splits * head_dim
     _relative_kernel[(rows, heads, triton.cdiv(frames, tile) * splits)](
         qkv, biases, positions, history, table, spans, lengths, out, scratch, scratch[stats_at:],
-        frames, table.stride(0), origin, head_dim**-0.5 * 1.4426950408889634,
-        HEADS=heads, D=head_dim, BM=tile, BN=BLOCK, SPLITS=splits,
+        frames, table.stride(0), origin, splits, head_dim**-0.5 * 1.4426950408889634,
+        HEADS=heads, D=head_dim, BM=tile, BN=BLOCK, SPLIT=splits > 1,
         RATE=history.shape[3] // BLOCK,
         FRAMES_PER_LENGTH=frames_per_token, PRECISION=precision_of(qkv.dtype),
         num_warps=4, num_stages=2,
