@@ -139,10 +139,19 @@ class ResidentEngine:
         flow, hift = load_flow(token2wav_dir), load_hift(token2wav_dir)
         require_lookahead(lookahead, flow.config)
         voices = VoiceEncoder(token2wav_dir, num_threads=num_threads, limits_s=reference_audio_s)
-        return cls(
-            flow.to(device), hift.to(device), voices, seed=seed, device=torch.device(device),
-            dtype=dtype, settings=settings or ResidentSettings(), progress=progress,
-        )  # fmt: skip
+        engine = cls(
+            flow.to(device),
+            hift.to(device),
+            voices,
+            seed=seed,
+            device=torch.device(device),
+            dtype=dtype,
+            settings=settings or ResidentSettings(),
+            progress=progress,
+        )
+        del flow, hift
+        torch.cuda.empty_cache()  # their float32 weights are no longer needed
+        return engine
 
     def prepare_voice(self, data: bytes) -> ResidentVoice:
         """Encode a recording and run the flow over it, once for all streams in this voice.

@@ -94,9 +94,7 @@ class ResidentModel:
         def pools(blocks: int, encoder_blocks: int, slots: int) -> int:
             allocated = (
                 SolverPool.allocate(self.solver, blocks=blocks, slots=slots, device=meta),
-                EncoderPool.allocate(
-                    self.encoder, blocks=encoder_blocks, slots=slots, device=meta
-                ),
+                EncoderPool.allocate(self.encoder, blocks=encoder_blocks, slots=slots, device=meta),
                 VocoderPool.allocate(mels=self.vocoder.mels, slots=slots, device=meta),
             )
             tensors = [getattr(pool, of.name) for pool in allocated for of in fields(pool)]
@@ -116,6 +114,4 @@ class ResidentModel:
 
     def vocode(self, buffers: Buffers, rows: StepRows) -> None:
         """Mels to samples and PCM, in `buffers.vocoder`."""
-        self.vocoder.vocode(
-            buffers.vocoder, self.vocoder_pool, rows.vocoder, buffers.solver.mel
-        )
+        self.vocoder.vocode(buffers.vocoder, self.vocoder_pool, rows.vocoder, buffers.solver.mel)

@@ -57,9 +57,7 @@ def voice_needs(codes: int, frames_per_token: int) -> Needs:
 
 def stream_needs(codes: int, frames_per_token: int, history_tokens: int) -> Needs:
     """What a stream takes in a voice of so many codes."""
-    frames = FrameHistory.own_capacity(
-        codes * frames_per_token, kept_tail=HISTORY_TAIL_FRAMES
-    )
+    frames = FrameHistory.own_capacity(codes * frames_per_token, kept_tail=HISTORY_TAIL_FRAMES)
     return Needs(blocks_for(frames, BLOCK), blocks_for(history_tokens, BLOCK), 2)
 
 

@@ -16,14 +16,13 @@ from deployments.token2wav.model import hift as published
 from deployments.token2wav.model import source as excitation
 from deployments.token2wav.model.hift import SAMPLES_PER_FRAME, Hift
 from deployments.token2wav.model.vocoder import OVERLAP_FRAMES
-from deployments.token2wav.resident.kernels import vocoder as kernels
+from deployments.token2wav.resident.kernels import convolution, waves
 from deployments.token2wav.resident.kernels.attention import precision_of
 from deployments.token2wav.resident.memory import Take
 from deployments.token2wav.resident.rows import VocoderRows
 
 _HOP, _N_FFT = published._HOP, published._N_FFT
 _BINS = _N_FFT // 2 + 1
-_RATES = published._UPSAMPLE_RATES
 _STEPS_PER_FRAME = SAMPLES_PER_FRAME // _HOP  # 120
 
 Pair = tuple[Tensor, Tensor]
@@ -90,7 +89,7 @@ class VocoderBuffers:
         self.pitch = [take((rows, total, model.f0_channels), exact) for _ in range(2)]
         self.source = take((rows, total * SAMPLES_PER_FRAME), exact)
         steps = total * _STEPS_PER_FRAME + 1
-        self.excitation = take((rows, steps + 2 * kernels.PAD, kernels.EXCITATION_CHANNELS), dtype)
+        self.excitation = take((rows, steps + 2 * waves.PAD, waves.EXCITATION_CHANNELS), dtype)
         self.narrow = take((rows, total, model.mels), dtype)
         self.entry = take((rows, total, model.base_channels), dtype)
         self.stages = []
@@ -134,10 +133,11 @@ class ResidentVocoder:
         def exact(tensor: Tensor) -> Tensor:
             return tensor.detach().to(device, torch.float32).contiguous()
 
+        def cast(tensor: Tensor, to: torch.dtype = dtype) -> Tensor:
+            return tensor.detach().to(device, to).contiguous()
+
         def conv(module: nn.Module, to: torch.dtype = dtype) -> Pair:
-            return module.weight.detach().permute(2, 1, 0).to(device, to).contiguous(), exact(
-                module.bias
-            )
+            return cast(module.weight.permute(2, 1, 0), to), exact(module.bias)
 
         def block(module: published.ResBlock) -> _ResBlock:
             snakes = zip(module.activations1, module.activations2, strict=True)
@@ -158,27 +158,19 @@ class ResidentVocoder:
         self.stages: list[_Stage] = []
         rate = 1
         for index, up in enumerate(hift.ups):
-            rate *= _RATES[index]
+            rate *= up.stride[0]
             down = hift.source_downs[index]
-            weight = F.pad(
-                down.weight.detach().permute(2, 1, 0),
-                (0, 0, 0, kernels.EXCITATION_CHANNELS - 2 * _BINS),
-            )
+            unused = waves.EXCITATION_CHANNELS - 2 * _BINS
+            weight = F.pad(down.weight.permute(2, 1, 0), (0, 0, 0, unused))
             blocks = [block(one) for one in hift.resblocks[3 * index : 3 * index + 3]]
             self.stages.append(
                 _Stage(
-                    up=(
-                        up.weight.detach().permute(0, 2, 1).flatten(1).to(device, dtype),
-                        exact(up.bias),
-                    ),
+                    up=(cast(up.weight.permute(0, 2, 1).flatten(1)), exact(up.bias)),
                     taps=up.kernel_size[0],
                     stride=up.stride[0],
                     rate=rate,
                     extra=int(index == len(hift.ups) - 1),
-                    down=(
-                        weight.flatten(0, 1).to(device, dtype).contiguous(),
-                        down.bias.detach().to(device, dtype),
-                    ),
+                    down=(cast(weight.flatten(0, 1)), cast(down.bias)),
                     down_taps=down.kernel_size[0],
                     down_stride=down.stride[0],
                     down_pad=down.padding[0],
@@ -201,14 +193,14 @@ class ResidentVocoder:
         held back too, and come again, cross-faded, at the beginning of its next step.
         """
         spans = (rows.lengths, rows.held)
-        kernels.gather_mel(mel, pool.mel, b.mel, *spans, rows.slots)
+        waves.gather_mel(mel, pool.mel, b.mel, *spans, rows.slots)
         self._excite(b, pool, rows)
-        kernels.analyse(
+        waves.analyse(
             b.source, self._analysis, b.excitation, *spans,
             samples_per_frame=SAMPLES_PER_FRAME, hop=_HOP,
         )  # fmt: skip
         b.narrow.copy_(b.mel)
-        kernels.convolve(
+        convolution.convolve(
             b.narrow, *self._pre, *spans, rate=1, extra=0, precision=self._precision,
             activation="leaky", activated=b.entry, slope=published._SLOPE,
         )  # fmt: skip
@@ -217,15 +209,15 @@ class ResidentVocoder:
             last = index == len(self.stages) - 1
             slope = 0.01 if last else published._SLOPE
             x = self._stage(stage, buffers, x, b.excitation, rows, slope)
-        kernels.convolve(
+        convolution.convolve(
             x, *self._post, *spans, rate=_STEPS_PER_FRAME, extra=1,
             precision=self._precision, keep=b.logits,
         )  # fmt: skip
-        kernels.invert(
+        waves.invert(
             b.logits, self._synthesis, b.waves, *spans,
             rate=_STEPS_PER_FRAME, limit=published._MAX_MAGNITUDE,
         )  # fmt: skip
-        kernels.emit(
+        waves.emit(
             b.waves, self._window, b.source, b.sound, b.pcm, pool.samples, pool.source,
             *spans, rows.slots, samples_per_frame=SAMPLES_PER_FRAME, hop=_HOP,
             limit=published._MAX_SAMPLE,
@@ -237,7 +229,7 @@ class ResidentVocoder:
         x = b.mel
         for index, layer in enumerate(self._pitch):
             out = b.pitch[index % 2]
-            kernels.convolve(
+            convolution.convolve(
                 x, *layer, *spans, rate=1, extra=0, activation="elu", activated=out,
                 precision=precision_of(torch.float32),
             )  # fmt: skip
@@ -278,7 +270,7 @@ class ResidentVocoder:
         rate, extra = stage.rate, stage.extra
         weight, bias = stage.up
         torch.mm(x.flatten(0, 1), weight, out=b["products"].flatten(0, 1))
-        kernels.raise_rate(
+        convolution.raise_rate(
             b["products"], bias, b["x"], *spans, rate=rate // stage.stride,
             taps=stage.taps, stride=stage.stride, reflect=bool(extra),
         )  # fmt: skip
@@ -287,11 +279,11 @@ class ResidentVocoder:
         windows = spectrum.as_strided(
             (count, size, stage.down_taps * width),
             (spectrum.stride(0), stage.down_stride * width, 1),
-            spectrum.storage_offset() + (kernels.PAD - stage.down_pad) * width,
+            spectrum.storage_offset() + (waves.PAD - stage.down_pad) * width,
         )
         weight, bias = stage.down
         torch.addmm(bias, windows.reshape(count * size, -1), weight, out=b["branch"].flatten(0, 1))
-        kernels.snakes(
+        convolution.snakes(
             b["branch"], stage.source.alphas[0][0][None], b["first"][:1], *spans,
             rate=rate, extra=extra,
         )  # fmt: skip
@@ -299,7 +291,7 @@ class ResidentVocoder:
             stage.source, b["branch"], b["first"][0], b, rows, rate, extra,
             total=b["x"], keep=b["x"],
         )  # fmt: skip
-        kernels.snakes(b["x"], stage.alphas, b["first"], *spans, rate=rate, extra=extra)
+        convolution.snakes(b["x"], stage.alphas, b["first"], *spans, rate=rate, extra=extra)
         for index, block in enumerate(stage.blocks):
             last = index == len(stage.blocks) - 1
             self._resblock(
@@ -318,18 +310,18 @@ class ResidentVocoder:
         """Three pairs; `ending` says what becomes of the last one's sum."""
         running, waved = b["branch"], b["work"]
         for pair, dilation in enumerate(block.dilations):
-            kernels.convolve(
+            convolution.convolve(
                 entering, *block.first[pair], rows.lengths, rows.held,
                 rate=rate, extra=extra, precision=self._precision, dilation=dilation,
                 activation="snake", activated=waved[0], alpha=block.alphas[pair][1],
             )  # fmt: skip
             if pair + 1 == len(block.dilations):
-                kernels.convolve(
+                convolution.convolve(
                     waved[0], *block.second[pair], rows.lengths, rows.held,
                     rate=rate, extra=extra, precision=self._precision, residual=x, **ending,
                 )  # fmt: skip
                 return
-            kernels.convolve(
+            convolution.convolve(
                 waved[0], *block.second[pair], rows.lengths, rows.held,
                 rate=rate, extra=extra, precision=self._precision, residual=x, keep=running,
                 activation="snake", activated=waved[1], alpha=block.alphas[pair + 1][0],
@@ -342,7 +334,7 @@ def _bases(window: Tensor) -> tuple[Tensor, Pair]:
     size = len(window)
     angle = 2 * math.pi / size * torch.outer(torch.arange(size), torch.arange(_BINS)).double()
     shape = window.double().cpu()[:, None]
-    analysis = torch.zeros(size, kernels.EXCITATION_CHANNELS, dtype=torch.float64)
+    analysis = torch.zeros(size, waves.EXCITATION_CHANNELS, dtype=torch.float64)
     analysis[:, :_BINS], analysis[:, _BINS : 2 * _BINS] = angle.cos() * shape, -angle.sin() * shape
     twice = torch.full((_BINS,), 2.0, dtype=torch.float64)
     twice[0] = twice[-1] = 1.0  # the first and the last bin have no mirror image

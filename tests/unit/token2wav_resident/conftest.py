@@ -1,5 +1,25 @@
 """Triton's kernels run in its interpreter here, on tiny sizes; without Triton they are skipped."""
 
 import os
+from importlib.util import find_spec
 
-os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
+import pytest
+import torch
+
+collect_ignore: list[str] = []
+if torch.cuda.is_available():
+    # One process has its kernels either interpreted or compiled, and `tests/gpu` says more.
+    collect_ignore += ["test_solver.py", "test_encoder.py", "test_vocoder.py", "test_engine.py"]
+else:
+    os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
+
+
+@pytest.fixture(autouse=True)
+def wide_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter's time goes by programs, not by their size."""
+    if find_spec("triton") is None or torch.cuda.is_available():
+        return
+    from deployments.token2wav.resident.kernels import convolution
+
+    tiles = convolution.tile_sizes
+    monkeypatch.setattr(convolution, "tile_sizes", lambda *sizes: {**tiles(*sizes), "BT": 1024})
