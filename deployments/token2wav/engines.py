@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,14 +57,15 @@ def load_engine(token2wav_dir: Path, config: Token2WavConfig) -> "Callable[[], S
 
 
 def chunk_frames(chunks: ChunkSchedule) -> tuple[int, ...]:
-    """Mel frames of the steps worth a CUDA graph: the first chunk, the steady ones, the last.
+    """Mel frames of the steps worth a CUDA graph: first, last of the ramp, steady, last of all.
 
-    The last chunk holds at most a steady one and the lookahead, less the token that would have
-    completed it.
+    The last chunk of a stream holds at most a steady one and the lookahead, less the token that
+    would have completed it.
     """
-    first, steady = next(chunks.sizes()), max(islice(chunks.sizes(), 64))
-    longest = steady + max(chunks.lookahead - 1, 0)
-    return tuple(sorted({FRAMES_PER_TOKEN * n for n in (first, steady, longest)}))
+    first, ramp_end = next(chunks.sizes()), max((*chunks.ramp, 1))
+    longest = max(chunks.steady, ramp_end) + max(chunks.lookahead - 1, 0)
+    sizes = {first, ramp_end, chunks.steady, longest}
+    return tuple(FRAMES_PER_TOKEN * size for size in sorted(sizes))
 
 
 def _device(config: Token2WavConfig) -> str:

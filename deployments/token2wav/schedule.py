@@ -1,15 +1,17 @@
-"""Which streams go into the next step: those whose listeners would hear a gap first.
+"""When a step starts, and which streams go into it.
 
-A client plays a stream from its first sample on; it runs dry when what was sent has been
-played. A stream is pressing when it has no sound yet or runs dry within `PRESSING_S`.
+A client plays a stream from its first sample on and runs dry when what was sent has been
+played. A chunk is due when its stream has no sound yet or runs dry soon. On a GPU one row costs
+nearly as much as eight, and Token2Wav may share it with the Thinker, which every step slows
+down: so what is not due waits for company, and goes along as soon as a step starts.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-PRESSING_S = 1.0  # two steps of a full batch on a busy GPU, and what the network adds
-RELAXED_BATCH = 8  # with nobody pressing a step stays short, for whoever comes next
+MARGIN_S = 0.15  # a chunk is due so long before its listener runs dry: four full steps
+FILL = 16  # a step that somebody waits for takes up to so many: they cost twice what one does
 
 
 @dataclass(slots=True)
@@ -48,13 +50,19 @@ class Waiting(Protocol):
 W = TypeVar("W", bound=Waiting)
 
 
-def next_batch(waiting: Sequence[W], now_s: float, max_batch: int) -> list[W]:
-    """The chunks of the next step, most urgent first.
+def next_batch(waiting: Sequence[W], now_s: float, *, open_streams: int, max_batch: int) -> list[W]:
+    """The chunks of a step that starts now, most urgent first; none if it is better to wait.
 
-    If somebody is pressing, all who are go, and the rest fills the batch up to the next power
-    of two, which a captured step computes anyway. Otherwise a short step takes the most urgent.
+    A step starts when a chunk is due, or half of the open streams wait, or a batch is full:
+    so a lone stream never waits.
     """
     by_urgency = sorted(waiting, key=lambda row: row.playback.dry_at_s)
-    pressing = sum(row.playback.dry_at_s - now_s < PRESSING_S for row in by_urgency)
-    size = 1 << (pressing - 1).bit_length() if pressing else RELAXED_BATCH
-    return by_urgency[: min(size, max_batch)]
+    due = sum(row.playback.dry_at_s - now_s < MARGIN_S for row in by_urgency)
+    if not due and len(waiting) < min(max_batch, (open_streams + 1) // 2):
+        return []
+    return by_urgency[: min(max(due, FILL), max_batch) if due else max_batch]
+
+
+def next_due_s(waiting: Sequence[Waiting]) -> float | None:
+    """When the first of `waiting` will be due; None when nothing waits."""
+    return min((row.playback.dry_at_s - MARGIN_S for row in waiting), default=None)

@@ -1,10 +1,11 @@
 """Many streams, one engine: every step serves all streams that are ready.
 
-The engine is synchronous and knows no requests; it runs in one thread of its own. Nothing
-waits on a timer: when a step has ended, the next takes the most urgent of what is there.
+The engine is synchronous and knows no requests; it runs in one thread of its own. When a step
+has ended, `schedule` says who goes into the next, or that company is worth waiting for.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections import OrderedDict
@@ -19,7 +20,7 @@ from deployments.chunker import Chunk
 from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, ReferenceAudio, Voice
 from deployments.token2wav.engine import StepInput
-from deployments.token2wav.schedule import Playback, next_batch
+from deployments.token2wav.schedule import Playback, next_batch, next_due_s
 
 T = TypeVar("T")
 DEFAULT_VOICE = "default"
@@ -150,19 +151,25 @@ class BatchingSynthesizer:
     def close_stream(self, state: Any) -> None:
         """Give a stream's place back, after the step that it may still be in."""
         self._open_streams -= 1
+        self._arrived.set()  # fewer open streams: who waits for company may have waited enough
         self._thread.submit(self._running_engine().close, state)
 
     async def _step_forever(self, engine: StepEngine) -> None:
         while True:
-            await self._arrived.wait()
+            self._arrived.clear()
             self._waiting = [row for row in self._waiting if not row.output.cancelled()]
-            batch = next_batch(self._waiting, time.monotonic(), self._max_batch)
-            taken = {id(row) for row in batch}
-            self._waiting = [row for row in self._waiting if id(row) not in taken]
-            if not self._waiting:
-                self._arrived.clear()
+            now_s = time.monotonic()
+            batch = next_batch(
+                self._waiting, now_s, open_streams=self._open_streams, max_batch=self._max_batch
+            )
             if batch:
+                taken = {id(row) for row in batch}
+                self._waiting = [row for row in self._waiting if id(row) not in taken]
                 await self._step(engine, batch)
+                continue
+            due_s = next_due_s(self._waiting)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), due_s and max(due_s - now_s, 0))
 
     async def _step(self, engine: StepEngine, rows: list[_Row]) -> None:
         try:

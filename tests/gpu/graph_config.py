@@ -101,6 +101,7 @@ def thinker_arguments(plan: Plan, memory: Memory | None) -> dict[str, Any]:
         "max_num_seqs": sequences,
         "max_num_batched_tokens": 2048 if plan.small else 4096,
         "async_scheduling": True,
+        "stream_interval": 5,  # one text token and four of audio
         "compilation_config": {
             "cudagraph_mode": "FULL_AND_PIECEWISE",
             "cudagraph_capture_sizes": [n for n in CAPTURE_SIZES if n <= sequences],

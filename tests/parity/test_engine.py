@@ -30,7 +30,7 @@ def engines(folder: Path) -> tuple[Token2WavEngine, ReferenceEngine]:
 
 def interleaved(engine: Token2WavEngine | ReferenceEngine) -> list[torch.Tensor]:
     """Two streams in two voices, in step, each past the point where its history is trimmed."""
-    schedule = ChunkSchedule(first=10, growth=2.0, steady=25)
+    schedule = ChunkSchedule(ramp=(10, 20))
     voices = [
         engine.prepare_voice(make_wav(s, pitch_hz=p)) for s, p in ((1.2, 130.0), (2.2, 210.0))
     ]

@@ -14,16 +14,16 @@ def consumed(chunk: Chunk, lookahead: int) -> tuple[int, ...]:
 
 
 def test_the_schedule_starts_small_and_grows_to_steady():
-    sizes = ChunkSchedule(first=4, growth=2.0, steady=25).sizes()
+    sizes = ChunkSchedule(ramp=(4, 8, 16), steady=25).sizes()
     assert list(itertools.islice(sizes, 6)) == [4, 8, 16, 25, 25, 25]
 
 
-def test_a_first_chunk_larger_than_steady_is_cut_to_it():
-    assert next(ChunkSchedule(first=40, steady=25).sizes()) == 25
+def test_without_a_ramp_every_chunk_is_steady():
+    assert list(itertools.islice(ChunkSchedule(ramp=(), steady=7).sizes(), 3)) == [7, 7, 7]
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 12, 13, 14, 35, 36, 200])
-@pytest.mark.parametrize("schedule", [ChunkSchedule(), ChunkSchedule(first=1, lookahead=0)])
+@pytest.mark.parametrize("schedule", [ChunkSchedule(), ChunkSchedule(ramp=(1, 2), lookahead=0)])
 def test_every_token_is_consumed_exactly_once_however_they_arrive(length, schedule):
     draw = random.Random(length)
     tokens, chunker, chunks, sent = list(range(length)), Chunker(schedule), [], 0
@@ -39,7 +39,7 @@ def test_every_token_is_consumed_exactly_once_however_they_arrive(length, schedu
 
 
 def test_missing_tells_what_completes_the_next_chunk():
-    chunker = Chunker(ChunkSchedule(first=10, lookahead=3))
+    chunker = Chunker(ChunkSchedule(ramp=(10,), lookahead=3))
     assert chunker.missing == 13
     assert list(chunker.push(range(12))) == []
     assert chunker.missing == 1
@@ -50,7 +50,7 @@ def test_a_stream_without_tokens_has_no_chunk():
     assert Chunker(ChunkSchedule()).finish() is None
 
 
-@pytest.mark.parametrize("wrong", [{"first": 0}, {"growth": 0.5}, {"stedy": 25}])
+@pytest.mark.parametrize("wrong", [{"ramp": (0,)}, {"steady": 0}, {"stedy": 25}])
 def test_a_wrong_schedule_is_refused_and_named(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         TypeAdapter(ChunkSchedule).validate_python(wrong)

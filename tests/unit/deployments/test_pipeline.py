@@ -22,7 +22,7 @@ def request(text: str, schedule: ChunkSchedule, max_tokens: int | None = None) -
 
 
 @pytest.mark.parametrize("text", ["a", "hello", "a longer sentence to say " * 4])
-@pytest.mark.parametrize("schedule", [ChunkSchedule(), ChunkSchedule(first=25)])
+@pytest.mark.parametrize("schedule", [ChunkSchedule(), ChunkSchedule(ramp=())])
 async def test_every_audio_token_becomes_960_samples_in_order(text, schedule):
     synthesizer = FakeSynthesizer(schedule)
     stream = await synthesizer.open(None)
@@ -36,7 +36,7 @@ async def test_every_audio_token_becomes_960_samples_in_order(text, schedule):
 
 
 async def test_the_first_sound_does_not_wait_for_the_whole_answer():
-    schedule = ChunkSchedule(first=10)
+    schedule = ChunkSchedule(ramp=(10,))
     stream = await FakeSynthesizer(schedule).open(None)
     deltas = FakeThinkerEngine().generate(request("x" * 100, schedule))
     spoken = speak(deltas, stream, schedule)

@@ -26,7 +26,7 @@ def test_without_a_schedule_each_output_is_passed_on_at_once(answer, tokenizer):
 
 
 def test_with_a_schedule_a_delta_comes_when_the_next_chunk_is_complete(answer, special, tokenizer):
-    speech = answer(reply="speech", chunks=ChunkSchedule(first=4, growth=2, steady=8, lookahead=2))
+    speech = answer(reply="speech", chunks=ChunkSchedule(ramp=(4,), steady=8, lookahead=2))
     text = tokenizer.encode("abcdefgh").ids
     codes = [special.audio_first + code for code in range(32)]
     ids = [id_ for i in range(8) for id_ in (text[i], *codes[4 * i : 4 * i + 4])]

@@ -13,9 +13,9 @@ from tests.unit.token2wav.samples import make_tokens, make_wav
 
 SAMPLES_PER_TOKEN = 960
 SCHEDULES = [
-    ChunkSchedule(first=10, growth=2.0, steady=25),
-    ChunkSchedule(first=25, growth=1.0, steady=25),
-    ChunkSchedule(first=4, growth=1.5, steady=40),
+    ChunkSchedule(),
+    ChunkSchedule(ramp=()),
+    ChunkSchedule(ramp=(4, 6, 9, 27), steady=40),
 ]
 
 
@@ -52,7 +52,7 @@ def test_a_stream_has_960_samples_for_each_token(
 def test_a_first_chunk_shorter_than_the_overlap_loses_no_sample(
     engine: Token2WavEngine, voices: list[PreparedVoice]
 ) -> None:
-    schedule = ChunkSchedule(first=1, growth=1.0, steady=1)
+    schedule = ChunkSchedule(ramp=(), steady=1)
     pieces = alone(engine, voices[0], cut(make_tokens(9), schedule))
     assert len(torch.cat(pieces)) == SAMPLES_PER_TOKEN * 9
 
