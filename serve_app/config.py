@@ -1,9 +1,17 @@
 """The whole configuration: what a YAML under `configs/` puts in `args`."""
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 
+from deployments.errors import ConfigError
 from deployments.thinker.config import ThinkerConfig
 from deployments.token2wav.config import Token2WavConfig
 from serve_app.http_settings import HttpSettings
@@ -26,3 +34,21 @@ class AppConfig(BaseModel):
 
     ingress_deployment_config: dict[str, Any] = Field(default_factory=dict)
     """Options of Ray Serve's `deployment.options` for the HTTP ingress."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _complain_in_one_line(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Turn pydantic's page into the line that an operator reads at the end of Ray's log."""
+        try:
+            return handler(value)
+        except ValidationError as error:
+            raise ConfigError("; ".join(map(_complaint, error.errors()))) from None
+
+
+def _complaint(error: Any) -> str:
+    key = ".".join(str(step) for step in error["loc"])
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"the configuration has an unknown key: {key}"
+    if error["type"] == "missing":
+        return f"the configuration lacks a key: {key}"
+    return f"the configuration's {key}: {error['msg']}"

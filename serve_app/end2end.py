@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -140,12 +139,7 @@ def make_config(options: Options, count_gpus: Callable[[], float]) -> AppConfig:
         )
     if options.ray_address is None:
         arguments["model"] = str(find_model(str(arguments.get("model", ""))).root)
-    try:
-        return AppConfig(**arguments)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"])
-        raise ConfigError(f"configuration, {place}: {first['msg']}") from error
+    return AppConfig.model_validate(arguments)
 
 
 def default_config(gpus: float) -> Path:

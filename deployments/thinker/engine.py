@@ -148,6 +148,7 @@ class VllmEngine:
         requests = (
             ThinkerRequest("warm-up", tasks.converse("hello"), sampling=sampling),
             ThinkerRequest("warm-up-audio", tasks.transcribe(silence), sampling=sampling),
+            ThinkerRequest("warm-up-speech", tasks.speak("hello"), "speech", sampling),
         )
         for request in requests:
             async for _ in self.generate(request):

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from ray.serve.schema import ServeDeploySchema
 
+from deployments.errors import ConfigError
 from serve_app.config import AppConfig
 from tests.unit.cluster.manifests import MANIFESTS, crd_schema, load, serve_config
 
@@ -163,7 +164,7 @@ def test_misspelt_arg_is_refused_by_name(path: Path) -> None:
     (application,) = serve_config(load(path))["applications"]
     args = copy.deepcopy(application["args"])
     args["token2wav"]["max_stream"] = 1
-    with pytest.raises(ValueError, match="max_stream"):
+    with pytest.raises(ConfigError, match="max_stream"):
         AppConfig.model_validate(args)
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pydantic import ValidationError
 from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as build
 from ray.serve.schema import ServeDeploySchema
 
@@ -51,7 +50,16 @@ def test_a_misspelt_key_is_refused_and_named(section, key):
     for name in section:
         inner = inner.setdefault(name, {})
     inner[key] = 1
-    with pytest.raises(ValidationError, match=key):
+    with pytest.raises(ConfigError) as refused:
+        build(app, args)
+    where = ".".join((*section, key))
+    assert str(refused.value) == f"the configuration has an unknown key: {where}"
+
+
+def test_a_wrong_value_is_refused_and_named():
+    args = arguments("cpu.yaml")
+    args["thinker"]["sampling"]["top_p"] = 2
+    with pytest.raises(ConfigError, match=r"thinker\.sampling\.top_p: .*less than or equal to 1"):
         build(app, args)
 
 
@@ -93,5 +101,5 @@ def test_a_voice_that_is_not_there_is_named(config, tmp_path):
 
 
 def test_the_model_has_no_default_in_the_arguments():
-    with pytest.raises(ValidationError, match="model"):
+    with pytest.raises(ConfigError, match="lacks a key: model"):
         AppConfig.model_validate({})
