@@ -20,7 +20,7 @@ help: ## what there is
 
 setup: .venv/ready ## install into .venv
 
-.venv/ready: pyproject.toml requirements/cpu-dev.txt
+.venv/ready: pyproject.toml requirements/torch.txt requirements/cpu-dev.txt
 	@echo "[1/3] virtual environment"
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
 	  || { echo "Python 3.11 or 3.12 is needed: make PYTHON=python3.12 ..."; exit 1; }

@@ -29,7 +29,7 @@ class ChunkSchedule:
 
     ramp: tuple[Annotated[int, Field(ge=1)], ...] = (9, 8, 12, 16, 20)
     steady: Annotated[int, Field(ge=1)] = 25
-    lookahead: Annotated[int, Field(ge=0)] = 3
+    lookahead: Annotated[int, Field(ge=1)] = 3
 
     def sizes(self) -> Iterator[int]:
         """Tokens that each chunk consumes, without end."""

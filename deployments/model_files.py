@@ -51,7 +51,7 @@ def find_model(model: str) -> ModelFiles:
         ConfigError: there is neither such a directory nor such a repository.
     """
     path = Path(model).expanduser()
-    if path.is_dir():
+    if model and path.is_dir():
         return ModelFiles(path.resolve())
     looks_like_path = model.startswith((".", "/", "~")) or model.count("/") != 1
     if looks_like_path or path.parent.is_dir():

@@ -5,6 +5,7 @@ must not postpone its annotations.
 """
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
@@ -16,38 +17,59 @@ from serve_app.ingress import Ingress
 
 # Streams are long and mostly wait, so a replica takes many; what a full stage refuses is a 429.
 # A replica that stops lets the streams it has end first: the longest default answer is 33 s.
-SHUTDOWN = {"graceful_shutdown_timeout_s": 60}
+# Replicas hear each other by gRPC, whose default of 4 MB would end a recording after 65 s.
+STAGE_OPTIONS: dict[str, Any] = {
+    "graceful_shutdown_timeout_s": 60,
+    "ray_actor_options": {
+        "runtime_env": {
+            "env_vars": {"RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(100 << 20)},
+        },
+    },
+}
 THINKER_OPTIONS: dict[str, Any] = {
-    **SHUTDOWN,
     "max_ongoing_requests": 256,
     "max_queued_requests": 64,
-    "ray_actor_options": {"num_gpus": 1},
+    "ray_actor_options": {"num_gpus": 0.6},
 }
 TOKEN2WAV_OPTIONS: dict[str, Any] = {
-    **SHUTDOWN,
-    "max_ongoing_requests": 64,
+    "max_ongoing_requests": 256,  # its engine refuses earlier: it knows how many streams fit
     "max_queued_requests": 64,
-    "ray_actor_options": {"num_gpus": 0.3},
+    "ray_actor_options": {"num_gpus": 0.4},
 }
-INGRESS_OPTIONS: dict[str, Any] = {**SHUTDOWN, "max_ongoing_requests": 1024}
-
-DEFAULT_MODEL = os.environ.get("STEP_AUDIO2_MODEL", "stepfun-ai/Step-Audio-2-mini")
+INGRESS_OPTIONS: dict[str, Any] = {"max_ongoing_requests": 1024}
 
 
 def app(args: AppConfig) -> serve.Application:
     """Bind the deployments into `Ingress(Thinker, Token2Wav(Thinker))`."""
     thinker = ThinkerDeployment.options(  # type: ignore[attr-defined]
-        **THINKER_OPTIONS | args.thinker.deployment_config
+        **merged(STAGE_OPTIONS, THINKER_OPTIONS, args.thinker.deployment_config)
     ).bind(args.model, args.thinker)
     token2wav = None
     if args.token2wav is not None:
         token2wav = Token2WavDeployment.options(  # type: ignore[attr-defined]
-            **TOKEN2WAV_OPTIONS | args.token2wav.deployment_config
+            **merged(STAGE_OPTIONS, TOKEN2WAV_OPTIONS, args.token2wav.deployment_config)
         ).bind(args.model, args.token2wav, thinker)
     return Ingress.options(  # type: ignore[attr-defined]
-        **INGRESS_OPTIONS | args.ingress_deployment_config
+        **merged(STAGE_OPTIONS, INGRESS_OPTIONS, args.ingress_deployment_config)
     ).bind(args.http, thinker, token2wav)
 
 
-default_app = app(AppConfig(model=DEFAULT_MODEL))
-"""The graph with every default, for `serve build` and `serve deploy`, which take no builder."""
+def merged(*options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of which later ones win, key by key at every depth."""
+    result: dict[str, Any] = {}
+    for layer in options:
+        for key, value in layer.items():
+            both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+            result[key] = merged(result[key], value) if both else value
+    return result
+
+
+default_app = app(
+    AppConfig.model_validate(
+        {
+            "model": os.environ.get("STEP_AUDIO2_MODEL", "stepfun-ai/Step-Audio-2-mini"),
+            "thinker": {"engine_kwargs": {"gpu_memory_utilization": 0.5}},  # half is Token2Wav's
+        }
+    )
+)
+"""The graph with every default on one GPU, for `serve build`, which takes no builder."""

@@ -11,10 +11,11 @@ from enum import StrEnum
 from pathlib import Path
 from uuid import uuid4
 
+from ray.serve.exceptions import BackPressureError
 from rich.table import Table
 
 from deployments.audio import decode_audio
-from deployments.errors import EngineFailed
+from deployments.errors import EngineFailed, ServerFull
 from deployments.messages import (
     INPUT_SAMPLE_RATE_HZ,
     Message,
@@ -27,6 +28,9 @@ from deployments.messages import (
 from deployments.thinker import tasks
 from serve_app.audio_stream import seconds_of, wav_file
 from serve_app.backend import Backend
+from serve_app.http_errors import unwrap
+
+FULL_RETRY_S = 0.5
 
 
 class QueryType(StrEnum):
@@ -95,12 +99,16 @@ class Batch:
     async def run(self, job: Job, backend: Backend) -> Result:
         """Run one job and write its files; a failure is a result too."""
         begin = time.perf_counter()
-        try:
-            return await self._run(job, backend, begin)
-        except Exception as error:
-            took_s = time.perf_counter() - begin
-            told = f"{type(error).__name__}: {error}"
-            return Result(job.index, job.source, error=told, total_s=took_s)
+        while True:
+            try:
+                return await self._run(job, backend, begin)
+            except Exception as raised:
+                error = unwrap(raised)
+            if not isinstance(error, ServerFull | BackPressureError):
+                took_s = time.perf_counter() - begin
+                told = f"{type(error).__name__}: {error}"
+                return Result(job.index, job.source, error=told, total_s=took_s)
+            await asyncio.sleep(FULL_RETRY_S)  # a batch can wait, and loses no prompt
 
     async def _run(self, job: Job, backend: Backend, begin: float) -> Result:
         messages = await asyncio.to_thread(self.messages, job.source)

@@ -161,7 +161,7 @@ def _first_complaint(error: RequestValidationError) -> tuple[str, str | None]:
 def log_if_ours(error: BaseException) -> None:
     """Errors that callers see nothing of stand in the log instead."""
     answer = error_answer(error)
-    if answer.status >= 500:
+    if answer.status >= 500 and not isinstance(error, NotReady):  # that one is asked for by probes
         logger.error("answered %d", answer.status, exc_info=error)
 
 

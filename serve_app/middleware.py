@@ -6,6 +6,7 @@
 import hmac
 from uuid import uuid4
 
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -66,7 +67,7 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> HTTPException | None:
         headers = Headers(scope=scope)
-        if self._keys and scope["path"].startswith("/v1/") and not self._knows(headers):
+        if self._keys and get_route_path(scope).startswith("/v1/") and not self._knows(headers):
             return HTTPException(
                 401, "the API key is missing or wrong", {"WWW-Authenticate": "Bearer"}
             )

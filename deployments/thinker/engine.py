@@ -6,6 +6,7 @@ messages ─► PromptBuilder ─► vLLM ─► OutputSplitter ─► deltas, a
 import asyncio
 import itertools
 import json
+import logging
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any
@@ -22,6 +23,7 @@ from deployments.thinker.prompt import Prompt, PromptBuilder
 from deployments.thinker.tokens import SpecialTokens, TextVocabulary
 from deployments.thinker.vllm_plugin.config import StepAudio2Config
 
+logger = logging.getLogger(__name__)
 WARM_UP_SAMPLES = 16_000  # one second of silence: the encoder's kernels
 
 
@@ -184,7 +186,8 @@ class VllmEngine:
                         output.num_cached_tokens or 0,
                     )
         except Exception as error:
-            raise EngineFailed(f"vLLM failed: {error.__cause__ or error}") from error
+            logger.exception("vLLM failed")  # callers are told nothing of its insides
+            raise EngineFailed("the model failed to answer") from error
 
     def _sampling(self, options: SamplingOptions, max_tokens: int, stop_ids: Iterable[int]) -> Any:
         from vllm import SamplingParams

@@ -48,12 +48,14 @@ class Token2WavDeployment:
     async def speak(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         """Answer aloud; the last delta carries the `finish_reason`."""
         stream = await self._synthesizer.open(request.voice)
-        deltas = self._thinker.generate.remote(replace(request.thinker, chunks=self._schedule))
         try:
-            async for delta in speak(deltas, stream, self._schedule):
-                yield delta
+            deltas = self._thinker.generate.remote(replace(request.thinker, chunks=self._schedule))
+            try:
+                async for delta in speak(deltas, stream, self._schedule):
+                    yield delta
+            finally:
+                deltas.cancel()  # does nothing to an answer that is complete
         finally:
-            deltas.cancel()  # does nothing to an answer that is complete
             stream.close()
 
     async def voices(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ has ended, `schedule` says who goes into the next, or that company is worth wait
 import asyncio
 import contextlib
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,8 @@ from deployments.token2wav.schedule import Playback, next_batch, next_due_s
 
 T = TypeVar("T")
 DEFAULT_VOICE = "default"
+FAILED_STEPS_ARE_DEAD = 3  # in a row: a GPU that has faulted fails every step from then on
+logger = logging.getLogger(__name__)
 BYTES_PER_S = 2 * OUTPUT_SAMPLE_RATE_HZ
 
 
@@ -46,7 +49,9 @@ class StepEngine(Protocol):
 
     def prepare_voice(self, data: bytes) -> Any: ...
     def open(self, voice: Any) -> Any: ...
-    def close(self, state: Any) -> None: ...
+    def close(self, state: Any) -> None:
+        """Safe in any thread, also while a step has the stream."""
+
     def step(self, rows: Sequence[StepInput]) -> Sequence[EngineOutput]: ...
 
 
@@ -57,6 +62,12 @@ class _Row:
     input: StepInput
     playback: Playback
     output: asyncio.Future[EngineOutput]
+    arrived_s: float
+
+    def is_kept_waiting(self, now_s: float) -> bool:
+        """Whether its listener hears a gap for want of a step, not of tokens."""
+        in_time = self.arrived_s <= self.playback.dry_at_s
+        return in_time and self.playback.is_late(now_s) and not self.output.done()
 
 
 class BatchingSynthesizer:
@@ -88,6 +99,7 @@ class BatchingSynthesizer:
         self._engine: StepEngine | None = None
         self._stepping: asyncio.Task[None] | None = None
         self._open_streams = 0
+        self._failed_steps = 0  # in a row
 
     async def start(self) -> None:
         """Load the engine, prepare every configured voice and run one stream through."""
@@ -112,7 +124,7 @@ class BatchingSynthesizer:
     async def open(self, voice: Voice) -> "BatchedStream":
         engine = self._running_engine()
         now_s = time.monotonic()
-        late = any(row.playback.is_late(now_s) for row in self._waiting)
+        late = any(row.is_kept_waiting(now_s) for row in self._waiting)
         if late or self._open_streams >= (self._max_streams or engine.max_streams):
             raise ServerFull()  # one more would make those stutter who are here
         self._open_streams += 1  # before any await: two callers must not take one place
@@ -127,6 +139,8 @@ class BatchingSynthesizer:
     async def check_health(self) -> None:
         if self._stepping is None or self._stepping.done():
             raise EngineFailed("Token2Wav's engine has stopped")
+        if self._failed_steps >= FAILED_STEPS_ARE_DEAD:
+            raise EngineFailed(f"Token2Wav's last {self._failed_steps} steps failed")
 
     def close(self) -> None:
         if self._stepping is not None:
@@ -144,15 +158,15 @@ class BatchingSynthesizer:
             if not 0 <= token < self._running_engine().codebook_size:
                 raise ValueError(f"audio token {token} is outside the codebook")
         output: asyncio.Future[EngineOutput] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Row(row, playback, output))
+        self._waiting.append(_Row(row, playback, output, time.monotonic()))
         self._arrived.set()
         return await output
 
     def close_stream(self, state: Any) -> None:
-        """Give a stream's place back, after the step that it may still be in."""
+        """Give a stream's place back; it may still be in a step."""
         self._open_streams -= 1
         self._arrived.set()  # fewer open streams: who waits for company may have waited enough
-        self._thread.submit(self._running_engine().close, state)
+        self._running_engine().close(state)
 
     async def _step_forever(self, engine: StepEngine) -> None:
         while True:
@@ -174,11 +188,14 @@ class BatchingSynthesizer:
     async def _step(self, engine: StepEngine, rows: list[_Row]) -> None:
         try:
             outputs = await self._in_thread(lambda: engine.step([row.input for row in rows]))
-        except Exception as error:
+        except Exception:
+            logger.exception("a synthesis step of %d streams failed", len(rows))
+            self._failed_steps += 1
             for row in rows:
                 if not row.output.done():
-                    row.output.set_exception(EngineFailed(f"a synthesis step failed: {error}"))
+                    row.output.set_exception(EngineFailed("a synthesis step failed"))
             return
+        self._failed_steps = 0
         for row, output in zip(rows, outputs, strict=True):
             if not row.output.done():
                 row.output.set_result(output)

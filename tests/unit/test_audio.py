@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from deployments.audio import decode_audio, resample, to_pcm16
-from deployments.errors import AudioUnreadable
+from deployments.errors import AudioTooLong, AudioUnreadable
 
 RATE_HZ = 24_000
 
@@ -117,3 +117,23 @@ def test_pcm16_clips_cuts_fractions_off_and_is_little_endian() -> None:
     samples = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 1 / 32767], dtype=np.float32)
     expected = [0, 32767, -32767, 32767, -32767, 16383, -16383, 1]
     assert np.frombuffer(to_pcm16(samples), "<i2").tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [b"ffconcat version 1.0\nfile 'secret.wav'\n", b"#EXTM3U\n#EXTINF:1,\nsecret.wav\n"],
+)
+def test_a_playlist_of_this_machines_files_is_refused(playlist, tmp_path, monkeypatch):
+    (tmp_path / "secret.wav").write_bytes(encode_with_soundfile(make_tone(), "WAV"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AudioUnreadable, match="no known format"):
+        decode_audio(playlist)
+
+
+def test_a_recording_longer_than_allowed_is_refused_before_it_is_decoded():
+    data = encode_with_soundfile(make_tone(), "WAV")
+    samples, rate_hz = decode_audio(data)
+    seconds = len(samples) / rate_hz
+    decode_audio(data, max_s=seconds)
+    with pytest.raises(AudioTooLong):
+        decode_audio(data, max_s=seconds - 0.01)

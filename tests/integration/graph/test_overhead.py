@@ -47,6 +47,7 @@ def in_one_process() -> Iterator[str]:
     app = create_http_app(backend, HttpSettings(models=(MODEL,)))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # so that a request that comes before the server waits
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

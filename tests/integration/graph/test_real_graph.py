@@ -113,6 +113,12 @@ async def test_a_recording_is_transcribed_whole_and_streamed_alike(client, recor
     assert "".join(e.delta for e in events[:-1]).strip() == whole.text.strip()
 
 
+async def test_a_recording_of_90_s_crosses_the_graph(client):
+    sound = ("long.wav", tone(90.0))  # 5.8 MB as float32, more than gRPC takes by default
+    answer = await client.audio.transcriptions.create(model=MODEL, file=sound, temperature=0)
+    assert answer.text
+
+
 @pytest.mark.parametrize("recording", recordings())
 async def test_speech_is_answered_with_speech_of_960_samples_a_token(client, recording):
     answer = await client.chat.completions.create(**aloud(messages=[heard(recording())], seed=3))

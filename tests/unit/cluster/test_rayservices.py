@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.errors import ConfigError
@@ -173,3 +174,20 @@ def test_ray_version_is_the_locked_one(path: Path) -> None:
     lock = (path.parents[1] / "requirements" / "gpu.txt").read_text(encoding="utf-8")
     version = load(path)["spec"]["rayClusterConfig"]["rayVersion"]
     assert f"\nray=={version}\n" in lock
+
+
+@pytest.mark.parametrize(
+    ("manifest", "config"),
+    [("rayservice-one-gpu", "single_gpu"), ("rayservice-two-groups", "two_gpus")],
+)
+def test_a_manifest_runs_the_engines_as_the_measured_configuration_does(
+    manifest: str, config: str
+) -> None:
+    top = Path(__file__).parents[3]
+    (served,) = serve_config(load(top / "cluster" / f"{manifest}.yaml"))["applications"]
+    shipped = yaml.safe_load((top / "configs" / f"{config}.yaml").read_text(encoding="utf-8"))
+    for stage in ("thinker", "token2wav"):
+        ours = dict(served["args"][stage])
+        theirs = dict(shipped["applications"][0]["args"][stage])
+        del ours["deployment_config"], theirs["deployment_config"]
+        assert ours == theirs

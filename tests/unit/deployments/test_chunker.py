@@ -23,7 +23,7 @@ def test_without_a_ramp_every_chunk_is_steady():
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 12, 13, 14, 35, 36, 200])
-@pytest.mark.parametrize("schedule", [ChunkSchedule(), ChunkSchedule(ramp=(1, 2), lookahead=0)])
+@pytest.mark.parametrize("schedule", [ChunkSchedule(), ChunkSchedule(ramp=(1, 2), lookahead=1)])
 def test_every_token_is_consumed_exactly_once_however_they_arrive(length, schedule):
     draw = random.Random(length)
     tokens, chunker, chunks, sent = list(range(length)), Chunker(schedule), [], 0

@@ -68,6 +68,14 @@ async def test_results_say_which_source_each_number_came_from(tmp_path: Path) ->
     assert sources == {0: "One", 1: "Two"}
 
 
+async def test_a_full_server_delays_a_prompt_and_loses_none(tmp_path: Path) -> None:
+    backend = EngineBackend(FakeThinkerEngine(), FakeSynthesizer(SCHEDULE, max_streams=1), SCHEDULE)
+    jobs = [Job(index, f"sentence {index}") for index in range(4)]
+    batch = Batch(QueryType.TEXT_TO_AUDIO, tmp_path)
+    results = await run_batch(batch, jobs, backend, concurrency=4, on_result=lambda r: None)
+    assert [result.error for result in results] == [None] * 4
+
+
 async def test_prompts_run_at_once_but_never_more_than_asked_for(tmp_path: Path) -> None:
     most = 0
     three_at_once = asyncio.Event()

@@ -1,0 +1,55 @@
+"""`step-audio2 end2end` as a user types it, on a cluster that runs already; fake engines."""
+
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import pytest
+import ray
+import yaml
+
+from deployments.thinker.fake import audio_tokens_of
+from tests.integration.graph.conftest import fake_graph
+
+COMMAND = Path(sys.executable).parent / "step-audio2"
+VOICE = Path(__file__).parents[3] / "deployments" / "token2wav" / "assets" / "default_voice.wav"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "fake.yaml"
+    arguments = fake_graph().model_dump(mode="json") | {"model": str(path.parent)}
+    path.write_text(yaml.safe_dump({"applications": [{"name": "x", "args": arguments}]}))
+    return path
+
+
+def end2end(config: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
+    address = ray.get_runtime_context().gcs_address
+    where = ["--stage-configs-path", config, "--output-dir", out, "--ray-address", address]
+    command = [COMMAND, "end2end", *options, *where]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200)
+
+
+def test_text_becomes_sound_and_its_files_have_the_known_names(base_url, config, tmp_path):
+    ran = end2end(
+        config, tmp_path, "--query-type", "text_to_audio", "--text", "hello", "--num-prompts", "2"
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    for number in ("00000", "00001"):
+        assert (tmp_path / f"{number}_text.txt").read_text().strip() == "hello"
+        with wave.open(str(tmp_path / f"{number}_output.wav")) as file:
+            assert file.getnframes() == 960 * len(audio_tokens_of("hello"))
+
+
+def test_a_file_that_is_missing_is_named_and_the_others_are_done(base_url, config, tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"not a recording")
+    ran = end2end(
+        config,
+        tmp_path / "out",
+        *("--query-type", "audio_to_text", "--audio-path", str(VOICE)),
+        *("--audio-path", str(tmp_path / "bad.wav"), "--enable-stats"),
+    )
+    assert ran.returncode == 1
+    assert "bad.wav" in ran.stdout + ran.stderr
+    assert (tmp_path / "out" / "00000_text.txt").read_text().startswith("heard 6.1")
