@@ -57,19 +57,31 @@ async def first_then_rest(request: Request, items: AsyncGenerator[T]) -> AsyncGe
     try:
         first = await unless_client_leaves(request, anext(items))
     except StopAsyncIteration:
-        return _joined([], items)
+        return _Resumed([], items)
     except BaseException:
         await items.aclose()
         raise
-    return _joined([first], items)
+    return _Resumed([first], items)
 
 
-async def _joined(head: list[T], rest: AsyncGenerator[T]) -> AsyncGenerator[T]:
-    async with aclosing(rest):
-        for item in head:
-            yield item
-        async for item in rest:
-            yield item
+class _Resumed(AsyncGenerator[T]):
+    """`head` and then `rest`. Closing it closes `rest`, even if nobody has begun to iterate:
+
+    a generator function would not run its `finally` then.
+    """
+
+    def __init__(self, head: list[T], rest: AsyncGenerator[T]) -> None:
+        self._head = head
+        self._rest = rest
+
+    async def asend(self, value: None) -> T:
+        return self._head.pop() if self._head else await anext(self._rest)
+
+    async def athrow(self, *error: Any) -> T:
+        return await self._rest.athrow(*error)
+
+    async def aclose(self) -> None:
+        await self._rest.aclose()
 
 
 async def collect(request: Request, items: AsyncGenerator[T]) -> list[T]:
@@ -122,12 +134,26 @@ class StreamedBody(StreamingResponse):
             await self._body.aclose()
 
 
+class _Events(EventSourceResponse):
+    """Closes what it sends, however the sending ends."""
+
+    def __init__(self, items: AsyncGenerator[BaseModel], done_mark: bool) -> None:
+        super().__init__(_events(items, done_mark), sep="\n")
+        self._items = items
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._items.aclose()
+
+
 def events(items: AsyncGenerator[BaseModel], *, done_mark: bool = False) -> Response:
     """Server-sent events of `items`; a later error becomes an `error` event, the last one.
 
     `done_mark` ends the stream with `[DONE]`, as chat completions do.
     """
-    return EventSourceResponse(_events(items, done_mark), sep="\n")
+    return _Events(items, done_mark)
 
 
 async def _events(
