@@ -20,11 +20,11 @@ _UPSAMPLE_KERNELS = (16, 11, 7)
 _RES_KERNELS = (3, 7, 11)
 _SOURCE_RES_KERNELS = (7, 7, 11)
 _DILATIONS = (1, 3, 5)
-_N_FFT, _HOP = 16, 4
-_BINS = _N_FFT // 2 + 1
-_SLOPE = 0.1
-_MAX_MAGNITUDE = 100.0
-_MAX_SAMPLE = 0.99
+N_FFT, HOP = 16, 4
+_BINS = N_FFT // 2 + 1
+SLOPE = 0.1
+MAX_MAGNITUDE = 100.0
+MAX_SAMPLE = 0.99
 SAMPLES_PER_FRAME = 480  # 8 * 5 * 3 upsampling, hop 4
 
 
@@ -119,7 +119,7 @@ class Hift(nn.Module):
         self.source_downs = nn.ModuleList()
         self.source_resblocks = nn.ModuleList()
         self.resblocks = nn.ModuleList()
-        down = SAMPLES_PER_FRAME // _HOP
+        down = SAMPLES_PER_FRAME // HOP
         stages = zip(_UPSAMPLE_RATES, _UPSAMPLE_KERNELS, _SOURCE_RES_KERNELS, strict=True)
         for stage, (rate, kernel, source_kernel) in enumerate(stages):
             wide, narrow = widths[stage], widths[stage + 1]
@@ -131,7 +131,7 @@ class Hift(nn.Module):
             self.source_resblocks.append(ResBlock(narrow, source_kernel))
             self.resblocks.extend(ResBlock(narrow, res_kernel) for res_kernel in _RES_KERNELS)
         self.conv_post = _conv(widths[-1], 2 * _BINS, 7)
-        self.register_buffer("window", torch.hann_window(_N_FFT), persistent=False)
+        self.register_buffer("window", torch.hann_window(N_FFT), persistent=False)
 
     def fold_weight_norm(self) -> None:
         """Replace every normalised weight by its value; the state dict's names change with it."""
@@ -146,13 +146,13 @@ class Hift(nn.Module):
     def decode(self, mel: Tensor, source: Tensor) -> Tensor:
         """Filter the source [B, 1, 480 T] by the mels [B, mels, T]. [B, 480 T] in -0.99 … 0.99"""
         spectrum = torch.stft(
-            source.squeeze(1), _N_FFT, _HOP, window=self.window, return_complex=True
+            source.squeeze(1), N_FFT, HOP, window=self.window, return_complex=True
         )
         excitation = torch.cat((spectrum.real, spectrum.imag), dim=1)  # [B, 18, 120 T + 1]
         x = self.conv_pre(mel)
         kernels = len(_RES_KERNELS)
         for stage, up in enumerate(self.ups):
-            x = up(F.leaky_relu(x, _SLOPE))
+            x = up(F.leaky_relu(x, SLOPE))
             if stage == len(self.ups) - 1:
                 x = F.pad(x, (1, 0), mode="reflect")  # the STFT has one frame more
             x = x + self.source_resblocks[stage](self.source_downs[stage](excitation))
@@ -162,8 +162,8 @@ class Hift(nn.Module):
                 total = total + block(x)
             x = total / kernels
         x = self.conv_post(F.leaky_relu(x))
-        magnitude = x[:, :_BINS].exp().clip(max=_MAX_MAGNITUDE)
+        magnitude = x[:, :_BINS].exp().clip(max=MAX_MAGNITUDE)
         phase = x[:, _BINS:].sin()
         spectrum = torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
-        samples = torch.istft(spectrum, _N_FFT, _HOP, window=self.window)
-        return samples.clamp(-_MAX_SAMPLE, _MAX_SAMPLE)
+        samples = torch.istft(spectrum, N_FFT, HOP, window=self.window)
+        return samples.clamp(-MAX_SAMPLE, MAX_SAMPLE)

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SAMPLE_RATE_HZ = 24_000
-_SINE_AMPLITUDE = 0.1
-_NOISE_AMPLITUDE = 0.003  # beside a voiced sine; unvoiced noise is a third of a sine's amplitude
-_VOICED_ABOVE_HZ = 10.0
-_NOISE_SAMPLES = 1 << 19  # 21.8 s; then it repeats, which nobody can hear in noise
+SINE_AMPLITUDE = 0.1
+NOISE_AMPLITUDE = 0.003  # beside a voiced sine; unvoiced noise is a third of a sine's amplitude
+VOICED_ABOVE_HZ = 10.0
+NOISE_SAMPLES = 1 << 19  # 21.8 s; then it repeats, which nobody can hear in noise
 
 
 class SourceNoise:
@@ -23,16 +23,16 @@ class SourceNoise:
 
     def __init__(self, harmonics: int, *, seed: int, device: torch.device) -> None:
         generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn((_NOISE_SAMPLES, harmonics), generator=generator)
+        noise = torch.randn((NOISE_SAMPLES, harmonics), generator=generator)
         self._noise = noise.to(device)
 
     def at(self, position: int, samples: int) -> Tensor:
         """Noise of the samples `position` … `position + samples`. [samples, harmonics]"""
-        start = position % _NOISE_SAMPLES
-        if start + samples <= _NOISE_SAMPLES:
+        start = position % NOISE_SAMPLES
+        if start + samples <= NOISE_SAMPLES:
             return self._noise[start : start + samples]
         index = torch.arange(position, position + samples, device=self._noise.device)
-        return self._noise[index % _NOISE_SAMPLES]
+        return self._noise[index % NOISE_SAMPLES]
 
 
 class HarmonicSource(nn.Module):
@@ -55,9 +55,9 @@ class HarmonicSource(nn.Module):
             [B, 1, T * samples_per_frame]
         """
         pitch = f0.repeat_interleave(self.samples_per_frame, dim=1)[..., None]  # [B, N, 1]
-        voiced = (pitch > _VOICED_ABOVE_HZ).to(pitch.dtype)
-        amplitude = voiced * _NOISE_AMPLITUDE + (1 - voiced) * _SINE_AMPLITUDE / 3
-        sines = self._sines(pitch) * _SINE_AMPLITUDE * voiced + amplitude * noise
+        voiced = (pitch > VOICED_ABOVE_HZ).to(pitch.dtype)
+        amplitude = voiced * NOISE_AMPLITUDE + (1 - voiced) * SINE_AMPLITUDE / 3
+        sines = self._sines(pitch) * SINE_AMPLITUDE * voiced + amplitude * noise
         return torch.tanh(self.l_linear(sines)).transpose(1, 2)
 
     def _sines(self, pitch: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from deployments.token2wav.resident.kernels.attention import precision_of
 from deployments.token2wav.resident.memory import Take
 from deployments.token2wav.resident.rows import VocoderRows
 
-_HOP, _N_FFT = published._HOP, published._N_FFT
+_HOP, _N_FFT = published.HOP, published.N_FFT
 _BINS = _N_FFT // 2 + 1
 _STEPS_PER_FRAME = SAMPLES_PER_FRAME // _HOP  # 120
 
@@ -128,7 +128,7 @@ class ResidentVocoder:
         self.harmonics = hift.config.harmonics
         self._precision = precision_of(dtype)
         noise = excitation.SourceNoise(self.harmonics, seed=seed, device=device)
-        self._noise = noise.at(0, excitation._NOISE_SAMPLES)
+        self._noise = noise.at(0, excitation.NOISE_SAMPLES)
 
         def exact(tensor: Tensor) -> Tensor:
             return tensor.detach().to(device, torch.float32).contiguous()
@@ -202,12 +202,12 @@ class ResidentVocoder:
         b.narrow.copy_(b.mel)
         convolution.convolve(
             b.narrow, *self._pre, *spans, rate=1, extra=0, precision=self._precision,
-            activation="leaky", activated=b.entry, slope=published._SLOPE,
+            activation="leaky", activated=b.entry, slope=published.SLOPE,
         )  # fmt: skip
         x = b.entry
         for index, (stage, buffers) in enumerate(zip(self.stages, b.stages, strict=True)):
             last = index == len(self.stages) - 1
-            slope = 0.01 if last else published._SLOPE
+            slope = 0.01 if last else published.SLOPE
             x = self._stage(stage, buffers, x, b.excitation, rows, slope)
         convolution.convolve(
             x, *self._post, *spans, rate=_STEPS_PER_FRAME, extra=1,
@@ -215,12 +215,12 @@ class ResidentVocoder:
         )  # fmt: skip
         waves.invert(
             b.logits, self._synthesis, b.waves, *spans,
-            rate=_STEPS_PER_FRAME, limit=published._MAX_MAGNITUDE,
+            rate=_STEPS_PER_FRAME, limit=published.MAX_MAGNITUDE,
         )  # fmt: skip
         waves.emit(
             b.waves, self._window, b.source, b.sound, b.pcm, pool.samples, pool.source,
             *spans, rows.slots, samples_per_frame=SAMPLES_PER_FRAME, hop=_HOP,
-            limit=published._MAX_SAMPLE,
+            limit=published.MAX_SAMPLE,
         )  # fmt: skip
 
     def _excite(self, b: VocoderBuffers, pool: VocoderPool, rows: VocoderRows) -> None:
@@ -245,12 +245,12 @@ class ResidentVocoder:
         scale = SAMPLES_PER_FRAME
         phase = F.interpolate(phase * scale, scale_factor=scale, mode="linear")
         pitch = f0.repeat_interleave(scale, dim=1)[:, None]
-        voiced = (pitch > excitation._VOICED_ABOVE_HZ).to(pitch.dtype)
-        unvoiced = excitation._SINE_AMPLITUDE / 3
-        amplitude = voiced * excitation._NOISE_AMPLITUDE + (1 - voiced) * unvoiced
+        voiced = (pitch > excitation.VOICED_ABOVE_HZ).to(pitch.dtype)
+        unvoiced = excitation.SINE_AMPLITUDE / 3
+        amplitude = voiced * excitation.NOISE_AMPLITUDE + (1 - voiced) * unvoiced
         at = torch.arange(frames * scale, device=f0.device)
         noise = self._noise[(rows.positions[:, None] + at) % len(self._noise)]
-        sines = phase.sin() * excitation._SINE_AMPLITUDE * voiced
+        sines = phase.sin() * excitation.SINE_AMPLITUDE * voiced
         mixed = sines.transpose(1, 2) + amplitude.transpose(1, 2) * noise
         weight, bias = self._mix
         source = torch.tanh(F.linear(mixed, weight, bias)).squeeze(-1)
