@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
@@ -36,7 +36,10 @@ class Backend(Protocol):
         """Names of the configured voices, the default one first; none without Token2Wav."""
 
     async def ready(self) -> bool:
-        """Whether a request sent now would be served."""
+        """Whether any request sent now would be served."""
+
+    async def ready_for_text(self) -> bool:
+        """Whether one that is answered in text would be."""
 
 
 class EngineBackend:
@@ -83,15 +86,20 @@ class EngineBackend:
     async def ready(self) -> bool:
         return self._started
 
+    async def ready_for_text(self) -> bool:
+        return self._started
+
 
 class Readiness:
-    """Remembers whether the graph is ready, so that a request does not wait for the answer.
+    """Remembers what `ask_graph` said last, so that a request does not wait for the answer.
 
     Until it was ready once, every request asks; then the answer is renewed beside the requests.
     """
 
-    def __init__(self, backend: Backend, renew_after_s: float = 1.0) -> None:
-        self._backend = backend
+    def __init__(
+        self, ask_graph: Callable[[], Awaitable[bool]], renew_after_s: float = 1.0
+    ) -> None:
+        self._ask_graph = ask_graph
         self._renew_after_s = renew_after_s
         self._ready = False
         self._asked_at = 0.0
@@ -99,7 +107,7 @@ class Readiness:
 
     async def ask(self) -> bool:
         """Ask the graph now."""
-        self._ready = await self._backend.ready()
+        self._ready = await self._ask_graph()
         self._asked_at = time.monotonic()
         return self._ready
 

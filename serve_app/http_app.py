@@ -27,7 +27,8 @@ def create_http_app(
     app.state.server = Server(
         backend=backend,
         settings=settings,
-        readiness=Readiness(backend),
+        readiness=Readiness(backend.ready),
+        text_readiness=Readiness(backend.ready_for_text),
         spoken_turns=spoken_turns
         or MemorySpokenTurns(settings.spoken_turns_kept, settings.spoken_turn_ttl_s),
         started_at=int(time.time()),

@@ -53,10 +53,18 @@ class ServeBackend:
 
     async def ready(self) -> bool:
         """Whether every stage has a replica that runs."""
+        running = await self._running()
+        return bool(running) and all(running.values())
+
+    async def ready_for_text(self) -> bool:
+        """Whether the Thinker has one: transcription goes on while Token2Wav restarts."""
+        return (await self._running()).get("Thinker", False)
+
+    async def _running(self) -> dict[str, bool]:
         status = await asyncio.to_thread(serve.status)  # it waits for the controller
         graph = status.applications.get(serve.get_replica_context().app_name)
-        stages = graph.deployments.values() if graph else ()
-        return bool(stages) and all(d.replica_states.get("RUNNING", 0) > 0 for d in stages)
+        stages = graph.deployments if graph else {}
+        return {name: stage.replica_states.get("RUNNING", 0) > 0 for name, stage in stages.items()}
 
 
 @serve.deployment(name="Ingress")

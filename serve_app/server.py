@@ -21,7 +21,8 @@ class Server:
 
     backend: Backend
     settings: HttpSettings
-    readiness: Readiness
+    readiness: Readiness  # of all stages
+    text_readiness: Readiness  # of those that a text answer needs
     spoken_turns: SpokenTurnStore
     started_at: int  # Unix time
 
@@ -61,6 +62,11 @@ ServerDep = Annotated[Server, Depends(get_server)]
 async def require_ready(server: ServerDep) -> None:
     """Answer 503 until the graph can serve."""
     await server.readiness.require()
+
+
+async def require_ready_for_text(server: ServerDep) -> None:
+    """Answer 503 until the graph can answer in text."""
+    await server.text_readiness.require()
 
 
 def require_json(request: Request) -> None:

@@ -11,13 +11,15 @@ from serve_app.api_types import voice_name
 from serve_app.chat_answer import ChatWriter, Delta
 from serve_app.chat_prompt import chat_messages
 from serve_app.chat_types import ChatBody, ChatCompletion
-from serve_app.server import Server, ServerDep, require_json, require_ready
+from serve_app.server import Server, ServerDep, require_json, require_ready_for_text
 from serve_app.streaming import collect, complete, events, first_then_rest
 
 WHOLE_FORMATS = ("wav", "pcm16")
 STREAMED_FORMATS = ("pcm16",)  # OpenAI's rule too
 
-router = APIRouter(tags=["chat"], dependencies=[Depends(require_json), Depends(require_ready)])
+router = APIRouter(
+    tags=["chat"], dependencies=[Depends(require_json), Depends(require_ready_for_text)]
+)
 
 
 @router.post(
@@ -30,6 +32,8 @@ async def create_completion(
     body: ChatBody, request: Request, server: ServerDep
 ) -> Response | ChatCompletion:
     check(body, server)
+    if body.spoken:
+        await server.readiness.require()
     thinker = ThinkerRequest(
         request_id=request.state.request_id,
         messages=await chat_messages(body, server),

@@ -17,11 +17,11 @@ from serve_app.api_types import (
     TranscriptUsage,
     TranslationForm,
 )
-from serve_app.server import Server, ServerDep, require_multipart, require_ready
+from serve_app.server import Server, ServerDep, require_multipart, require_ready_for_text
 from serve_app.streaming import collect, complete, events, first_then_rest
 
 router = APIRouter(
-    tags=["audio"], dependencies=[Depends(require_multipart), Depends(require_ready)]
+    tags=["audio"], dependencies=[Depends(require_multipart), Depends(require_ready_for_text)]
 )
 
 

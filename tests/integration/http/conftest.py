@@ -47,6 +47,7 @@ class ScriptedBackend:
         self.open = 0
         self.thinker_requests: list[ThinkerRequest] = []
         self.is_ready = True
+        self.can_speak = True
 
     async def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         self.thinker_requests.append(request)
@@ -73,6 +74,9 @@ class ScriptedBackend:
         return ("default",)
 
     async def ready(self) -> bool:
+        return self.is_ready and self.can_speak
+
+    async def ready_for_text(self) -> bool:
         return self.is_ready
 
 

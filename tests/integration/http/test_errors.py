@@ -121,6 +121,16 @@ async def test_until_the_graph_is_ready_everything_is_503(scripted_raw: Any) -> 
         assert (await client.get("/health")).status_code == 200
 
 
+async def test_text_answers_go_on_while_nobody_can_speak(scripted_raw: Any) -> None:
+    backend = ScriptedBackend(ThinkerDelta(text="x", finish_reason="stop"))
+    backend.can_speak = False
+    aloud = CHAT | {"modalities": ["text", "audio"], "audio": {"voice": "default", "format": "wav"}}
+    async with scripted_raw(backend) as client:
+        assert (await client.post("/v1/chat/completions", json=CHAT)).status_code == 200
+        assert (await client.post("/v1/chat/completions", json=aloud)).status_code == 503
+        assert (await client.get("/health")).status_code == 503
+
+
 async def test_an_unknown_model_is_404(graph: Graph) -> None:
     async with openai_client(graph.app) as openai:
         with pytest.raises(client_errors.NotFoundError, match="no model 'gpt-5'") as refused:

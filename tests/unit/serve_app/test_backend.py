@@ -106,7 +106,7 @@ class Counting(EngineBackend):
 
 async def test_once_ready_requests_do_not_ask_again() -> None:
     backend = Counting(is_ready=True)
-    readiness = Readiness(backend, renew_after_s=60)
+    readiness = Readiness(backend.ready, renew_after_s=60)
     for _ in range(5):
         await readiness.require()
     assert backend.asked == 1
@@ -114,7 +114,7 @@ async def test_once_ready_requests_do_not_ask_again() -> None:
 
 async def test_readiness_that_is_lost_is_noticed_after_its_time() -> None:
     backend = Counting(is_ready=True)
-    readiness = Readiness(backend, renew_after_s=0)
+    readiness = Readiness(backend.ready, renew_after_s=0)
     await readiness.require()
     backend.is_ready = False
     await readiness.require()  # answered from memory, and asks anew beside
