@@ -112,6 +112,7 @@ class BatchingSynthesizer:
             except OSError as error:
                 raise ConfigError(f"the voice {name!r} cannot be read: {error}") from error
             self._named[name] = await self._in_thread(partial(engine.prepare_voice, data))
+        logger.info("Token2Wav holds up to %d streams", self._max_streams)
         self._stepping = asyncio.create_task(self._step_forever(engine))
         warm_up = await self.open(None)
         for last in (False, True):

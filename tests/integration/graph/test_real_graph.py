@@ -15,11 +15,18 @@ import httpx
 import numpy as np
 import openai
 import pytest
+import ray
 import soundfile
 
 from serve_app.checkpoint import make_checkpoint
 from serve_app.config import AppConfig
-from tests.integration.graph.conftest import MODEL, on_node, requests_in_thinker, served
+from tests.integration.graph.conftest import (
+    MODEL,
+    on_node,
+    replica_record,
+    requests_in_thinker,
+    served,
+)
 
 RECORDINGS = Path(__file__).parents[4] / "shared" / "audio"
 NAMES = (
@@ -226,3 +233,60 @@ async def test_speech_streams_faster_than_it_plays_once_warm(client, capsys):
     with capsys.disabled():
         print(f"\nRTF of the tiny checkpoint on this CPU: {sorted(factors)[1]:.2f}")
     assert sorted(factors)[1] < 1
+
+
+async def test_text_chat_is_the_same_whole_and_streamed(client):
+    request = {"model": MODEL, "messages": [heard(tone(2.0))], "temperature": 0}
+    whole = await client.chat.completions.create(**request)
+    chunks = [c async for c in await client.chat.completions.create(**request, stream=True)]
+    pieces = [choice.delta.content or "" for chunk in chunks for choice in chunk.choices]
+    assert whole.choices[0].message.content
+    assert "".join(pieces) == whole.choices[0].message.content
+
+
+async def test_translations_models_and_health_answer_too(client, base_url):
+    sound = ("speech.wav", tone(2.0))
+    translation = await client.audio.translations.create(model=MODEL, file=sound, temperature=0)
+    assert translation.text
+    assert [model.id for model in (await client.models.list()).data] == [MODEL]
+    async with httpx.AsyncClient(base_url=base_url) as plain:
+        assert (await plain.get("/health")).status_code == 200
+        assert (await plain.get("/docs")).status_code == 200
+
+
+async def test_a_killed_token2wav_fails_its_streams_and_the_next_one_works(client, base_url):
+    """The last test of this module: it takes the replica away."""
+    body = SPEECH | {"input": "to be killed", "stream_format": "sse"}
+    first_sound = asyncio.Event()
+
+    async def listen() -> str:
+        events = ""
+        async with (
+            httpx.AsyncClient(timeout=60) as plain,
+            plain.stream("POST", f"{base_url}/v1/audio/speech", json=body) as answer,
+        ):
+            if answer.status_code != 200:
+                return "refused"
+            async for piece in answer.aiter_text():
+                first_sound.set()
+                events += piece
+        ends = [name for name in ("speech.audio.done", "error") if f'"type": "{name}"' in events]
+        ends += [name for name in ("speech.audio.done", "error") if f'"type":"{name}"' in events]
+        return ends[0] if ends else "cut short in silence"
+
+    listeners = [asyncio.create_task(listen()) for _ in range(6)]
+    await first_sound.wait()
+    ray.kill(ray.get_actor(replica_record("Token2Wav")["Name"], namespace="serve"))
+    ends = await asyncio.gather(*listeners, return_exceptions=True)
+    outcomes = [end if isinstance(end, str) else "broken off" for end in ends]
+    assert "cut short in silence" not in outcomes
+    assert set(outcomes) - {"speech.audio.done"}, "nobody was speaking when the replica died"
+
+    async with httpx.AsyncClient(timeout=60) as plain:
+        deadline = time.monotonic() + 90
+        whole = SPEECH | {"input": "again"}
+        url = f"{base_url}/v1/audio/speech"
+        while (again := await plain.post(url, json=whole)).status_code != 200:
+            assert time.monotonic() < deadline, again.text
+            await asyncio.sleep(0.5)
+    assert len(again.content) % (2 * 960) == 0
