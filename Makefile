@@ -3,8 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 # Where pip takes torch from; empty is pip's own configuration. README.md says when to set it.
 TORCH_INDEX ?=
-MODEL ?= models/tiny
 BIN := .venv/bin
+# The small trained checkpoint that configs/cpu.yaml serves.
+NANO := tests/nano/checkpoint
 
 # Ray Serve: routing in the caller's loop, gRPC between replicas, HAProxy in front.
 export RAY_SERVE_THROUGHPUT_OPTIMIZED ?= 1
@@ -32,14 +33,12 @@ setup: .venv/ready ## install into .venv
 	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-models/tiny/config.json: | .venv/ready
-	@$(BIN)/step-audio2 make-checkpoint --size tiny models/tiny
-
-serve: .venv/ready models/tiny/config.json ## run the graph on the CPU until Ctrl-C
+serve: .venv/ready ## run the graph on the CPU until Ctrl-C
 	$(BIN)/serve run configs/cpu.yaml
 
-demo: .venv/ready models/tiny/config.json ## start the graph, talk to it over HTTP, stop it
-	@$(BIN)/python -m serve_app.demo --start configs/cpu.yaml
+demo: .venv/ready ## start the graph, talk to it over HTTP, stop it
+	@$(BIN)/python -m serve_app.demo --start configs/cpu.yaml --voice high \
+	  --audio-path $(NANO)/voices/low.wav
 
 test: .venv/ready ## lint, type check and every test that needs no GPU
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -57,4 +56,4 @@ locks: .venv/ready ## resolve requirements/*.txt again, as requirements/README.m
 	requirements/make_locks.sh
 
 clean: ## remove what was made here
-	rm -rf .venv models/tiny demo output_step_audio2
+	rm -rf .venv demo output_step_audio2

@@ -121,6 +121,7 @@ def demo(
         Path | None, typer.Option(help="A recording to transcribe and to answer.")
     ] = None,
     text: Annotated[str | None, typer.Option(help="A sentence to speak.")] = None,
+    voice: Annotated[str, typer.Option(help="The voice that speaks.")] = "default",
     output_dir: Annotated[Path, typer.Option(help="Where the WAVs are written.")] = Path("demo"),
     start: Annotated[
         Path | None, typer.Option(help="Run the server of this configuration meanwhile.")
@@ -128,13 +129,14 @@ def demo(
     wait_s: Annotated[float, typer.Option(help="How long the server may take to start.")] = 600,
     api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY")] = None,
 ) -> None:
-    """Send a server real requests: transcribe, speak, answer speech with speech."""
+    """Send a server real requests: transcribe, answer speech with speech, speak and listen."""
     from serve_app import demo as command
 
     options = command.Options(
         base_url=base_url,
         audio_path=audio_path or command.RECORDING,
         text=text or command.SENTENCE,
+        voice=voice,
         output_dir=output_dir,
         start=start,
         wait_s=wait_s,

@@ -24,11 +24,14 @@ from rich.table import Table
 from deployments.errors import ConfigError, EngineFailed
 from serve_app.audio_stream import seconds_of, wav_file
 from serve_app.console import say
+from serve_app.word_errors import word_error_rate
 
-SENTENCE = "Good morning. This sentence was written down, and now you can hear it."
+SENTENCE = "Please open the window because it is very hot today."
 RECORDING = (
     Path(__file__).parent.parent / "deployments" / "token2wav" / "assets" / "default_voice.wav"
 )
+SPEECH = "speech.wav"
+LISTEN = "transcribe what was spoken"
 REPORT_EVERY_S = 5.0  # where the output is no terminal
 
 
@@ -37,6 +40,7 @@ class Options:
     base_url: str = "http://127.0.0.1:8000"
     audio_path: Path = RECORDING
     text: str = SENTENCE
+    voice: str = "default"
     output_dir: Path = Path("demo")
     start: Path | None = None  # a Serve configuration to run first
     wait_s: float = 600.0
@@ -78,23 +82,31 @@ def _talk(options: Options, base_url: str, check: Callable[[], None], console: C
         say(console, f"{base_url} serves {model}")
         steps: list[Callable[[], Outcome]] = [
             lambda: transcribe(client, model, options.audio_path),
-            lambda: speak(client, model, options.text, options.output_dir),
-            lambda: converse(client, model, options.audio_path, options.output_dir),
+            lambda: converse(client, model, options),
+            lambda: speak(client, model, options),
+            lambda: transcribe(client, model, options.output_dir / SPEECH),
         ]
-        titles = ("transcribe a recording", "speak a sentence", "answer speech with speech")
-        outcomes = []
+        titles = (
+            "transcribe a recording",
+            "answer speech with speech",
+            "speak a sentence",
+            LISTEN,
+        )
+        outcomes: dict[str, Outcome] = {}
         for number, (title, step) in enumerate(zip(titles, steps, strict=True), 1):
             say(console, f"[{number}/{len(steps)}] {title} …")
             try:
                 outcome = step()
-            except (EngineFailed, httpx.HTTPError) as error:
+            except (EngineFailed, httpx.HTTPError, OSError) as error:
                 say(console, f"    failed: {error}")
                 continue
-            outcomes.append(outcome)
+            outcomes[title] = outcome
             say(console, f"    text: {outcome.text!r}")
             if outcome.wav is not None:
                 say(console, f"    sound: {outcome.wav}")
-        console.print(_table(outcomes))
+        console.print(_table(list(outcomes.values())))
+        if LISTEN in outcomes:
+            say(console, _proof(options.text, outcomes[LISTEN].text))
         return 0 if len(outcomes) == len(steps) else 1
 
 
@@ -142,32 +154,38 @@ def transcribe(client: httpx.Client, model: str, recording: Path) -> Outcome:
     return Outcome(f"transcribe {recording.name}", text, first_s or total_s, total_s)
 
 
-def speak(client: httpx.Client, model: str, text: str, output_dir: Path) -> Outcome:
+def speak(client: httpx.Client, model: str, options: Options) -> Outcome:
     """Stream a sentence as raw PCM."""
+    (options.output_dir / SPEECH).unlink(missing_ok=True)  # an earlier run's
     begin = time.perf_counter()
     first_s, pcm = None, bytearray()
-    body = {"model": model, "input": text, "response_format": "pcm"}
+    body = {
+        "model": model,
+        "voice": options.voice,
+        "input": options.text,
+        "response_format": "pcm",
+    }
     with client.stream("POST", "/v1/audio/speech", json=body) as answer:
         _require_ok(answer)
         for piece in answer.iter_bytes():
             first_s = first_s or time.perf_counter() - begin
             pcm += piece
     total_s = time.perf_counter() - begin
-    wav = _save(output_dir / "speech.wav", bytes(pcm))
-    return Outcome("speak a sentence", text, first_s or total_s, total_s, bytes(pcm), wav)
+    wav = _save(options.output_dir / SPEECH, bytes(pcm))
+    return Outcome("speak a sentence", options.text, first_s or total_s, total_s, bytes(pcm), wav)
 
 
-def converse(client: httpx.Client, model: str, recording: Path, output_dir: Path) -> Outcome:
+def converse(client: httpx.Client, model: str, options: Options) -> Outcome:
     """Answer a recording aloud, as a chat does."""
     begin = time.perf_counter()
     first_s, pcm, text = None, bytearray(), ""
-    data = base64.b64encode(recording.read_bytes()).decode("ascii")
+    data = base64.b64encode(options.audio_path.read_bytes()).decode("ascii")
     part = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
     body = {
         "model": model,
         "messages": [{"role": "user", "content": [part]}],
         "modalities": ["text", "audio"],
-        "audio": {"format": "pcm16"},
+        "audio": {"voice": options.voice, "format": "pcm16"},
         "stream": True,
     }
     with client.stream("POST", "/v1/chat/completions", json=body) as answer:
@@ -178,7 +196,7 @@ def converse(client: httpx.Client, model: str, recording: Path, output_dir: Path
                 first_s = first_s or time.perf_counter() - begin
                 pcm += base64.b64decode(audio["data"])
     total_s = time.perf_counter() - begin
-    wav = _save(output_dir / "answer.wav", bytes(pcm))
+    wav = _save(options.output_dir / "answer.wav", bytes(pcm))
     return Outcome("answer speech with speech", text, first_s or total_s, total_s, bytes(pcm), wav)
 
 
@@ -211,6 +229,11 @@ def _json(answer: httpx.Response) -> Any:
     if answer.status_code != 200:
         raise EngineFailed(f"{answer.status_code}: {body['error']['message']}")
     return body
+
+
+def _proof(text: str, heard: str) -> str:
+    rate = word_error_rate([text], [heard])
+    return f"text → speech → text: {text!r} came back as {heard!r}, word error rate {rate:.0%}"
 
 
 def _table(outcomes: list[Outcome]) -> Table:

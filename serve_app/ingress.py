@@ -11,6 +11,8 @@ from deployments.errors import UnsupportedRequest
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
 from serve_app.http_app import create_http_app
 from serve_app.http_settings import HttpSettings
+from serve_app.rehearsal import rehearse
+from serve_app.server import Server
 
 
 class ServeBackend:
@@ -81,5 +83,9 @@ class Ingress:
         self._settings = settings
         self._backend = ServeBackend(thinker, token2wav)
 
-    def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve calls it after __init__
-        return create_http_app(self._backend, self._settings)
+    def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve calls it after __init__, in the loop
+        app = create_http_app(self._backend, self._settings)
+        server: Server = app.state.server
+        rehearsal = rehearse(app, self._backend, self._settings)
+        server.readiness.rehearsal = asyncio.create_task(rehearsal)
+        return app

@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 from ray import serve
 
+from deployments.heap import settle_heap
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.pipeline import ThinkerEngine
@@ -33,6 +34,7 @@ class ThinkerDeployment:
     ) -> None:
         self._engine = build_engine(model, config)
         await self._engine.start()
+        settle_heap()
 
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         """Answer one turn; the last delta carries the `finish_reason`."""

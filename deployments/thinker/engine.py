@@ -25,6 +25,12 @@ from deployments.thinker.vllm_plugin.config import StepAudio2Config
 
 logger = logging.getLogger(__name__)
 WARM_UP_SAMPLES = 16_000  # one second of silence: the encoder's kernels
+WARM_UP_SAMPLING = SamplingOptions(
+    temperature=0.7, top_p=0.9, repetition_penalty=1.05, max_tokens=4
+)
+# Triton's top-p kernels of vLLM 0.26 to 0.32 change at 8 rows and above 64, and where 16 divides
+# the rows; no other kernel changes later.
+WARM_UP_ROWS = 80
 
 
 class VllmEngine:
@@ -117,7 +123,7 @@ class VllmEngine:
         from deployments.thinker.vllm_plugin import register
         from deployments.thinker.vllm_plugin.startup import engine_arguments, prepare_environment
 
-        on_cpu = prepare_environment()
+        self._on_cpu = on_cpu = prepare_environment()
         register()
         published = json.loads((self._files.root / "config.json").read_text())
         if published.get("model_type") != StepAudio2Config.model_type:
@@ -143,34 +149,55 @@ class VllmEngine:
 
     async def _warm_up(self) -> None:
         """Meet every kind of kernel once: the first top-p would else wait for a compiler."""
-        sampling = SamplingOptions(
-            temperature=0.7, top_p=0.9, repetition_penalty=1.05, max_tokens=4
-        )
+        greedy = SamplingOptions(temperature=0.0, max_tokens=4)
         silence = np.zeros(WARM_UP_SAMPLES, dtype=np.float32)
         requests = (
-            ThinkerRequest("warm-up", tasks.converse("hello"), sampling=sampling),
-            ThinkerRequest("warm-up-audio", tasks.transcribe(silence), sampling=sampling),
-            ThinkerRequest("warm-up-speech", tasks.speak("hello"), "speech", sampling),
+            ThinkerRequest("warm-up", tasks.converse("hello"), sampling=WARM_UP_SAMPLING),
+            ThinkerRequest("warm-up-audio", tasks.transcribe(silence), sampling=greedy),
+            ThinkerRequest("warm-up-speech", tasks.speak("hello"), "speech", WARM_UP_SAMPLING),
         )
         for request in requests:
             async for _ in self.generate(request):
                 pass
+        if not self._on_cpu:  # which has nothing to compile
+            batch: int = self._llm.vllm_config.scheduler_config.max_num_seqs
+            await self._fill_batch(min(WARM_UP_ROWS, batch))
+
+    async def _fill_batch(self, rows: int) -> None:
+        """Answers of 1, 2, … `rows` tokens that begin together: batches of every size.
+
+        vLLM's own warm-up knows top-p only beside top-k, so the first 8 requests at once would
+        wait seconds for the kernel of top-p alone.
+        """
+        prompt = self._prompts.build(tasks.speak("hello"), "speech")
+
+        async def answer(tokens: int) -> None:
+            parameters = self._sampling(WARM_UP_SAMPLING, tokens, ())
+            parameters.stop_token_ids, parameters.ignore_eos = [], True  # of just this length
+            async with aclosing(self._run(prompt, parameters)) as outputs:
+                async for _ in outputs:
+                    pass
+
+        await asyncio.gather(*map(answer, range(1, rows + 1)))
 
     def _room(self, prompt: Prompt) -> int:
         """Tokens that the model's context leaves for the answer."""
         return self._llm.model_config.max_model_len - prompt.length
 
-    async def _outputs(
+    def _outputs(
         self, prompt: Prompt, options: SamplingOptions, max_tokens: int, *stop_ids: int
     ) -> AsyncGenerator[EngineOutput]:
-        """Run one prompt in vLLM."""
+        """Run one prompt in vLLM, as the request wants it sampled."""
+        return self._run(prompt, self._sampling(options, max_tokens, stop_ids))
+
+    async def _run(self, prompt: Prompt, parameters: Any) -> AsyncGenerator[EngineOutput]:
+        """Run one prompt in vLLM with its own `SamplingParams`."""
         from vllm.renderers.inputs.preprocess import parse_model_prompt
 
         llm = self._llm
         raw: dict[str, Any] = {"prompt_token_ids": prompt.token_ids}
         if prompt.audio_pieces:
             raw["multi_modal_data"] = {"audio": prompt.audio_pieces}
-        parameters = self._sampling(options, max_tokens, stop_ids)
         # vLLM takes a repeated id without a word and mixes the answers, so ids are our own.
         request_id = f"thinker-{next(self._numbers)}"
         try:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.heap import settle_heap
 from deployments.messages import SpeechDelta, SpeechRequest
 from deployments.model_files import find_model
 from deployments.pipeline import Synthesizer, speak
@@ -27,6 +28,7 @@ def build_synthesizer(model: str, config: Token2WavConfig) -> Synthesizer:
     return BatchingSynthesizer(
         load_engine(files.token2wav, config),
         voice_files(config, files),
+        config.chunks,
         max_batch=config.max_batch,
         max_streams=config.max_streams,
         cached_voices=config.cached_voices,
@@ -44,6 +46,7 @@ class Token2WavDeployment:
         self._thinker = thinker.options(stream=True, _by_reference=False)
         self._synthesizer = build_synthesizer(model, config)
         await self._synthesizer.start()
+        settle_heap()
 
     async def speak(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         """Answer aloud; the last delta carries the `finish_reason`."""

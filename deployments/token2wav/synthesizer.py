@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from deployments.chunker import Chunk
+from deployments.chunker import Chunk, Chunker, ChunkSchedule
 from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, ReferenceAudio, Voice
 from deployments.token2wav.engine import StepInput
@@ -77,6 +77,7 @@ class BatchingSynthesizer:
         self,
         load: Callable[[], StepEngine],
         voice_files: Mapping[str, Path],
+        schedule: ChunkSchedule,
         *,
         max_batch: int,
         max_streams: int | None,
@@ -84,10 +85,12 @@ class BatchingSynthesizer:
     ) -> None:
         """`load` runs in the engine's thread; `voice_files` has `default` and every name.
 
+        `schedule` is what answers will be cut by: the sizes of chunk to warm up with.
         `max_streams` None is as many as the engine holds.
         """
         self._load = load
         self._voice_files = voice_files
+        self._schedule = schedule
         self._max_batch = max_batch
         self._max_streams = max_streams
         self._cached_voices = cached_voices
@@ -102,7 +105,7 @@ class BatchingSynthesizer:
         self._failed_steps = 0  # in a row
 
     async def start(self) -> None:
-        """Load the engine, prepare every configured voice and run one stream through."""
+        """Load the engine, prepare every configured voice and speak one answer."""
         self._engine = engine = await self._in_thread(self._load)
         if self._max_streams is None:
             self._max_streams = engine.max_streams
@@ -114,10 +117,7 @@ class BatchingSynthesizer:
             self._named[name] = await self._in_thread(partial(engine.prepare_voice, data))
         logger.info("Token2Wav holds up to %d streams", self._max_streams)
         self._stepping = asyncio.create_task(self._step_forever(engine))
-        warm_up = await self.open(None)
-        for last in (False, True):
-            await warm_up.synthesize(Chunk(tuple(range(28)), last=last))
-        warm_up.close()
+        await self._warm_up()
 
     def voices(self) -> tuple[str, ...]:
         return tuple(self._voice_files)
@@ -168,6 +168,19 @@ class BatchingSynthesizer:
         self._open_streams -= 1
         self._arrived.set()  # fewer open streams: who waits for company may have waited enough
         self._running_engine().close(state)
+
+    async def _warm_up(self) -> None:
+        """Speak an answer that nobody hears: every size of chunk, the longest last one too."""
+        schedule = self._schedule
+        chunker = Chunker(schedule)
+        # one token short of a second steady chunk
+        tokens = sum(schedule.ramp) + 2 * schedule.steady + schedule.lookahead - 1
+        stream = await self.open(None)
+        for chunk in chunker.push([0] * tokens):
+            await stream.synthesize(chunk)
+        if last := chunker.finish():
+            await stream.synthesize(last)
+        stream.close()
 
     async def _step_forever(self, engine: StepEngine) -> None:
         while True:

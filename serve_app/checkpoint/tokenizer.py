@@ -15,10 +15,9 @@ _WORDS = (
 _PLAIN = ("<tool_call>", "</tool_call>", "<think>", "</think>")  # kept in decoded text, as in Qwen
 
 
-def write_tokenizer(directory: Path, vocabulary: Vocabulary, *, max_tokens: int) -> None:
-    """Write the tokenizer of `vocabulary` into `directory`."""
-    ids = {token: vocabulary.ids[token] for token in vocabulary.text}
-    tokenizer = Tokenizer(models.BPE(vocab=ids, merges=vocabulary.merges))
+def byte_level(model: models.BPE) -> Tokenizer:
+    """A tokenizer that cuts text into words and bytes as Qwen2's does, and knows no added token."""
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -27,13 +26,25 @@ def write_tokenizer(directory: Path, vocabulary: Vocabulary, *, max_tokens: int)
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def make_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
+    """The tokenizer of `vocabulary`."""
+    ids = {token: vocabulary.ids[token] for token in vocabulary.text}
+    tokenizer = byte_level(models.BPE(vocab=ids, merges=list(vocabulary.merges)))
     tokenizer.add_tokens(
         [
             AddedToken(token, normalized=False, special=token not in _PLAIN)
             for token in vocabulary.added
         ]
     )
-    tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
+    return tokenizer
+
+
+def write_tokenizer(directory: Path, vocabulary: Vocabulary, *, max_tokens: int) -> None:
+    """Write the tokenizer of `vocabulary` into `directory`."""
+    make_tokenizer(vocabulary).save(str(directory / "tokenizer.json"), pretty=False)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": "<|EOT|>",

@@ -53,6 +53,7 @@ class Vocabulary:
     """Tokens in the order of their ids; `size` counts the unused rows behind them as well."""
 
     text: tuple[str, ...]  # in the byte-level alphabet
+    merges: tuple[tuple[str, str], ...]  # of the BPE that makes the text tokens, first ones first
     added: tuple[str, ...]  # special and audio tokens, right after the text
     size: int
 
@@ -62,14 +63,8 @@ class Vocabulary:
         return {token: index for index, token in enumerate((*self.text, *self.added))}
 
     @property
-    def merges(self) -> list[tuple[str, str]]:
-        """BPE merges: letters to syllables, then a space before a syllable."""
-        letters = [(syllable[0], syllable[1]) for syllable in _SYLLABLES]
-        return letters + [(_SPACE, syllable) for syllable in _SYLLABLES]
-
-    @property
     def syllables(self) -> range:
-        """Ids of the syllables that encoding can make."""
+        """Ids of the syllables that encoding can make, where the text is of syllables."""
         return range(256, 256 + 2 * len(_SYLLABLES))
 
     @property
@@ -80,16 +75,27 @@ class Vocabulary:
 
 def small_vocabulary() -> Vocabulary:
     """7033 tokens: the bytes, the syllables, every special token, every audio token."""
+    return compact_vocabulary(_text_tokens(256 + 2 * len(_SYLLABLES)), _syllable_merges())
+
+
+def compact_vocabulary(text: tuple[str, ...], merges: tuple[tuple[str, str], ...]) -> Vocabulary:
+    """Any text tokens, then every special token, every audio token; rows to a multiple of 64."""
     added = (*_SMALL_NAMED, *_AUDIO_TOKENS)
-    text = _text_tokens(256 + 2 * len(_SYLLABLES))
-    return Vocabulary(text, added, size=-(-(len(text) + len(added)) // 64) * 64)
+    return Vocabulary(text, merges, added, size=-(-(len(text) + len(added)) // 64) * 64)
 
 
 def published_vocabulary() -> Vocabulary:
     """The published numbering, 158720 rows; numbers that nothing uses are reserved tokens."""
     reserved = range(_PUBLISHED_TEXT_TOKENS, _PUBLISHED_FIRST_AUDIO)
     named = tuple(_PUBLISHED_NAMED.get(index, f"<|reserved_{index}|>") for index in reserved)
-    return Vocabulary(_text_tokens(_PUBLISHED_TEXT_TOKENS), (*named, *_AUDIO_TOKENS), size=158720)
+    text = _text_tokens(_PUBLISHED_TEXT_TOKENS)
+    return Vocabulary(text, _syllable_merges(), (*named, *_AUDIO_TOKENS), size=158720)
+
+
+def _syllable_merges() -> tuple[tuple[str, str], ...]:
+    """Letters to syllables, then a space before a syllable."""
+    letters = [(syllable[0], syllable[1]) for syllable in _SYLLABLES]
+    return (*letters, *((_SPACE, syllable) for syllable in _SYLLABLES))
 
 
 def _text_tokens(count: int) -> tuple[str, ...]:

@@ -10,18 +10,27 @@ MODEL = "step-audio-2-mini"
 GIB = 2**30
 GB = 10**9
 
-# What the Thinker takes beside its KV cache: 7.7 G weights of the decoder and 0.65 G of the
-# encoder in bf16, its CUDA context, activations and the pool of its CUDA graphs.
+# Weights of the Thinker on the GPU: 7.7 G of the decoder and 0.65 G of the encoder in bf16; in
+# fp8 6.5 G of the decoder are half as big.
 THINKER_WEIGHT_BYTES = int(15.6 * GIB)
-THINKER_WORK_BYTES = int(3.0 * GIB)
-THINKER_WORK_BYTES_SMALL = int(1.4 * GIB)  # 16 sequences, 2048 tokens a step
-THINKER_KV_BYTES = 16 * GIB  # 57 kB a token: 300 000 tokens, 256 streams of 1 100
-THINKER_KV_BYTES_SMALL = 1 * GIB
-RESERVE_BYTES = 4 * GIB  # of the whole GPU, left to nobody
-RESERVE_BYTES_SMALL = GIB // 4
-
-TOKEN2WAV_FIXED_BYTES = int(2.5 * GIB)  # context, weights, a step's activations
+THINKER_FP8_WEIGHT_BYTES = int(9.6 * GIB)
 TOKEN2WAV_STREAM_BYTES = 400 << 20  # fp16 history of one stream: 362 MB after a 9 s voice
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What the two stages take of a GPU beside the Thinker's weights and Token2Wav's streams."""
+
+    thinker_work_bytes: int  # CUDA context, activations, the pool of its CUDA graphs
+    thinker_kv_bytes: int  # 57 kB a token
+    token2wav_fixed_bytes: int  # context, weights, a step's activations
+    nobodys_bytes: int
+
+
+WHOLE_GPU = Allowance(3 * GIB, 16 * GIB, int(2.5 * GIB), 4 * GIB)  # 256 streams of 1 100 tokens
+SMALL = Allowance(int(1.4 * GIB), GIB, int(2.5 * GIB), GIB // 4)  # 16 sequences
+TIGHT = Allowance(int(1.2 * GIB), 3 * GIB // 4, int(1.7 * GIB), GIB // 4)  # by use seen in SMALL
+TIGHT_BELOW_BYTES = 20 * GB
 CAPTURE_SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 
 
@@ -35,10 +44,17 @@ class Plan:
     gpu_bytes: int = 0  # of the whole GPU
     limit_bytes: int | None = None  # for both stages together; None: all of the GPU
     max_streams: int = 256
+    fp8: bool = False  # the Thinker's linear layers, quantised while they load
 
     @property
     def small(self) -> bool:
         return self.limit_bytes is not None
+
+    @property
+    def allowance(self) -> Allowance:
+        if self.limit_bytes is None:
+            return WHOLE_GPU
+        return TIGHT if self.limit_bytes < TIGHT_BELOW_BYTES else SMALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +68,14 @@ class Memory:
 
 def share_memory(plan: Plan) -> Memory:
     """Raises ValueError where the two stages do not fit."""
-    total = plan.limit_bytes or plan.gpu_bytes
-    work, kv, reserve = (
-        (THINKER_WORK_BYTES_SMALL, THINKER_KV_BYTES_SMALL, RESERVE_BYTES_SMALL)
-        if plan.small
-        else (THINKER_WORK_BYTES, THINKER_KV_BYTES, RESERVE_BYTES)
-    )
-    thinker = (THINKER_WEIGHT_BYTES if plan.full_size else GIB) + work + kv
-    left = total - thinker - reserve
-    if left < TOKEN2WAV_FIXED_BYTES + TOKEN2WAV_STREAM_BYTES:
+    total, allowed = plan.limit_bytes or plan.gpu_bytes, plan.allowance
+    weights = THINKER_FP8_WEIGHT_BYTES if plan.fp8 else THINKER_WEIGHT_BYTES
+    fixed = allowed.thinker_work_bytes + allowed.thinker_kv_bytes
+    thinker = (weights if plan.full_size else GIB) + fixed
+    left = total - thinker - allowed.nobodys_bytes
+    if left < allowed.token2wav_fixed_bytes + TOKEN2WAV_STREAM_BYTES:
         raise ValueError(f"{total / GIB:.1f} GiB are too few: {left / GIB:.1f} for Token2Wav")
-    return Memory(thinker, kv, left)
+    return Memory(thinker, allowed.thinker_kv_bytes, left)
 
 
 def app_config(plan: Plan) -> AppConfig:
@@ -95,6 +108,7 @@ def thinker_arguments(plan: Plan, memory: Memory | None) -> dict[str, Any]:
     sequences = 16 if plan.small else plan.max_streams
     return {
         **common,
+        **({"quantization": "fp8"} if plan.fp8 else {}),
         "load_format": "dummy" if plan.full_size else "auto",
         "dtype": "bfloat16",
         "max_model_len": 4096 if plan.full_size else 2048,
@@ -118,7 +132,7 @@ def token2wav_options(plan: Plan, memory: Memory | None) -> dict[str, Any]:
     if memory is None:
         return {"dtype": "float32", "num_threads": 1, "max_streams": plan.max_streams}
     wanted = plan.max_streams * TOKEN2WAV_STREAM_BYTES
-    state_bytes = min(memory.token2wav_bytes - TOKEN2WAV_FIXED_BYTES, wanted)
+    state_bytes = min(memory.token2wav_bytes - plan.allowance.token2wav_fixed_bytes, wanted)
     gpu = {"memory_gb": round(state_bytes / GIB, 2), "resident_voices": 1 if plan.small else 4}
     return {"dtype": "float16", "max_batch": 8 if plan.small else 32, "gpu": gpu}
 

@@ -5,15 +5,16 @@ forced-speech processor of the served engine reads it from `max_completion_token
 """
 
 import asyncio
+import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from serve_app.bench.client import BenchClient, PreparedRequest, Target, prepare
-from serve_app.bench.inputs import TextInput, texts
+from serve_app.bench.inputs import Input, SpeechInput, texts
 from serve_app.bench.load import Arrivals, ClosedLoop, Extent, Poisson, run_load
 from serve_app.bench.metrics import RequestTrace, play, summarize
 from serve_app.bench.overhead import measure_overhead
@@ -57,10 +58,26 @@ class Phase:
 class Load:
     """Runs phases against one server; a phase that exceeds its limit keeps what it has."""
 
-    def __init__(self, url: str, seed: int = 0, *, exact: bool = True) -> None:
-        """`exact`: the server makes forced answers, whose length is checked."""
+    def __init__(
+        self,
+        url: str,
+        seed: int = 0,
+        *,
+        exact: bool = True,
+        recordings: Sequence[SpeechInput] = (),
+        body: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Texts are drawn at random; `recordings` take their place, one after another.
+
+        Args:
+            exact: the server makes forced answers, whose length is checked.
+            body: more fields of every request.
+        """
         self._url, self._seed, self._exact = url, seed, exact
         self._texts = texts()
+        # No two alike until all were sent: the server keeps what it has heard.
+        self._recordings = itertools.cycle(recordings) if recordings else None
+        self._body = body or {}
 
     async def one_by_one(
         self, name: str, tokens: int, runs: int, limit_s: float, *, warm_up: int
@@ -163,12 +180,15 @@ class Load:
         """Prepared requests without end; names end in the number of tokens of their answers."""
         draw = random.Random(seed)
         while True:
-            tokens, what = draw.choice(list(lengths)), draw.choice(self._texts)
-            named = TextInput(f"{what.name} → {tokens}", what.text)
+            tokens = draw.choice(list(lengths))
+            what: Input = next(self._recordings) if self._recordings else draw.choice(self._texts)
+            named = replace(what, name=f"{what.name} → {tokens}")
             yield prepare(replace(self._target(), max_tokens=tokens), named)
 
     def _target(self) -> Target:
-        return Target(f"{self._url}/v1", MODEL, voice="default", texts_by_chat=True)
+        return Target(
+            f"{self._url}/v1", MODEL, voice="default", texts_by_chat=True, extra_body=self._body
+        )
 
     @asynccontextmanager
     async def _phase(self, name: str, limit_s: float) -> AsyncIterator[tuple[Phase, BenchClient]]:

@@ -1,10 +1,13 @@
 """The served graph in a process of its own, so that the client's loop is nobody's but the client's.
 
 As a program (`python -m tests.gpu.graph_server SPEC`) it starts Ray and the graph, tells what has
-happened on its standard output as lines of JSON that begin with `EVENT`, and ends with its
-standard input. `GraphServer` is the other side.
+happened on its standard output as lines of JSON that begin with `EVENT`, answers the questions on
+its standard input, lines of JSON too (`tests/gpu/graph_questions.py`), and ends with that.
+`GraphServer` is the other side.
 """
 
+import asyncio
+import itertools
 import json
 import os
 import signal
@@ -52,6 +55,7 @@ class GraphServer:
         self._spec, self._work, self._log = spec, work, log
         self._proxies = proxies
         self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count()
         self.proxy = ""
         self.events: list[dict[str, Any]] = []
         self.url = f"http://127.0.0.1:{spec.port}"
@@ -95,6 +99,26 @@ class GraphServer:
     def has(self, name: str) -> bool:
         return any(event["event"] == name for event in self.events)
 
+    async def ask(self, question: str, within_s: float, **arguments: Any) -> Any:
+        """Have one of `graph_questions.QUESTIONS` answered by the server's process.
+
+        Raises:
+            RuntimeError: it could not be.
+        """
+        assert self._process is not None and self._process.stdin is not None
+        number = next(self._numbers)
+        asked = {"number": number, "question": question, "arguments": arguments}
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        self._process.stdin.flush()
+        async with asyncio.timeout(within_s):
+            while True:
+                for event in self.events:
+                    if event["event"] == "answer" and event["number"] == number:
+                        if event["error"]:
+                            raise RuntimeError(event["error"])
+                        return event["answer"]
+                await asyncio.sleep(0.1)
+
     def stop(self) -> None:
         """Ask, then end what is left of the session that `start` made."""
         if self._process is None:
@@ -117,7 +141,7 @@ class GraphServer:
                 if line.startswith(MARK):
                     event = json.loads(line.removeprefix(MARK))
                     self.events.append(event)
-                    told = {k: v for k, v in event.items() if k not in ("event", "at")}
+                    told = {k: v for k, v in event.items() if k not in ("event", "at", "answer")}
                     print(f"  server: {event['event']} {told or ''}", flush=True)
 
     def _tail(self, lines: int = 60, characters: int = 6000) -> str:
@@ -166,6 +190,7 @@ def serve_until_stdin_ends(spec: Spec) -> int:
     from ray import serve
 
     from serve_app.app import app
+    from tests.gpu.graph_questions import answer_until_stdin_ends, watched_app
 
     tell("python")
     ray.init(
@@ -196,11 +221,11 @@ def serve_until_stdin_ends(spec: Spec) -> int:
     tell("checkpoint")
     watch = threading.Thread(target=_tell_replicas, daemon=True)
     watch.start()
-    serve.run(app(app_config(spec.plan)), name=APPLICATION, route_prefix="/")
+    serve.run(watched_app(app_config(spec.plan)), name=APPLICATION, route_prefix="/")
     if not answers(f"http://127.0.0.1:{spec.port}/health", PROXY_WITHIN_S):
         return PROXY_FAILED
     tell("ready")
-    sys.stdin.read()
+    asyncio.run(answer_until_stdin_ends(tell, APPLICATION))
     ray.shutdown()
     return 0
 

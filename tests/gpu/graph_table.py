@@ -3,6 +3,7 @@
 from typing import Any
 
 WIDTHS = (30, 9, 15, 15, 15, 9, 9, 9)
+HOLDS = 5  # of a loop, the longest ones
 HEAD = (
     "phase",
     "answered",
@@ -27,6 +28,10 @@ def print_table(document: dict[str, Any]) -> None:
     for phase in document["phases"]:
         if phase.get("kind") == "first":
             _print_first(phase)
+        if "thinker" in phase:
+            _print_thinker(phase["phase"], phase["thinker"])
+        for stage, report in phase.get("loops", {}).items():
+            _print_loop(stage, report)
         if "delay_s" in phase:
             print(f"{phase['phase']}: adds {1000 * phase['delay_s']['p50']:.1f} ms (p50), "
                   f"{100 * phase['cpu_share']:.0f} % of a core")  # fmt: skip
@@ -79,7 +84,27 @@ def _print_first(phase: dict[str, Any]) -> None:
     if rows:
         ttfa = " ".join(f"{1000 * row['ttfa_s']:.0f}" for row in rows)
         total = " ".join(f"{row['latency_s']:.2f}" for row in rows)
-        print(f"first to tenth request after start: TTFA ms {ttfa}; total s {total}")
+        print(f"{phase['phase']}: TTFA ms {ttfa}; total s {total}")
+
+
+def _print_thinker(name: str, figures: dict[str, Any]) -> None:
+    print(f"{name}: first chunk {1000 * figures['first_chunk_s']['p50']:.0f} ms, "
+          f"whole {figures['latency_s']['p50']:.2f} s, {figures['ms_per_token']:.2f} ms a token, "
+          f"{figures['tokens_per_s']:.0f} tokens/s")  # fmt: skip
+
+
+def _print_loop(stage: str, report: dict[str, Any]) -> None:
+    late = report["late_s"]
+    print(f"loop of {stage}, {report['watched_s']:.0f} s: late p50 {1000 * late['p50']:.1f} ms, "
+          f"p99 {1000 * late['p99']:.1f}, max {1000 * late['max']:.1f}; over 5 ms "
+          f"{report['over_limit']} of {report['beats']}, "
+          f"computing {report['computed_over_limit']}")  # fmt: skip
+    for hold in report["longest"][:HOLDS]:
+        print(f"    {1000 * hold['late_s']:.1f} ms, of which {1000 * hold['computed_s']:.1f} "
+              f"computing: {hold['doing']}")  # fmt: skip
+    for generation, culprit in report["collections"].items():
+        print(f"    collections of generation {generation}: {culprit['times']}, "
+              f"longest {1000 * culprit['longest_s']:.1f} ms")  # fmt: skip
 
 
 def _two(values: dict[str, float] | None, scale: float, digits: int) -> str:

@@ -8,6 +8,7 @@ rehearses the same on a machine without a GPU.
 
 import argparse
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +26,8 @@ from typing import Any
 
 from serve_app.bench import metrics
 from serve_app.bench.environment import PACKAGES
+from serve_app.bench.inputs import SpeechInput, recordings
+from serve_app.bench.overhead import measure_overhead
 from serve_app.bench.report import write_json
 from tests.gpu.gpu_memory import GpuSampler, describe_gpu, processes
 from tests.gpu.graph_config import GB, Plan, app_config
@@ -32,7 +36,20 @@ from tests.gpu.graph_server import GraphServer, Spec, StartFailed, free_port
 from tests.gpu.graph_table import print_table
 from tests.gpu.plugin_entry import make_plugin_known
 
-PHASES = ("first", "single", "together", "closed", "listeners", "poisson", "alone", "client")
+PHASES = (
+    "first",
+    "together",
+    "single",
+    "variants",
+    "thinker",
+    "loops",
+    "closed",
+    "listeners",
+    "poisson",
+    "speech",
+    "alone",
+    "client",
+)
 MAKE_CHECKPOINT = """
 import sys; from pathlib import Path; from serve_app.checkpoint import make_checkpoint
 make_checkpoint(Path(sys.argv[1]), size=sys.argv[2], llm_weights=sys.argv[2] == "tiny")
@@ -48,6 +65,8 @@ STOP_S = 20.0  # of the budget, kept for the end
 BASELINE_S = 0.6  # two samples of the GPU that nobody uses yet
 SETTLE_S = 2.0  # after a phase that was cut: the server drops what was in flight
 LOG_BYTES = 12 << 20
+RECORDINGS = 192  # more than are sent: the server would know one that came before
+LOADED_FOR_S = 1.0  # before the loops are watched
 
 
 @dataclass(slots=True)
@@ -104,14 +123,15 @@ def main() -> int:
         if make_plugin_known(work / "site"):
             run.say("the package is not installed: its entry point is on PYTHONPATH")
         try:
-            with _served(run, options, work) as server:
+            with ThreadPoolExecutor(1) as beside, _served(run, options, work, beside) as served:
+                server, spoken = served
                 run.document["memory_after_start"] = {
                     "used_mib": sampler.peak_mib(time.monotonic() - 1),
                     "processes": processes(),
                 }
                 run.write()
                 with asyncio.Runner(loop_factory=_fast_loop) as runner:
-                    runner.run(_measure(run, options, server.url, sampler))
+                    runner.run(_measure(run, options, server, spoken, sampler))
         except (StartFailed, ValueError, OSError) as error:
             run.say(f"FAILED: {error}")
             run.document["failure"] = str(error)
@@ -125,9 +145,19 @@ def main() -> int:
     return 0 if _passed(run.document) else 1
 
 
+def _prepare_client(spoken: bool) -> list[SpeechInput]:
+    """What would else be measured with the server: a process's first request costs it 30 ms."""
+    asyncio.run(measure_overhead(1))
+    if not spoken:
+        return []
+    return [one for seed in range(0, RECORDINGS, 3) for one in recordings((), seed)]
+
+
 @contextmanager
-def _served(run: Run, options: argparse.Namespace, work: Path) -> Iterator[GraphServer]:
-    """The graph, ready, for as long as the block lasts."""
+def _served(
+    run: Run, options: argparse.Namespace, work: Path, beside: ThreadPoolExecutor
+) -> Iterator[tuple[GraphServer, list[SpeechInput]]]:
+    """The graph, ready, for as long as the block lasts; and what can be said to it."""
     gpu = run.document["gpu"]
     if options.device == "cuda" and gpu is None:
         raise StartFailed("nvidia-smi names no GPU here")
@@ -139,6 +169,7 @@ def _served(run: Run, options: argparse.Namespace, work: Path) -> Iterator[Graph
         gpu_bytes=gpu["memory_mib"] << 20 if gpu else 0,
         limit_bytes=int(options.memory_gb * GB) if options.memory_gb else None,
         max_streams=options.max_streams,
+        fp8=options.fp8,
     )
     run.document["configuration"] = app_config(plan).model_dump(mode="json")
     spec = Spec(
@@ -158,11 +189,12 @@ def _served(run: Run, options: argparse.Namespace, work: Path) -> Iterator[Graph
 
     proxies = ("haproxy", "python") if options.proxy == "auto" else (options.proxy,)
     server = GraphServer(spec, work, options.out / "server.log", proxies)
+    preparing = beside.submit(_prepare_client, "speech" in options.phases)
     run.say("starting")
     try:
         server.wait_ready(min(options.start_limit, run.left_s), check)
         run.say(f"ready, HTTP through {server.proxy}")
-        yield server
+        yield server, preparing.result()
     finally:
         at_0 = time.time() - run.elapsed_s
         run.document["proxy"] = server.proxy
@@ -178,7 +210,14 @@ def _served(run: Run, options: argparse.Namespace, work: Path) -> Iterator[Graph
             making.kill()
 
 
-async def _measure(run: Run, options: argparse.Namespace, url: str, sampler: GpuSampler) -> None:
+async def _measure(
+    run: Run,
+    options: argparse.Namespace,
+    server: GraphServer,
+    spoken: list[SpeechInput],
+    sampler: GpuSampler,
+) -> None:
+    url = server.url
     load = Load(url)
     alone = Load(f"{url}/alone", exact=False)
     tokens, mix, seconds, limit = options.tokens, options.mix, options.seconds, options.limit
@@ -206,13 +245,25 @@ async def _measure(run: Run, options: argparse.Namespace, url: str, sampler: Gpu
             await asyncio.sleep(SETTLE_S)
 
     short = min(tokens)
+    await phase("first", partial(alone.one_by_one, "first, no models", short, 10, warm_up=0))
     await phase("first", partial(load.one_by_one, "first ten", short, 10, warm_up=0))
-    for n in tokens:
-        name = f"single, {n} tokens"
-        await phase("single", partial(load.one_by_one, name, n, options.runs, warm_up=1))
     count, n = options.together
-    name = f"{count} together, {n} tokens"
-    await phase("together", partial(load.together, name, n, count, warm_up=True))
+    # the first time without a warm-up: the server must have met batches of that size by itself
+    for name in (f"{count} together, {n}, first time", f"{count} together, {n} tokens"):
+        await phase("together", partial(load.together, name, n, count, warm_up=False))
+    for one_length in tokens:
+        name = f"single, {one_length} tokens"
+        await phase("single", partial(load.one_by_one, name, one_length, options.runs, warm_up=1))
+    for body in options.variants:
+        other, what = Load(url, body=body), _spell(body)
+        single = partial(other.one_by_one, f"single, {n}, {what}", n, 2, warm_up=0)
+        await phase("variants", single)
+        many = partial(other.together, f"{count} at once, {n}, {what}", n, count, warm_up=False)
+        await phase("variants", many)
+    for sampling in ({}, *options.variants):
+        for requests in options.thinker_levels:
+            await phase("thinker", partial(_thinker, server, requests, n, sampling))
+    await phase("loops", partial(_loops, server, load, mix, options.watched, seconds))
     for clients in options.levels:
         name = f"closed loop, {clients}"
         await phase("closed", partial(load.closed_loop, name, mix, clients, seconds))
@@ -221,6 +272,12 @@ async def _measure(run: Run, options: argparse.Namespace, url: str, sampler: Gpu
         await phase("listeners", partial(load.listeners, name, mix, clients, seconds))
     for rate in options.rates:
         await phase("poisson", partial(load.poisson, f"Poisson, {rate}/s", mix, rate, seconds))
+    hearing = Load(url, recordings=spoken)
+    name = f"speech in, {short} tokens"
+    await phase("speech", partial(hearing.one_by_one, name, short, 5, warm_up=1))
+    for clients in options.speech_levels:
+        name = f"speech in, closed loop, {clients}"
+        await phase("speech", partial(hearing.closed_loop, name, mix, clients, seconds))
     for clients in options.alone_levels:
         name = f"graph alone, {clients} together"
         if clients == 1:
@@ -230,10 +287,58 @@ async def _measure(run: Run, options: argparse.Namespace, url: str, sampler: Gpu
     await phase("client", partial(load.client_alone, max(options.levels)))
 
 
+async def _thinker(
+    server: GraphServer, requests: int, tokens: int, sampling: dict[str, Any], limit_s: float
+) -> Phase:
+    """The Thinker alone, by its handle, on the same GPU and in the same minute."""
+    what = f"Thinker alone, {requests} × {tokens}" + (f", {_spell(sampling)}" if sampling else "")
+    asked = {"requests": requests, "tokens": tokens, "sampling": sampling, "salt": what}
+
+    async def ask() -> dict[str, Any]:
+        return {"thinker": await server.ask("thinker", limit_s, **asked)}
+
+    return await _asked(what, ask)
+
+
+async def _loops(
+    server: GraphServer, load: Load, mix: list[int], clients: int, seconds: float, limit_s: float
+) -> Phase:
+    """A closed loop of `clients`, and what holds the replicas' event loops up meanwhile."""
+    name = f"loops watched, {clients}"
+    loading = asyncio.create_task(load.closed_loop(name, mix, clients, seconds, limit_s))
+    await asyncio.sleep(LOADED_FOR_S)
+
+    async def ask() -> dict[str, Any]:
+        watched_s = max(1.0, seconds - LOADED_FOR_S)
+        return {"loops": await server.ask("loops", limit_s, seconds=watched_s)}
+
+    watched = await _asked(name, ask)
+    phase = await loading
+    phase.notes, phase.error = watched.notes, phase.error or watched.error
+    return phase
+
+
+async def _asked(name: str, ask: Callable[[], Awaitable[dict[str, Any]]]) -> Phase:
+    """A phase whose result is what the server's process answers."""
+    phase, began_s = Phase(name), time.perf_counter()
+    try:
+        phase.notes = await ask()
+    except (RuntimeError, TimeoutError) as error:
+        phase.error = f"{type(error).__name__}: {error}"
+    phase.wall_s = time.perf_counter() - began_s
+    return phase
+
+
+def _spell(fields: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in fields.items())
+
+
 def _one_line(phase: Phase) -> str:
     trouble = phase.error or (f"cut after {phase.cut_after_s:.0f} s" if phase.cut_after_s else "")
     good = [trace for trace in phase.traces if trace.ok]
     ttfa = metrics.percentiles(trace.ttfa_s for trace in good)
+    if not phase.traces:
+        return f"{phase.name}: {phase.wall_s:.1f} s {trouble}"
     told = f"TTFA p50 {1000 * ttfa.p50:.0f} ms" if ttfa else "no answer"
     return (
         f"{phase.name}: {len(good)} of {len(phase.traces)} answered, {told}, "
@@ -297,15 +402,20 @@ def _options() -> argparse.Namespace:
     add("--device", choices=("cuda", "cpu"), default="cuda")
     add("--model", type=Path, help="a model directory, made if empty; default: a temporary one")
     add("--out", type=Path, default=Path(os.environ.get("OUT", "build/graph")))
+    add("--fp8", action="store_true", help="the Thinker's decoder in fp8")
     add("--memory-gb", type=float, help="bound both stages together, in 10^9 bytes")
     add("--proxy", choices=("auto", "haproxy", "python"), default="auto")
     add("--phases", default=",".join(PHASES), type=lambda t: t.split(","), help="which to run")
     add("--tokens", type=numbers, default=[85, 160, 315, 1024], help="of single requests")
     add("--runs", type=int, default=3, help="of each single request, after a warm-up")
     add("--together", type=numbers, default=[16, 315], help="requests at once, their tokens")
+    add("--variants", type=json.loads, default=[], help="JSON: a list of fields of requests")
+    add("--thinker-levels", type=numbers, default=[1, 16, 128], help="requests, Thinker alone")
+    add("--watched", type=int, default=64, help="clients while event loops are watched")
     add("--levels", type=numbers, default=[1, 16, 64, 128, 192], help="clients of closed loops")
     add("--listeners", type=numbers, default=[128, 192], help="clients that hear answers out")
     add("--rates", type=numbers, default=[], help="Poisson arrivals a second")
+    add("--speech-levels", type=numbers, default=[16], help="clients that ask by speech")
     add("--alone-levels", type=numbers, default=[1, 16, 64], help="on the graph without models")
     add("--mix", type=numbers, default=[85, 160, 160, 315, 315], help="tokens under load")
     add("--seconds", type=float, default=20.0, help="in which a load sends requests")

@@ -22,7 +22,7 @@ SLOWEST_FIRST = 1.5  # times the median of the requests after it
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("graph")
-    options = ["--phases", "first,single,together,closed", "--tokens", "85,315"]
+    options = ["--phases", "first,together,single,loops,closed", "--tokens", "85,315"]
     options += ["--levels", str(CLIENTS), "--seconds", "10", "--out", str(out)]
     subprocess.run(
         [sys.executable, "-m", "tests.gpu.run_graph", *options],
@@ -49,9 +49,21 @@ def test_every_answer_is_whole_to_the_sample(results):
 
 
 def test_the_first_request_after_start_is_as_quick_as_the_ones_after_it(results):
-    (phase,) = phases(results, "first")
+    _, phase = phases(results, "first")  # before it, the graph without models
     first, *rest = (row["ttfa_s"] for row in phase["requests"])
     assert first < SLOWEST_FIRST * sorted(rest)[len(rest) // 2]
+
+
+def test_the_first_requests_at_once_are_as_quick_as_the_next(results):
+    first, second = (phase["summary"] for phase in phases(results, "together"))
+    assert first["latency_s"]["max"] < SLOWEST_FIRST * second["latency_s"]["max"]
+
+
+def test_nothing_computes_on_the_event_loop_of_a_stage_for_long(results):
+    (phase,) = phases(results, "loops")
+    for stage in ("Thinker", "Token2Wav"):  # the Ingress's bursts: tests/benchmarks/README.md
+        report = phase["loops"][stage]
+        assert not report["computed_over_limit"], (stage, report["longest"])
 
 
 def test_one_request_is_heard_without_a_gap(results):

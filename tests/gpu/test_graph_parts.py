@@ -1,12 +1,18 @@
 """The parts of `run_graph` that need no GPU."""
 
+import asyncio
+import itertools
+import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from serve_app.bench.inputs import SpeechInput
 from serve_app.bench.metrics import Arrival, RequestTrace
 from tests.gpu.graph_config import (
     GB,
@@ -16,7 +22,8 @@ from tests.gpu.graph_config import (
     app_config,
     share_memory,
 )
-from tests.gpu.graph_load import expected_audio_s, right_length
+from tests.gpu.graph_load import Load, expected_audio_s, right_length
+from tests.gpu.loop_watch import LoopWatch
 from tests.gpu.plugin_entry import GROUP, make_plugin_known
 
 H200 = Plan("model", "cuda", full_size=True, gpu_bytes=143771 << 20)
@@ -53,6 +60,15 @@ def test_an_h200_holds_128_streams_beside_the_thinker():
     assert token2wav.gpu.memory_gb * GIB >= 128 * TOKEN2WAV_STREAM_BYTES
 
 
+def test_with_an_fp8_thinker_16_gb_hold_both_stages():
+    plan = Plan("model", "cuda", full_size=True, gpu_bytes=143771 << 20, limit_bytes=16 * GB)
+    with pytest.raises(ValueError, match="too few"):
+        app_config(plan)
+    config = app_config(replace(plan, fp8=True))
+    assert config.thinker.engine_kwargs["quantization"] == "fp8"
+    assert config.token2wav.gpu.memory_gb * GIB >= 2 * TOKEN2WAV_STREAM_BYTES
+
+
 def test_a_limit_without_room_for_token2wav_is_refused():
     small = Plan("model", "cuda", full_size=True, gpu_bytes=80 * GIB, limit_bytes=19 * GB)
     with pytest.raises(ValueError, match="too few"):
@@ -73,3 +89,31 @@ import sys; assert {str(tmp_path)!r} in sys.path
         [sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=True
     )
     assert Path(found.stdout.strip()) == tmp_path
+
+
+def test_recordings_are_asked_with_one_after_another_and_fields_are_added():
+    two = [SpeechInput(name, "wav", name) for name in ("first", "second")]
+    load = Load("http://nowhere", recordings=two, body={"top_p": 1.0})
+    bodies = [json.loads(r.body) for r in itertools.islice(load._requests([85], 0), 3)]
+    heard = [b["messages"][0]["content"][0]["input_audio"]["data"] for b in bodies]
+    assert heard == ["first", "second", "first"]
+    assert all(b["top_p"] == 1.0 and b["max_completion_tokens"] == 85 for b in bodies)
+
+
+async def test_what_holds_a_loop_up_is_named():
+    def compute_for(seconds: float) -> None:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+
+    watching = asyncio.create_task(LoopWatch().watch(0.4))
+    await asyncio.sleep(0.05)
+    compute_for(0.05)
+    await asyncio.sleep(0.05)
+    time.sleep(0.03)  # waits, and computes nothing
+    report = await watching
+    computed, *_ = sorted(report.longest, key=lambda hold: -hold.computed_s)
+    assert computed.computed_s > 0.04
+    assert "compute_for" in computed.doing
+    assert any(hold.late_s > 0.025 and hold.computed_s < 0.005 for hold in report.longest)
+    assert report.computed_over_limit >= 1

@@ -56,7 +56,7 @@ class Shapes:
         self._stream = torch.cuda.Stream(model.device, priority=-1) if cuda else None
 
     def capture(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Compile every kernel and capture every shape; nothing to do on a CPU."""
+        """Compile every kernel, capture every shape and replay it; nothing to do on a CPU."""
         if self._stream is None:
             return
         pool = torch.cuda.graph_pool_handle()
@@ -69,6 +69,9 @@ class Shapes:
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, pool=pool, stream=self._stream):
                     self._compute(shape)
+                graph.replay()  # the first replay uploads the graph: not for a listener to wait
+                shape.fetch()
+                self._stream.synchronize()
             shape.graph = graph
             if progress is not None:
                 progress(done, len(self._shapes))

@@ -205,3 +205,24 @@ async def test_a_dead_engine_fails_its_requests_and_its_health_check(tiny_model,
     finally:
         mortal.close()
     await engine.check_health()
+
+
+async def test_warming_up_makes_answers_of_every_length_whatever_the_model_says(
+    engine, monkeypatch
+):
+    made = []
+    run = engine._run
+
+    async def counted(prompt, parameters):
+        tokens = 0
+        async with aclosing(run(prompt, parameters)) as outputs:
+            async for output in outputs:
+                tokens += len(output.token_ids)
+                yield output
+        made.append(tokens)
+
+    # would end nearly every answer at its first token
+    monkeypatch.setattr(engine, "_stop_ids", frozenset(range(engine._special.audio_pad)))
+    monkeypatch.setattr(engine, "_run", counted)
+    await engine._fill_batch(20)
+    assert sorted(made) == list(range(1, 21))

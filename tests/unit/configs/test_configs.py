@@ -58,7 +58,7 @@ def test_a_misspelt_key_is_refused_and_named(section, key):
 
 def test_a_wrong_value_is_refused_and_named():
     args = arguments("cpu.yaml")
-    args["thinker"]["sampling"]["top_p"] = 2
+    args["thinker"]["sampling"] = {"top_p": 2}
     with pytest.raises(ConfigError, match=r"thinker\.sampling\.top_p: .*less than or equal to 1"):
         build(app, args)
 

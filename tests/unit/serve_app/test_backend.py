@@ -121,3 +121,30 @@ async def test_readiness_that_is_lost_is_noticed_after_its_time() -> None:
     await asyncio.sleep(0.01)
     with pytest.raises(NotReady):
         await readiness.require()
+
+
+async def test_a_rehearsal_holds_up_everyone_but_itself() -> None:
+    backend = Counting(is_ready=True)
+    readiness = Readiness(backend.ready, renew_after_s=60)
+    curtain = asyncio.Event()
+
+    async def rehearsal() -> None:
+        await readiness.require()
+        await curtain.wait()
+
+    readiness.rehearsal = asyncio.create_task(rehearsal())
+    held_up = [asyncio.create_task(readiness.ask()), asyncio.create_task(readiness.require())]
+    await asyncio.sleep(0.01)
+    assert not any(task.done() for task in held_up)
+    curtain.set()
+    async with asyncio.timeout(1):
+        assert await asyncio.gather(*held_up) == [True, None]
+
+
+async def test_a_rehearsal_without_an_end_holds_up_only_so_long(monkeypatch) -> None:
+    monkeypatch.setattr("serve_app.backend.REHEARSAL_WITHIN_S", 0.02)
+    readiness = Readiness(Counting(is_ready=True).ready)
+    readiness.rehearsal = asyncio.create_task(asyncio.sleep(60))
+    async with asyncio.timeout(1):
+        assert await readiness.ask()
+    readiness.rehearsal.cancel()

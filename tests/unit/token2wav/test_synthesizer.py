@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from deployments.chunker import Chunk
+from deployments.chunker import Chunk, ChunkSchedule
 from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice
 from deployments.messages import ReferenceAudio
 from deployments.token2wav.synthesizer import BatchingSynthesizer
 
 STEP_S = 0.02
+SCHEDULE = ChunkSchedule(ramp=(4, 6), steady=10, lookahead=3)
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class StandIn:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.chunks: list[tuple[int, bool]] = []  # tokens of each, and whether it was the last
         self.prepared: list[bytes] = []
         self.opened = 0
         self.closed: list[str] = []
@@ -57,6 +59,7 @@ class StandIn:
         if self.fails:
             raise RuntimeError("out of memory")
         self.batches.append(len(rows))
+        self.chunks += [(len(row.tokens), row.last) for row in rows]
         return [Output(bytes(row.tokens), row.state) for row in rows]
 
 
@@ -68,12 +71,20 @@ async def started(tmp_path):
         files[name] = tmp_path / name
         files[name].write_text(name)
     synthesizer = BatchingSynthesizer(
-        lambda: engine, files, max_batch=8, max_streams=None, cached_voices=2
+        lambda: engine, files, SCHEDULE, max_batch=8, max_streams=None, cached_voices=2
     )
     await synthesizer.start()
     engine.batches.clear()
     yield synthesizer, engine
     synthesizer.close()
+
+
+async def test_before_it_is_ready_every_size_of_chunk_has_been_spoken_once(started):
+    synthesizer, engine = started
+    sizes = [4 + 3, 6 + 3, 10 + 3]  # with the lookahead; the last one sees nothing more
+    assert engine.chunks == [*((size, False) for size in sizes), (10 + 3 - 1, True)]
+    assert len(engine.threads) == 1
+    assert (synthesizer.open_streams, len(engine.closed)) == (0, 1)
 
 
 def chunk(*tokens: int) -> Chunk:

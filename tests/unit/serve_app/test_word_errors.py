@@ -1,0 +1,43 @@
+import pytest
+
+from serve_app.word_errors import listing, sentence_errors, word_error_rate
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "errors"),
+    [
+        ("The dog is here.", "the dog is here", 0),
+        ("The dog is here.", "The cat is here.", 1),
+        ("The dog is here.", "The is here.", 1),
+        ("The dog is here.", "The dog is not here.", 1),
+        ("The dog is here.", "", 4),
+        ("Yes, he ran home.", "yes he rang him home", 2),
+        ("one two three", "two three one", 2),
+    ],
+)
+def test_errors_of_one_sentence(reference: str, hypothesis: str, errors: int) -> None:
+    assert sentence_errors(reference, hypothesis).errors == errors
+
+
+def test_rate_weighs_words_not_sentences() -> None:
+    references = ["She sleeps.", "The old man walked to the river."]
+    assert word_error_rate(references, ["He sleeps.", references[1]]) == pytest.approx(1 / 9)
+
+
+def test_insertions_take_the_rate_above_one() -> None:
+    assert word_error_rate(["Go home."], ["please do not go home now ok"]) == 2.5
+
+
+def test_listing_keeps_both_sides_normalised() -> None:
+    (only,) = listing(["Yes, Anna!"], ["YES  Emma?"])
+    assert (only.reference, only.hypothesis, only.errors, only.words) == (
+        "yes anna",
+        "yes emma",
+        1,
+        2,
+    )
+
+
+def test_unequal_lengths_are_refused() -> None:
+    with pytest.raises(ValueError):
+        word_error_rate(["One.", "Two."], ["One."])
