@@ -23,7 +23,9 @@ def normalise(text: str) -> str:
 def sentence_errors(reference: str, hypothesis: str) -> SentenceErrors:
     """The errors of one sentence; case and punctuation do not count."""
     said, heard = normalise(reference), normalise(hypothesis)
-    return SentenceErrors(said, heard, _distance(said.split(), heard.split()), len(said.split()))
+    return SentenceErrors(
+        said, heard, edit_distance(said.split(), heard.split()), len(said.split())
+    )
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
@@ -48,12 +50,13 @@ def total_rate(sentences: Sequence[SentenceErrors]) -> float:
     return sum(sentence.errors for sentence in sentences) / words
 
 
-def _distance(said: Sequence[str], heard: Sequence[str]) -> int:
-    above = list(range(len(heard) + 1))  # from no words to each beginning of what was heard
-    for deleted, word in enumerate(said, start=1):
+def edit_distance(one: Sequence[object], other: Sequence[object]) -> int:
+    """The fewest insertions, deletions and exchanges that make one out of the other."""
+    above = list(range(len(other) + 1))  # from nothing to each beginning of the other
+    for deleted, mine in enumerate(one, start=1):
         row = [deleted]
-        for column, other in enumerate(heard, start=1):
-            substituted = above[column - 1] + (word != other)
-            row.append(min(substituted, above[column] + 1, row[-1] + 1))
+        for column, theirs in enumerate(other):
+            exchanged = above[column] + (mine != theirs)
+            row.append(min(exchanged, above[column + 1] + 1, row[-1] + 1))
         above = row
     return above[-1]

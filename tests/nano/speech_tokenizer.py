@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deployments.mel import mel_filterbank
+from serve_app.word_errors import edit_distance
 from tests.nano.corpus.store import Bank, Corpus, batches
 from tests.nano.sizes import ACTIVE_DIGITS, CODE_LEVELS, SPEECH_RATE_HZ, USED_CODES
 from tests.nano.training import Recipe, device, seed_everything, train
@@ -469,21 +470,9 @@ def letter_error_rate(scores: Tensor, views: Views) -> float:
     ):
         row = row[: _HALVES * count]
         read = [n for at, n in enumerate(row) if n and (at == 0 or row[at - 1] != n)]
-        wrong += edits(read, wanted[:letters])
+        wrong += edit_distance(read, wanted[:letters])
         total += letters
     return wrong / max(total, 1)
-
-
-def edits(one: Sequence[int], two: Sequence[int]) -> int:
-    """Levenshtein's distance."""
-    row = list(range(len(two) + 1))
-    for index, left in enumerate(one):
-        diagonal, row[0] = row[0], index + 1
-        for at, right in enumerate(two):
-            changed = diagonal + (left != right)
-            diagonal = row[at + 1]
-            row[at + 1] = min(changed, diagonal + 1, row[at] + 1)
-    return row[-1]
 
 
 def main(corpus: Path, out: Path, minutes: float, batch: int) -> None:

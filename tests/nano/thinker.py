@@ -29,7 +29,7 @@ from deployments.thinker.vllm_plugin.lengths import (
 from serve_app.checkpoint.shards import write_shards
 from serve_app.checkpoint.tokenizer import make_tokenizer, write_tokenizer
 from serve_app.checkpoint.vocabulary import Vocabulary
-from serve_app.word_errors import normalise
+from serve_app.word_errors import edit_distance, word_error_rate
 from tests.nano.corpus.store import Bank, Corpus
 from tests.nano.examples import (
     SAMPLES_PER_CODE,
@@ -444,7 +444,7 @@ def check(
     for name, heard in (("free", free), ("standard", standard)):
         answers = answerer.answer(Task.TRANSCRIBE, sentences, heard)
         said = [split(ids, Mode.TEXT)[0] for ids in answers]
-        figures[f"transcription_wer_{name}"] = word_error_rate(texts, said)
+        figures[f"transcription_wer_{name}"] = round(word_error_rate(texts, said), 4)
         figures[f"mistakes_{name}"] = [(a, b) for a, b in zip(texts, said, strict=True) if a != b]
     for name, answers in (
         ("speak", answerer.answer(Task.SPEAK, sentences, sampling=SPEECH_SAMPLING)),
@@ -459,29 +459,9 @@ def check(
             f"{name}_code_similarity": _mean(
                 1 - edit_distance(made, true) / max(len(made), len(true)) for made, true in pairs
             ),
-            f"{name}_text_wer": word_error_rate(texts, [text for text, _ in spoken]),
+            f"{name}_text_wer": round(word_error_rate(texts, [text for text, _ in spoken]), 4),
         }
     return figures
-
-
-def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Wrong words ÷ words; case and punctuation do not count."""
-    pairs = [
-        (normalise(reference).split(), normalise(hypothesis).split())
-        for reference, hypothesis in zip(references, hypotheses, strict=True)
-    ]
-    words = sum(len(reference) for reference, _ in pairs)
-    return round(sum(edit_distance(*pair) for pair in pairs) / words, 4)
-
-
-def edit_distance(first: Sequence[object], second: Sequence[object]) -> int:
-    """The fewest insertions, deletions and exchanges that make one out of the other."""
-    row = list(range(len(second) + 1))
-    for index, one in enumerate(first):
-        above, row = row, [index + 1]
-        for nth, other in enumerate(second):
-            row.append(min(above[nth] + (one != other), above[nth + 1] + 1, row[nth] + 1))
-    return row[-1]
 
 
 def main(corpus: Path, out: Path, minutes: float, batch: int) -> None:

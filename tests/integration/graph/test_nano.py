@@ -23,7 +23,7 @@ from deployments.token2wav.voice import VoiceEncoder
 from serve_app.config import AppConfig
 from serve_app.word_errors import word_error_rate
 from tests.integration.graph.conftest import MODEL, on_node, served
-from tests.nano.evaluate import VOICES, Report, evaluate, transcribe
+from tests.nano.evaluate import RETRIES, VOICES, Report, evaluate, transcribe
 from tests.nano.pitch import track_pitch, with_context
 from tests.nano.recordings import Recording, kept
 from tests.nano.sizes import SOUND_RATE_HZ
@@ -48,7 +48,7 @@ def client(base_url):
     arguments["http"] = {"models": [MODEL]}
     with served(AppConfig.model_validate(arguments)):
         yield openai.AsyncOpenAI(
-            base_url=f"{base_url}/v1", api_key="none", max_retries=0, timeout=120
+            base_url=f"{base_url}/v1", api_key="none", max_retries=RETRIES, timeout=120
         )
 
 

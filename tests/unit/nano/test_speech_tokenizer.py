@@ -21,7 +21,6 @@ from tests.nano.speech_tokenizer import (
     SpeechTokenizer,
     Student,
     aligned_partners,
-    edits,
     encode_corpus,
     floored,
     indices_of,
@@ -179,13 +178,6 @@ def test_the_alphabet_leaves_punctuation_and_case_out() -> None:
     spelled = alphabet.numbers("It's 2, no?")
     assert [alphabet.letters[n - 1] for n in spelled] == list("it's 2 no")
     assert len(alphabet) == len(set("it's 2 no")) + 1  # and the blank
-
-
-@pytest.mark.parametrize(
-    ("one", "two", "distance"), [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "abc", 0)]
-)
-def test_edits_are_levenshteins(one: str, two: str, distance: int) -> None:
-    assert edits([*map(ord, one)], [*map(ord, two)]) == distance
 
 
 def test_the_letter_error_rate_joins_repeats_and_skips_blanks(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from tests.nano.corpus.store import Corpus, Kind, Utterance
 from tests.nano.examples import Batch, Examples, Flat, Plan, Tables, Task, spellings
 from tests.nano.sizes import USED_CODES
 from tests.nano.text_tokenizer import nano_vocabulary
-from tests.nano.thinker import Answerer, Ear, Lessons, Sampling, Thinker, draw, edit_distance
+from tests.nano.thinker import Answerer, Ear, Lessons, Sampling, Thinker, draw
 
 CPU = torch.device("cpu")
 SENTENCES = 12
@@ -346,11 +346,6 @@ def test_drawing_keeps_to_the_likeliest_and_to_the_penalty() -> None:
     torch.manual_seed(0)
     some = Sampling(temperature=1.0, top_p=0.9, repetition_penalty=1.0)
     assert draw(logits, seen, some).unique().tolist() == [0, 1]
-
-
-def test_edit_distance_counts_the_fewest_changes() -> None:
-    assert edit_distance("kitten", "sitting") == 3
-    assert edit_distance([], [1, 2]) == 2 and edit_distance([1, 2], [1, 2]) == 0
 
 
 # --- what is written

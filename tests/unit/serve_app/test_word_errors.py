@@ -1,6 +1,6 @@
 import pytest
 
-from serve_app.word_errors import listing, sentence_errors, word_error_rate
+from serve_app.word_errors import edit_distance, listing, sentence_errors, word_error_rate
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,11 @@ def test_listing_keeps_both_sides_normalised() -> None:
 def test_unequal_lengths_are_refused() -> None:
     with pytest.raises(ValueError):
         word_error_rate(["One.", "Two."], ["One."])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "distance"),
+    [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("abc", "abc", 0)],
+)
+def test_edit_distance_counts_the_fewest_changes(one: str, other: str, distance: int) -> None:
+    assert edit_distance(one, other) == distance
