@@ -11,6 +11,8 @@ import torch
 from deployments.chunker import ChunkSchedule
 from deployments.errors import ConfigError
 from deployments.token2wav.config import Token2WavConfig
+from deployments.token2wav.model import FlowConfig
+from deployments.token2wav.model.load import read_flow_config
 
 if TYPE_CHECKING:
     from deployments.token2wav.synthesizer import StepEngine
@@ -34,7 +36,9 @@ def load_engine(token2wav_dir: Path, config: Token2WavConfig) -> "Callable[[], S
         from deployments.token2wav.reference import ReferenceEngine
 
         return partial(ReferenceEngine.load, token2wav_dir, **options)
-    if device == "cpu":
+    if device == "cpu" or not fits_kernels(read_flow_config(token2wav_dir)):
+        if device != "cpu":
+            logger.warning("Token2Wav: the flow's sizes are none of our kernels'; it runs unfused")
         from deployments.token2wav.engine import Token2WavEngine
 
         return partial(Token2WavEngine.load, token2wav_dir, **options)
@@ -54,6 +58,20 @@ def load_engine(token2wav_dir: Path, config: Token2WavConfig) -> "Callable[[], S
     return partial(
         ResidentEngine.load, token2wav_dir, settings=settings, progress=progress, **options
     )
+
+
+def fits_kernels(flow: FlowConfig) -> bool:
+    """Whether the GPU engine's Triton kernels can run a flow: their widths are powers of two."""
+    dit, encoder = flow.dit, flow.encoder
+    widths = (
+        dit.hidden_size,
+        dit.num_heads,
+        dit.head_dim,
+        encoder.output_size,
+        encoder.attention_heads,
+        encoder.output_size // encoder.attention_heads,
+    )
+    return all(width & (width - 1) == 0 for width in widths)
 
 
 def chunk_frames(chunks: ChunkSchedule) -> tuple[int, ...]:
