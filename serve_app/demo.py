@@ -26,7 +26,7 @@ from serve_app.audio_stream import seconds_of, wav_file
 from serve_app.console import say
 from serve_app.word_errors import word_error_rate
 
-SENTENCE = "Please open the window because it is very hot today."
+SENTENCE = "A little horse drank some water before breakfast."
 RECORDING = (
     Path(__file__).parent.parent / "deployments" / "token2wav" / "assets" / "default_voice.wav"
 )

@@ -33,7 +33,7 @@ from serve_app.console import say
 APP_NAME = "step-audio2-end2end"
 CONFIGS = Path(__file__).parent.parent / "configs"
 SOUND_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm", ".mp4"}
-DEFAULT_TEXT = "Please open the window because it is very hot today."
+DEFAULT_TEXT = "A little horse drank some water before breakfast."
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ async def evaluate(
     )
     said = await timed("hear", [lambda w=w: transcribe(client, model, w) for w in wavs])
     begin = time.perf_counter()
-    picker = SentencePicker(recording.sentence for recording in kept())
+    picker = SentencePicker([recording.sentence for recording in kept()])
     picked = [picker.pick(speech_of(wav)) for wav in wavs]
     seconds["pick"] = round(time.perf_counter() - begin, 1)
     some = recordings[:repeats]
