@@ -17,6 +17,7 @@ from deployments.token2wav.model.dit import CONV_PAST
 from deployments.token2wav.model.load import read_weights
 from deployments.token2wav.voice import fit_frames
 from tests.nano import flow as nano
+from tests.nano import flow_examples, flow_rows
 from tests.nano.corpus.store import Corpus, Utterance
 from tests.nano.sizes import ACTIVE_DIGITS, FLOW, SOUND_RATE_HZ, SPEECH_RATE_HZ, USED_CODES
 
@@ -52,9 +53,9 @@ class Voice:
         return torch.cat((self.mel, torch.zeros(2 * len(self.tokens), MELS)))
 
 
-def layout(chunks: list[list[int]], width: int) -> nano.Layout:
+def layout(chunks: list[list[int]], width: int) -> flow_rows.Layout:
     sizes = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in chunks], batch_first=True)
-    return nano.Layout.of(sizes, sizes.sum(1), width)
+    return flow_rows.Layout.of(sizes, sizes.sum(1), width)
 
 
 def solved(flow: Flow, voice: Voice, chunks: list[int], noise: Tensor, width: int) -> Tensor:
@@ -62,15 +63,15 @@ def solved(flow: Flow, voice: Voice, chunks: list[int], noise: Tensor, width: in
     cut = layout([chunks], width)
     codes = torch.nn.functional.pad(voice.row, (0, width - len(voice.row)))[None]
     padding = (0, 0, 0, 2 * width - len(noise))
-    mu = nano.encode(flow, codes, cut)
-    speaker = nano.project_speakers(flow, voice.embedding[None])
+    mu = flow_rows.encode(flow, codes, cut)
+    speaker = flow_rows.project_speakers(flow, voice.embedding[None])
     condition = torch.nn.functional.pad(voice.condition(), padding)[None]
-    context = nano.context_of(mu, speaker, condition)
+    context = flow_rows.context_of(mu, speaker, condition)
     x = torch.nn.functional.pad(noise, padding)[None]
     schedule = Schedule.cosine(10)
     for time, delta in zip(schedule.times, schedule.deltas, strict=True):
         told, free = (
-            nano.velocity(flow, x, c, time[None], 2 * cut.lengths, cut.visible())
+            flow_rows.velocity(flow, x, c, time[None], 2 * cut.lengths, cut.visible())
             for c in (context, torch.zeros_like(context))
         )
         x = x + delta * (1.7 * told - 0.7 * free)
@@ -119,7 +120,7 @@ def test_encoder_in_chunks_is_the_served_encoder(flow: Flow) -> None:
     codes = torch.stack(
         [torch.nn.functional.pad(v.row, (0, width - len(v.row)), value=5) for v in (first, second)]
     )
-    made = nano.encode(flow, codes, layout(chunks, width))
+    made = flow_rows.encode(flow, codes, layout(chunks, width))
     for row, voice, sizes in zip(made, (first, second), chunks, strict=True):
         state, at, parts = flow.encoder.empty_state(), 0, []
         for index, size in enumerate(sizes):
@@ -139,7 +140,7 @@ def test_each_row_has_its_own_time(flow: Flow) -> None:
     x, context = torch.randn(2, t, MELS), torch.randn(2, t, 3 * MELS)
     lengths = torch.tensor([t, t])
     visible = torch.ones(2, 1, t, t, dtype=torch.bool)
-    made = nano.velocity(flow, x, context, times, lengths, visible)
+    made = flow_rows.velocity(flow, x, context, times, lengths, visible)
     modulation = dit.modulation(times)
     for row in range(2):
         expected, _, _ = dit(
@@ -196,7 +197,7 @@ def write_stand_ins(corpus: Corpus, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     counts = -(-(np.diff(corpus.speech_starts) // 160) // 4)
     starts = np.cumsum([0, *counts])
-    mel = nano.mel_of_codes(corpus, starts, torch.device("cpu")).float().flatten(1)
+    mel = flow_examples.mel_of_codes(corpus, starts, torch.device("cpu")).float().flatten(1)
     generator = torch.Generator().manual_seed(0)
     projected = (mel - mel.mean(0)) @ torch.randn(2 * MELS, ACTIVE_DIGITS, generator=generator)
     low, high = projected.quantile(torch.tensor([1 / 3, 2 / 3]), dim=0)
@@ -224,11 +225,13 @@ def prepared(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def recordings(corpus: Corpus, prepared: Path) -> nano.Recordings:
-    return nano.Recordings.load(corpus, prepared, torch.device("cpu"))
+def recordings(corpus: Corpus, prepared: Path) -> flow_examples.Recordings:
+    return flow_examples.Recordings.load(corpus, prepared, torch.device("cpu"))
 
 
-def test_mels_are_those_of_a_voice_prompt(corpus: Corpus, recordings: nano.Recordings) -> None:
+def test_mels_are_those_of_a_voice_prompt(
+    corpus: Corpus, recordings: flow_examples.Recordings
+) -> None:
     for index in range(len(corpus.utterances)):
         start, end = corpus.sound_starts[index : index + 2]
         sound = torch.from_numpy(corpus.sound[start:end].astype(np.float32) / 32768)
@@ -238,14 +241,16 @@ def test_mels_are_those_of_a_voice_prompt(corpus: Corpus, recordings: nano.Recor
 
 
 @pytest.fixture(scope="module")
-def partners(corpus: Corpus, recordings: nano.Recordings) -> nano.Partners:
-    return nano.Partners(corpus, recordings.counts, prompts=np.arange(len(corpus.utterances)))
+def partners(corpus: Corpus, recordings: flow_examples.Recordings) -> flow_examples.Partners:
+    return flow_examples.Partners(
+        corpus, recordings.counts, prompts=np.arange(len(corpus.utterances))
+    )
 
 
 def test_rows_are_a_prompt_of_the_voice_and_the_target(
-    corpus: Corpus, recordings: nano.Recordings, partners: nano.Partners
+    corpus: Corpus, recordings: flow_examples.Recordings, partners: flow_examples.Partners
 ) -> None:
-    examples = nano.Examples(recordings, partners, seed=0)
+    examples = flow_examples.Examples(recordings, partners, seed=0)
     chosen = np.tile(np.arange(0, len(corpus.utterances), 2), 20)  # all of speaker 0
     plan = examples.plan(chosen)
     batch = examples.gather(plan)
@@ -275,13 +280,13 @@ def test_rows_are_a_prompt_of_the_voice_and_the_target(
 
 
 def test_a_pass_has_every_utterance_once(
-    corpus: Corpus, recordings: nano.Recordings, partners: nano.Partners
+    corpus: Corpus, recordings: flow_examples.Recordings, partners: flow_examples.Partners
 ) -> None:
-    examples = nano.Examples(recordings, partners, seed=0)
+    examples = flow_examples.Examples(recordings, partners, seed=0)
     drawn: list[int] = []
     plan = examples.plan
 
-    def recorded(chosen: np.ndarray) -> nano.Plan:
+    def recorded(chosen: np.ndarray) -> flow_examples.Plan:
         drawn.extend(chosen)
         return plan(chosen)
 
@@ -294,14 +299,14 @@ def test_a_pass_has_every_utterance_once(
 
 
 def test_what_is_padded_counts_for_nothing(
-    flow: Flow, recordings: nano.Recordings, partners: nano.Partners
+    flow: Flow, recordings: flow_examples.Recordings, partners: flow_examples.Partners
 ) -> None:
-    examples = nano.Examples(recordings, partners, seed=1)
+    examples = flow_examples.Examples(recordings, partners, seed=1)
     batch = examples.gather(examples.plan(np.arange(6)))
     frames = torch.arange(batch.mel.shape[1])
     padding = frames >= 2 * batch.layout.lengths[:, None]
     assert padding.any()
-    other = nano.Batch(
+    other = flow_examples.Batch(
         codes=batch.codes.masked_fill(padding[:, ::2], 3),
         mel=batch.mel.masked_fill(padding[:, :, None], 7.0),
         embeddings=batch.embeddings,
@@ -326,12 +331,12 @@ def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("smaller")
 def test_what_was_learned_is_what_is_served(
-    recordings: nano.Recordings, partners: nano.Partners, tmp_path: Path
+    recordings: flow_examples.Recordings, partners: flow_examples.Partners, tmp_path: Path
 ) -> None:
     """On melodies that were trained on: a mel that is only constant is left far behind."""
     torch.manual_seed(0)
     flow = nano.new_flow(nano.mean_mel(recordings))
-    batches = nano.Examples(recordings, partners, seed=0).batches(np.arange(8), size=4)
+    batches = flow_examples.Examples(recordings, partners, seed=0).batches(np.arange(8), size=4)
     losses = nano.FlowLosses(flow, batches)
     optimizer = torch.optim.AdamW(flow.parameters(), lr=4e-3)
     matching = []
