@@ -62,7 +62,7 @@ def _run(args: argparse.Namespace) -> None:
     elif args.step == "corpus":
         part("corpus.make")(args.corpus, args.sentences, args.seed, args.processes)
     elif args.step == "codes":
-        part("speech_tokenizer", "encode_corpus")(args.corpus, args.out, args.batch)
+        part("codes", "encode_corpus")(args.corpus, args.out, args.batch)
     elif args.step == "embeddings":
         part("speaker_encoder", "embed_corpus")(args.corpus, args.out, args.batch)
     elif args.step == "plots":

@@ -6,7 +6,7 @@ from pathlib import Path
 import soundfile
 import soxr
 
-from tests.nano import speaker_encoder, speech_tokenizer
+from tests.nano import speaker_encoder, speech_tokenizer_network
 from tests.nano.corpus.espeak import HIGH, LOW, RATE_HZ, SPEAKERS, STANDARD_WPM, Espeak
 from tests.nano.corpus.sentences import held_out_sentences
 from tests.nano.sizes import SOUND_RATE_HZ
@@ -29,7 +29,7 @@ def main(out: Path, checkpoint: Path) -> None:
     for name in ("flow.yaml", "flow.pt", "hift.pt"):
         shutil.copy(out / name, token2wav / name)
     tokenizer = token2wav / "speech_tokenizer_v2_25hz.onnx"
-    speech_tokenizer.export(out / "speech_tokenizer.pt", tokenizer)
+    speech_tokenizer_network.export(out / "speech_tokenizer.pt", tokenizer)
     speaker_encoder.export(out / "speaker_encoder.pt", token2wav / "campplus.onnx")
     write_voices(checkpoint / "voices")
     default = checkpoint / "assets" / "default_female.wav"  # where the published model has its own

@@ -16,18 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.nano.augmentation import with_noise
 from tests.nano.corpus.store import Bank, Corpus
+from tests.nano.layers import Block, ChannelNorm, frame_mask, masked
 from tests.nano.sizes import SPEAKER_DIMS, SPEECH_RATE_HZ
-from tests.nano.speech_tokenizer import (
-    Block,
-    ChannelNorm,
+from tests.nano.training import (
+    Recipe,
+    device,
     exact_float32,
-    frame_mask,
     held_out_from,
-    masked,
-    with_noise,
+    seed_everything,
+    train,
 )
-from tests.nano.training import Recipe, device, seed_everything, train
 
 BINS = 80
 FRAME_SAMPLES, WINDOW_SAMPLES = 160, 400  # whole windows only, every 10 ms

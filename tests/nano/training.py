@@ -8,12 +8,15 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+HELD_OUT = 0.02  # of the sentences, the last ones: never heard by the two small encoders
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,23 @@ def seed_everything(seed: int) -> None:
 def device() -> torch.device:
     """Where training happens: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Convolutions and products without TF32, whose 10 bits would move codes."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = False
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def held_out_from(sentences: int) -> int:
+    """The first of so many sentences that is not trained on; one at least is not."""
+    return sentences - max(1, math.ceil(HELD_OUT * sentences))
 
 
 class _Average:

@@ -71,6 +71,20 @@ async def test_each_error_before_the_first_chunk_is_its_status(
     assert backend.open == 0
 
 
+@pytest.mark.parametrize("path", ["audio/speech", "chat/completions"])
+@pytest.mark.parametrize(("error", "status", "code"), ROWS)
+async def test_every_error_carries_one_request_id_of_its_own(
+    scripted_raw: Any, path: str, error: Exception, status: int, code: str | None
+) -> None:
+    body = SPEECH if path == "audio/speech" else CHAT
+    async with scripted_raw(ScriptedBackend(error)) as client:
+        answers = [await client.post(f"/v1/{path}", json=body) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [status, status]
+    ids = [answer.headers.get_list("x-request-id") for answer in answers]
+    assert [len(of_one) for of_one in ids] == [1, 1]
+    assert ids[0] != ids[1] and all(of_one[0].startswith("req_") for of_one in ids)
+
+
 async def test_the_retry_after_of_the_error_wins_over_the_configured_one(
     scripted_raw: Any,
 ) -> None:

@@ -21,7 +21,7 @@ from tests.nano.speaker_encoder import (
     embed_corpus,
     fbank,
 )
-from tests.unit.nano.test_speech_tokenizer import RECORDINGS, hum, padded, small_corpus
+from tests.unit.nano.hums import RECORDINGS, hum, padded, small_corpus
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The speech tokenizer: its features, its codes alone and in batches, in torch and in ONNX."""
+"""The speech tokenizer: its codes alone and in batches, in torch and in ONNX; how it is taught."""
 
 import io
 from pathlib import Path
@@ -13,64 +13,19 @@ from deployments.mel import log_mel_spectrogram
 from deployments.token2wav.voice import VoiceEncoder
 from serve_app.checkpoint.onnx_models import write_speaker_encoder
 from tests.nano import speech_tokenizer
-from tests.nano.corpus.store import Corpus, Kind, Utterance
+from tests.nano.codes import encode_corpus, load_codes
+from tests.nano.corpus.store import Corpus
 from tests.nano.sizes import USED_CODES
 from tests.nano.speech_tokenizer import (
-    Alphabet,
-    Classroom,
-    SpeechTokenizer,
-    Student,
-    aligned_partners,
-    encode_corpus,
-    floored,
-    indices_of,
     lack_of_variety,
     lesson,
     letter_error_rate,
-    load_codes,
-    log_power_mel,
     stretched,
 )
-
-
-def hum(seconds: float, pitch_hz: float, seed: int) -> np.ndarray:
-    """Something like speech: harmonics that come and go, over a little noise. [N] int16, 16 kHz"""
-    rng = np.random.default_rng(seed)
-    time = np.arange(round(16_000 * seconds)) / 16_000
-    loudness = np.abs(np.sin(2 * np.pi * 2 * time + rng.uniform(0, 6, (20, 1))))
-    harmonics = np.sin(2 * np.pi * pitch_hz * np.arange(1, 21)[:, None] * time)
-    samples = 0.02 * (loudness * harmonics).sum(0) + 0.003 * rng.standard_normal(len(time))
-    return (32767 * samples.clip(-1, 1)).astype(np.int16)
-
-
-def small_corpus(folder: Path) -> Corpus:
-    """Four sentences, each said twice nearly aligned and once freely, by two speakers."""
-    ways: tuple[tuple[int, Kind, float], ...]
-    ways = ((0, "standard", 1.3), (1, "standard", 1.31), (0, "free", 1.1))
-    utterances, recordings = [], []
-    for sentence in range(4):
-        for speaker, kind, seconds in ways:
-            pitch = 40 + 20 * speaker
-            utterances.append(Utterance(sentence, speaker, kind, 165, pitch))
-            recordings.append(hum(seconds + 0.1007 * sentence, 100 + 80 * speaker, sentence))
-    starts = np.cumsum([0, *map(len, recordings)])
-    samples = np.concatenate(recordings)
-    sentences = ["Yes, a cat.", "No dog?", "It's all 2 late.", "Good."]
-    corpus = Corpus(
-        sentences, ["low", "high"], utterances, samples, starts, samples, starts
-    )  # who hears has no use for the sound
-    corpus.save(folder)
-    return corpus
-
-
-def padded(recordings: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """[B, N] float32 up to a multiple of 640, [B] lengths; what follows an end is not silence."""
-    lengths = torch.tensor([len(r) for r in recordings])
-    longest = -(-int(lengths.max()) // 640) * 640
-    samples = torch.full((len(recordings), longest), 0.5)
-    for row, recording in zip(samples, recordings, strict=True):
-        row[: len(recording)] = torch.from_numpy(recording / 32768.0)
-    return samples, lengths
+from tests.nano.speech_tokenizer_examples import Alphabet, Classroom, aligned_partners
+from tests.nano.speech_tokenizer_network import SpeechTokenizer, export, hear, indices_of
+from tests.nano.speech_tokenizer_teachers import Student
+from tests.unit.nano.hums import RECORDINGS, padded, small_corpus
 
 
 @pytest.fixture
@@ -82,22 +37,9 @@ def tokenizer() -> SpeechTokenizer:
     return made.eval()
 
 
-RECORDINGS = [hum(1.0, 110, 0), hum(1.7132, 190, 1), hum(0.6, 230, 2), hum(1.7199, 90, 3) // 20]
-
-
-def test_the_log_mel_of_a_batch_is_that_of_each_recording_alone() -> None:
-    samples, lengths = padded(RECORDINGS)
-    batch = floored(log_power_mel(samples, lengths), lengths)
-    for mel, recording in zip(batch, RECORDINGS, strict=True):
-        alone = log_mel_spectrogram(torch.from_numpy(recording / np.float32(32768)))
-        assert (mel[:, : alone.shape[1]] - alone).abs().max() < 1e-3
-        assert not mel[:, alone.shape[1] :].any()
-
-
 @torch.no_grad()
 def test_codes_in_a_batch_are_those_of_each_recording_alone(tokenizer: SpeechTokenizer) -> None:
-    samples, lengths = padded(RECORDINGS)
-    batch = tokenizer(floored(log_power_mel(samples, lengths), lengths), lengths // 160)
+    batch = tokenizer(*hear(*padded(RECORDINGS)))
     for values, recording in zip(batch, RECORDINGS, strict=True):
         mel = log_mel_spectrogram(torch.from_numpy(recording / np.float32(32768)))
         alone = tokenizer(mel[None])[0]
@@ -128,7 +70,7 @@ def test_the_onnx_model_gives_the_codes_of_torch_at_any_length(
     tokenizer: SpeechTokenizer, tmp_path: Path
 ) -> None:
     torch.save(tokenizer.state_dict(), tmp_path / "state.pt")
-    speech_tokenizer.export(tmp_path / "state.pt", tmp_path / "model.onnx")
+    export(tmp_path / "state.pt", tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").stat().st_size < 3_000_000
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     assert {i.name for i in session.get_inputs()} == {"feats", "feats_length"}
@@ -148,7 +90,7 @@ def test_what_follows_the_stated_length_is_not_heard(
     tokenizer: SpeechTokenizer, tmp_path: Path
 ) -> None:
     torch.save(tokenizer.state_dict(), tmp_path / "state.pt")
-    speech_tokenizer.export(tmp_path / "state.pt", tmp_path / "model.onnx")
+    export(tmp_path / "state.pt", tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     mel = torch.randn(1, 128, 60).numpy()
     length = np.array([50], dtype=np.int32)
@@ -237,7 +179,7 @@ def test_the_corpus_has_the_codes_that_the_server_computes(
     samples = np.diff(opened.speech_starts)
     assert np.diff(starts).tolist() == [-(-(n // 160) // 4) for n in samples]
 
-    speech_tokenizer.export(out / "speech_tokenizer.pt", out / "speech_tokenizer_v2_25hz.onnx")
+    export(out / "speech_tokenizer.pt", out / "speech_tokenizer_v2_25hz.onnx")
     write_speaker_encoder(out / "campplus.onnx", seed=0)
     encoder = VoiceEncoder(out, num_threads=1)
     served = []

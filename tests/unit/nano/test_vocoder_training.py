@@ -12,17 +12,11 @@ from deployments.token2wav.model import Vocoder, load_hift
 from tests.nano.corpus.store import Bank, Corpus, Utterance
 from tests.nano.pitch import track_pitch, with_context
 from tests.nano.training import Recipe
-from tests.nano.vocoder import (
-    Adversary,
-    CropSampler,
-    VocoderLosses,
-    check,
-    new_hift,
-    pitch_loss,
-    save_hift,
-    spectral_losses,
-    train_count,
-)
+from tests.nano.vocoder import VocoderLosses, new_hift, pitch_loss, save_hift, train_count
+from tests.nano.vocoder_check import check
+from tests.nano.vocoder_crops import CropSampler
+from tests.nano.vocoder_judge import Adversary
+from tests.nano.vocoder_spectra import spectral_losses
 
 CPU = torch.device("cpu")
 FRAME = 480

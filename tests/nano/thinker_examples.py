@@ -14,17 +14,14 @@ Prompts and answers lie one behind the other in flat arrays. A batch is drawn on
 therefore knows every length, and put together on the device, which therefore is never waited for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from deployments.messages import Message
 from deployments.thinker import tasks
@@ -37,12 +34,12 @@ from deployments.thinker.vllm_plugin.lengths import (
     num_embeddings,
 )
 from tests.nano.corpus.store import Corpus
+from tests.nano.flat import Flat
 from tests.nano.sizes import CODES_PER_S
 
 AUDIO_GROUP = 4  # TA4: one text token, four audio tokens
 SAMPLES_PER_CODE = SAMPLE_RATE_HZ // CODES_PER_S
 WIDTH_MULTIPLE = 64
-SAMPLES_MULTIPLE = 16 * SAMPLES_PER_CODE  # few different shapes keep the allocator quiet
 FREE_WEIGHT = 4  # a free utterance is heard as often as four standard ones
 LENGTH_WINDOWS, SMALLEST_WINDOW = 6, 64  # a batch is drawn from a sixth of all sentences
 CUT_CLOSE_SHARE = 1 / 3  # of beginnings and of ends: no silence at all, as a file may be cut
@@ -78,38 +75,6 @@ SHARES = {
     Task.TEXT_SPOKEN: 0.04,
     Task.TEXT_WRITTEN: 0.03,
 }
-
-
-@dataclass(frozen=True)
-class Flat:
-    """Rows of different lengths, one behind the other."""
-
-    values: np.ndarray  # [total]
-    starts: np.ndarray  # [rows + 1] int64
-
-    @classmethod
-    def of(cls, rows: Iterable[Sequence[int] | np.ndarray]) -> "Flat":
-        """Put rows together."""
-        kept = [np.asarray(row, dtype=np.int64) for row in rows]
-        starts = np.cumsum([0, *map(len, kept)], dtype=np.int64)
-        return cls(np.concatenate(kept), starts)
-
-    @classmethod
-    def codes(cls, out: Path) -> "Flat":
-        """The speech codes of every utterance of the corpus, as the speech tokenizer left them."""
-        values = np.load(out / "codes.npy").astype(np.int64)
-        return cls(values, np.load(out / "codes_starts.npy").astype(np.int64))
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """[rows] int64."""
-        return np.diff(self.starts)
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    def __getitem__(self, row: int) -> np.ndarray:
-        return self.values[self.starts[row] : self.starts[row + 1]]
 
 
 class Writer:
@@ -261,7 +226,7 @@ class Examples:
             utterances=utterances,
             lead=lead,
             samples=samples,
-            width=_up_to_multiple(int(lengths.max()), WIDTH_MULTIPLE),
+            width=up_to_multiple(int(lengths.max()), WIDTH_MULTIPLE),
             answer_tokens=int(self.answers.lengths[answers].sum()),
         )
 
@@ -311,106 +276,6 @@ class Examples:
         return len(self._prompt_rows) - 1
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A plan on the device. L is the width, N the answers' tokens."""
-
-    plan: Plan
-    token_ids: Tensor  # [B, L] int64; what stands behind an answer is no matter
-    starts: Tensor  # [B] int64, where each answer begins
-    at: Tensor  # [N] int64, places in the flattened [B, L] from which answers are predicted
-    targets: Tensor  # [N] int64, the answers
-    tasks: Tensor  # [N] int64, each answer token's task
-    utterances: Tensor  # [A] int64
-    lead: Tensor  # [A] int64, samples
-    samples: Tensor  # [A] int64
-    patches: Tensor  # [A] int64, where the first embedding of speech stands
-    embeddings: Tensor  # [A] int64, how many there are
-
-    @property
-    def speech_width(self) -> int:
-        """Samples of the longest recording, up to a multiple."""
-        return _up_to_multiple(int(self.plan.samples.max(initial=0)), SAMPLES_MULTIPLE)
-
-
-class Tables:
-    """Prompts and answers in the memory of a device, where batches are gathered from them."""
-
-    def __init__(self, examples: Examples, device: torch.device) -> None:
-        def move(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values).to(device)
-
-        self._special = examples.writer.special
-        self._device = device
-        self._prompt_ids = move(examples.prompts.values)
-        self._prompt_starts = move(examples.prompts.starts)
-        self._answer_ids = move(examples.answers.values)
-        self._answer_starts = move(examples.answers.starts)
-        self._patches = move(examples.patches)
-
-    def batch(self, plan: Plan) -> Batch:
-        """Put a plan's rows together, without waiting for the device."""
-        rows, listening = len(plan.prompts), len(plan.utterances)
-        table = np.zeros((6, rows), dtype=np.int64)
-        table[:3] = plan.tasks, plan.prompts, plan.answers
-        table[3:, :listening] = plan.utterances, plan.lead, plan.samples
-        packed = torch.from_numpy(table)
-        if self._device.type == "cuda":
-            packed = packed.pin_memory()
-        kinds, prompts, answers, utterances, lead, samples = packed.to(
-            self._device, non_blocking=True
-        )
-        hears = torch.arange(rows, device=self._device) < listening
-        embeddings = torch.where(hears, num_embeddings(mel_frames(samples)), 0)
-
-        place = torch.arange(plan.width, device=self._device)  # [L]
-        patch = torch.where(hears, self._patches[prompts], plan.width)[:, None]  # [B, 1]
-        extra = torch.where(hears, embeddings + 1, 0)[:, None]
-        prompt_length = _lengths(self._prompt_starts, prompts)[:, None]
-        start = prompt_length + extra
-        in_prompt = torch.where(place >= patch + extra, place - extra, place)
-        in_prompt = torch.minimum(in_prompt, prompt_length - 1)
-        in_answer = place - start
-        answer_length = _lengths(self._answer_starts, answers)[:, None]
-        prompt_ids = self._prompt_ids[self._prompt_starts[prompts][:, None] + in_prompt]
-        answer_ids = self._answer_ids[
-            self._answer_starts[answers][:, None]
-            + torch.minimum(in_answer.clamp(min=0), answer_length - 1)
-        ]
-        token_ids = torch.where(in_answer >= 0, answer_ids, prompt_ids)
-        special = self._special
-        for inside, token in (
-            ((place > patch) & (place <= patch + extra), special.audio_patch),
-            (place == patch, special.audio_start),
-            (hears[:, None] & (place == patch + extra), special.audio_end),
-        ):
-            token_ids = torch.where(inside, token, token_ids)
-        row = torch.repeat_interleave(
-            torch.arange(rows, device=self._device),
-            answer_length[:, 0],
-            output_size=plan.answer_tokens,  # known here: the device is not asked
-        )  # [N]
-        first = answer_length[:, 0].cumsum(0) - answer_length[:, 0]
-        nth = torch.arange(plan.answer_tokens, device=self._device) - first[row]
-        return Batch(
-            plan=plan,
-            token_ids=token_ids,
-            starts=start[:, 0],
-            at=row * plan.width + start[row, 0] - 1 + nth,
-            targets=self._answer_ids[self._answer_starts[answers][row] + nth],
-            tasks=kinds[row],
-            utterances=utterances[:listening],
-            lead=lead[:listening],
-            samples=samples[:listening],
-            patches=patch[:listening, 0] + 1,
-            embeddings=embeddings[:listening],
-        )
-
-
-def _lengths(starts: Tensor, rows: Tensor) -> Tensor:
-    return starts[rows + 1] - starts[rows]
-
-
 def _weight(corpus: Corpus, utterance: int) -> int:
     return FREE_WEIGHT if corpus.utterances[utterance].kind == "free" else 1
 
@@ -428,5 +293,5 @@ def _standard_renditions(corpus: Corpus, used: Sequence[int]) -> dict[int, int]:
     return found
 
 
-def _up_to_multiple(count: int, multiple: int) -> int:
+def up_to_multiple(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
