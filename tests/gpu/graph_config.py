@@ -1,12 +1,23 @@
-"""The graph's configuration on one GPU (or, to rehearse, on a CPU) within a memory bound."""
+"""The configuration that is measured.
+
+Either a file of `configs/` as it stands, or one for a GPU (or, to rehearse, a CPU) within a
+memory bound. In both the weights are random and answers have the shape of spoken ones.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
+
+from serve_app.app import merged
 from serve_app.bench.stages.thinker import FORCED_SPEECH
 from serve_app.config import AppConfig
+from tests.gpu import no_multicast
+from tests.gpu.speaking_weights import LOAD_FORMAT
 
 MODEL = "step-audio-2-mini"
+SPEECH = ("weights", "processor")  # what makes random weights speak
 GIB = 2**30
 GB = 10**9
 
@@ -45,6 +56,8 @@ class Plan:
     limit_bytes: int | None = None  # for both stages together; None: all of the GPU
     max_streams: int = 256
     fp8: bool = False  # the Thinker's linear layers, quantised while they load
+    speech: str = "weights"  # one of `SPEECH`
+    config: str | None = None  # a file of `configs/`, taken as it stands
 
     @property
     def small(self) -> bool:
@@ -79,7 +92,9 @@ def share_memory(plan: Plan) -> Memory:
 
 
 def app_config(plan: Plan) -> AppConfig:
-    """Both stages on the one device of `plan`, for random weights with forced answers."""
+    """What `plan` says, for random weights with forced answers."""
+    if plan.config is not None:
+        return _configured(plan, Path(plan.config))
     on_gpu = plan.device == "cuda"
     memory = share_memory(plan) if on_gpu else None
     return AppConfig.model_validate(
@@ -100,16 +115,38 @@ def app_config(plan: Plan) -> AppConfig:
     )
 
 
+def _configured(plan: Plan, path: Path) -> AppConfig:
+    """The file's application with the measurement's weights, and without multicast."""
+    (application,) = yaml.safe_load(path.read_text())["applications"]
+    measured: dict[str, Any] = {
+        "model": plan.model,
+        "thinker": {"engine_kwargs": forced_answers(plan)},
+        "http": {"models": [MODEL]},
+    }
+    if application["args"]["thinker"]["engine_kwargs"].get("tensor_parallel_size", 1) > 1:
+        measured["thinker"]["engine_kwargs"] |= no_multicast.ENGINE_KWARGS
+    return AppConfig.model_validate(merged(application["args"], measured))
+
+
+def forced_answers(plan: Plan) -> dict[str, Any]:
+    """vLLM's arguments for random weights that answer as long as they are asked to."""
+    if plan.speech == "weights":
+        return {"load_format": LOAD_FORMAT}
+    return {
+        "logits_processors": [FORCED_SPEECH],
+        "load_format": "dummy" if plan.full_size else "auto",
+    }
+
+
 def thinker_arguments(plan: Plan, memory: Memory | None) -> dict[str, Any]:
     """vLLM's engine arguments."""
-    common = {"logits_processors": [FORCED_SPEECH], "enable_prefix_caching": True}
+    common = {**forced_answers(plan), "enable_prefix_caching": True}
     if memory is None:
         return {**common, "max_model_len": 2048, "max_num_seqs": 16}
     sequences = 16 if plan.small else plan.max_streams
     return {
         **common,
         **({"quantization": "fp8"} if plan.fp8 else {}),
-        "load_format": "dummy" if plan.full_size else "auto",
         "dtype": "bfloat16",
         "max_model_len": 4096 if plan.full_size else 2048,
         "max_num_seqs": sequences,

@@ -3,7 +3,7 @@
 from typing import Any
 
 WIDTHS = (30, 9, 15, 15, 15, 9, 9, 9)
-HOLDS = 5  # of a loop, the longest ones
+HOLDS = 3  # of a loop, the longest ones
 HEAD = (
     "phase",
     "answered",
@@ -42,7 +42,7 @@ def print_table(document: dict[str, Any]) -> None:
         for phase in document["phases"]
         if phase.get("peak_gpu_mib")
     )
-    print(f"peak GPU memory, MiB: {document.get('peak_gpu_mib')} in all, "
+    print(f"peak GPU memory, MiB: {document.get('peaks_by_gpu_mib')} in all, "
           f"{document.get('gpu_mib_before')} before the start; {peaks}")  # fmt: skip
     print(f"after start: {document.get('memory_after_start')}")
     if document["failure"]:
@@ -99,6 +99,12 @@ def _print_loop(stage: str, report: dict[str, Any]) -> None:
           f"p99 {1000 * late['p99']:.1f}, max {1000 * late['max']:.1f}; over 5 ms "
           f"{report['over_limit']} of {report['beats']}, "
           f"computing {report['computed_over_limit']}")  # fmt: skip
+    print(f"    {report['callbacks']} callbacks, over 5 ms {report['callbacks_over_limit']}, "
+          f"computing {report['callbacks_computed_over_limit']}; "
+          f"between them at most {1000 * report['untimed_longest_s']:.1f} ms")  # fmt: skip
+    for one in report["longest_callbacks"][:HOLDS]:
+        print(f"    callback of {1000 * one['took_s']:.1f} ms, of which "
+              f"{1000 * one['computed_s']:.1f} computing: {one['name']}: {one['doing']}")  # fmt: skip
     for hold in report["longest"][:HOLDS]:
         print(f"    {1000 * hold['late_s']:.1f} ms, of which {1000 * hold['computed_s']:.1f} "
               f"computing: {hold['doing']}")  # fmt: skip

@@ -1,8 +1,9 @@
-"""The package's entry points for a machine where it is not installed.
+"""Entry points of vLLM's plugins for the processes of a measurement.
 
 vLLM's engine is a process of its own and learns the model through the entry point
-`vllm.general_plugins`. Where the package only lies on PYTHONPATH, a folder with nothing but its
-metadata does the same.
+`vllm.general_plugins`; so it does the weights that speak (`tests/gpu/speaking_weights.py`). A
+folder with nothing but a package's metadata on PYTHONPATH is enough, also where the project itself
+is not installed.
 """
 
 import os
@@ -12,28 +13,24 @@ from pathlib import Path
 
 GROUP = "vllm.general_plugins"
 PROJECT = Path(__file__).parents[2]
+NAME, VERSION = "step-audio2-graph-benchmark", "0"
+OURS = {"step_audio2_speaking_weights": "tests.gpu.speaking_weights:register"}
 
 
-def make_plugin_known(directory: Path) -> bool:
-    """Write the metadata under `directory` and put that on PYTHONPATH, unless it is installed.
+def make_plugins_known(directory: Path) -> None:
+    """Write the metadata under `directory` and put that and the project on PYTHONPATH.
 
-    Processes started from now on see it. Returns whether anything had to be done.
+    Processes started from now on see our plugins, and the project's if it is not installed.
     """
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    wanted: dict[str, str] = project["entry-points"][GROUP]
-    if {entry.name for entry in entry_points(group=GROUP)} >= set(wanted):
-        return False
-    name, version = project["name"], project["version"]
-    folder = directory / f"{name.replace('-', '_')}-{version}.dist-info"
+    served: dict[str, str] = project["entry-points"][GROUP]
+    installed = {entry.name for entry in entry_points(group=GROUP)}
+    plugins = OURS | {name: what for name, what in served.items() if name not in installed}
+    folder = directory / f"{NAME.replace('-', '_')}-{VERSION}.dist-info"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    lines = [f"[{GROUP}]", *(f"{key} = {value}" for key, value in wanted.items())]
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {NAME}\nVersion: {VERSION}\n")
+    lines = [f"[{GROUP}]", *(f"{key} = {value}" for key, value in plugins.items())]
     (folder / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    prepend_to_pythonpath(directory)
-    return True
-
-
-def prepend_to_pythonpath(directory: Path) -> None:
-    """Let processes started from now on import from `directory`."""
     rest = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(directory) + (os.pathsep + rest if rest else "")
+    paths = [str(directory), str(PROJECT), *([rest] if rest else [])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,13 @@ from serve_app.bench.environment import PACKAGES
 from serve_app.bench.inputs import SpeechInput, recordings
 from serve_app.bench.overhead import measure_overhead
 from serve_app.bench.report import write_json
+from tests.gpu import no_multicast
 from tests.gpu.gpu_memory import GpuSampler, describe_gpu, processes
-from tests.gpu.graph_config import GB, Plan, app_config
+from tests.gpu.graph_config import GB, SPEECH, Plan, app_config
 from tests.gpu.graph_load import Load, Phase
 from tests.gpu.graph_server import GraphServer, Spec, StartFailed, free_port
 from tests.gpu.graph_table import print_table
-from tests.gpu.plugin_entry import make_plugin_known
+from tests.gpu.plugin_entry import make_plugins_known
 
 PHASES = (
     "first",
@@ -54,12 +56,15 @@ MAKE_CHECKPOINT = """
 import sys; from pathlib import Path; from serve_app.checkpoint import make_checkpoint
 make_checkpoint(Path(sys.argv[1]), size=sys.argv[2], llm_weights=sys.argv[2] == "tiny")
 """
-ENVIRONMENT = {  # what vLLM and transformers read; inherited by every process
-    "VLLM_USE_FLASHINFER_SAMPLER": "0",  # the pack for a GPU host has no FlashInfer
-    "VLLM_NO_USAGE_STATS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
+ENVIRONMENT = (
+    no_multicast.ENVIRONMENT
+    | {  # what vLLM and transformers read; inherited by every process
+        "VLLM_USE_FLASHINFER_SAMPLER": str(int(find_spec("flashinfer") is not None)),
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+)
 MIN_PHASE_S = 5.0
 STOP_S = 20.0  # of the budget, kept for the end
 BASELINE_S = 0.6  # two samples of the GPU that nobody uses yet
@@ -85,6 +90,7 @@ class Run:
             "options": self.options,
             "gpu": describe_gpu(),
             "cpus": os.cpu_count(),
+            "environment": {n: v for n, v in os.environ.items() if n.startswith("VLLM_")},
             "packages": {name: found for name in PACKAGES if (found := _version(name))},
             "definitions": metrics.__doc__,
             "seconds": {},
@@ -120,8 +126,7 @@ def main() -> int:
     run.document["gpu_mib_before"] = sampler.peak_mib()
     with tempfile.TemporaryDirectory(prefix="graph-") as scratch:
         work = Path(scratch)
-        if make_plugin_known(work / "site"):
-            run.say("the package is not installed: its entry point is on PYTHONPATH")
+        make_plugins_known(work / "site")
         try:
             with ThreadPoolExecutor(1) as beside, _served(run, options, work, beside) as served:
                 server, spoken = served
@@ -138,6 +143,7 @@ def main() -> int:
         finally:
             sampler.stop()
             run.document["peak_gpu_mib"] = sampler.peak_mib()
+            run.document["peaks_by_gpu_mib"] = sampler.peaks_mib()
             run.document["seconds"]["whole"] = round(run.elapsed_s, 1)
             run.write()
             _keep_ray_logs(options.out)
@@ -170,6 +176,8 @@ def _served(
         limit_bytes=int(options.memory_gb * GB) if options.memory_gb else None,
         max_streams=options.max_streams,
         fp8=options.fp8,
+        speech=options.speech,
+        config=str(options.config) if options.config else None,
     )
     run.document["configuration"] = app_config(plan).model_dump(mode="json")
     spec = Spec(
@@ -402,6 +410,8 @@ def _options() -> argparse.Namespace:
     add("--device", choices=("cuda", "cpu"), default="cuda")
     add("--model", type=Path, help="a model directory, made if empty; default: a temporary one")
     add("--out", type=Path, default=Path(os.environ.get("OUT", "build/graph")))
+    add("--config", type=Path, help="measure this configuration; random weights, forced answers")
+    add("--speech", choices=SPEECH, default="weights", help="what makes random weights speak")
     add("--fp8", action="store_true", help="the Thinker's decoder in fp8")
     add("--memory-gb", type=float, help="bound both stages together, in 10^9 bytes")
     add("--proxy", choices=("auto", "haproxy", "python"), default="auto")

@@ -9,11 +9,15 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+import yaml
 
 from serve_app.bench.inputs import SpeechInput
 from serve_app.bench.metrics import Arrival, RequestTrace
+from serve_app.config import AppConfig
 from tests.gpu.graph_config import (
     GB,
     GIB,
@@ -24,7 +28,8 @@ from tests.gpu.graph_config import (
 )
 from tests.gpu.graph_load import Load, expected_audio_s, right_length
 from tests.gpu.loop_watch import LoopWatch
-from tests.gpu.plugin_entry import GROUP, make_plugin_known
+from tests.gpu.plugin_entry import GROUP, make_plugins_known
+from tests.gpu.speaking_weights import AUDIO, LOAD_FORMAT, TEXT, kinds_of, make_speak
 
 H200 = Plan("model", "cuda", full_size=True, gpu_bytes=143771 << 20)
 IN_24_GB = Plan("model", "cuda", full_size=True, gpu_bytes=143771 << 20, limit_bytes=24 * GB)
@@ -78,17 +83,67 @@ def test_a_limit_without_room_for_token2wav_is_refused():
 def test_a_process_started_later_finds_the_plugin_that_was_not_installed(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.gpu.plugin_entry.entry_points", lambda group: ())
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    assert make_plugin_known(tmp_path)
+    make_plugins_known(tmp_path)
     code = f"""
 import importlib.metadata as m
-print(*(d.locate_file("") for d in m.distributions(path=[{str(tmp_path)!r}])
-        for e in d.entry_points if e.group == {GROUP!r}))
+print(*sorted(e.value for d in m.distributions(path=[{str(tmp_path)!r}])
+              for e in d.entry_points if e.group == {GROUP!r}))
 import sys; assert {str(tmp_path)!r} in sys.path
 """
     found = subprocess.run(
         [sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=True
     )
-    assert Path(found.stdout.strip()) == tmp_path
+    assert found.stdout.split() == [
+        "deployments.thinker.vllm_plugin:register",
+        "tests.gpu.speaking_weights:register",
+    ]
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_weights_that_speak_follow_the_order_of_a_spoken_answer(shards):
+    kinds = kinds_of(64, text_ids=range(10, 20), audio_ids=range(32, 60))
+    hidden, rows = 48, 64 // shards
+    torch.manual_seed(0)
+
+    def shard(number: int) -> SimpleNamespace:
+        held = SimpleNamespace(
+            org_vocab_start_index=number * rows, org_vocab_end_index=(number + 1) * rows
+        )
+        matrices = [
+            SimpleNamespace(
+                weight=torch.empty(rows, hidden).uniform_(-1e-3, 1e-3), shard_indices=held
+            )
+            for _ in range(2)
+        ]
+        norm = SimpleNamespace(weight=torch.zeros(hidden))
+        decoder = SimpleNamespace(
+            model=SimpleNamespace(embed_tokens=matrices[0], norm=norm), lm_head=matrices[1]
+        )
+        make_speak(decoder, kinds)
+        return decoder
+
+    parts = [shard(number) for number in range(shards)]
+    embedding = torch.cat([part.model.embed_tokens.weight for part in parts])
+    head = torch.cat([part.lm_head.weight for part in parts])
+    token, seen = 3, []  # of no kind that is spoken
+    for _ in range(500):
+        state = torch.nn.functional.rms_norm(embedding[token], (hidden,))
+        likely = (head @ state).softmax(0)
+        token = int(torch.multinomial(likely, 1))
+        seen.append(int(kinds[token]))
+    assert seen == [TEXT, *range(AUDIO, AUDIO + 4)] * 100
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*gpu*.yaml")), ids=lambda p: p.stem)
+def test_a_configuration_is_measured_as_it_stands_but_for_its_weights(path):
+    served = yaml.safe_load(path.read_text())["applications"][0]["args"]
+    measured = app_config(replace(H200, config=str(path)))
+    arguments = dict(measured.thinker.engine_kwargs)
+    assert arguments.pop("load_format") == LOAD_FORMAT
+    if "tensor_parallel_size" in arguments:
+        assert not any(arguments.pop("compilation_config")["pass_config"].values())
+    assert arguments == served["thinker"]["engine_kwargs"]
+    assert measured.token2wav == AppConfig.model_validate(served).token2wav
 
 
 def test_recordings_are_asked_with_one_after_another_and_fields_are_added():

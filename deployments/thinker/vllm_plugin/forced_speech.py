@@ -56,7 +56,7 @@ class ForcedSpeech(RowProcessor, SlotProcessor):
 
     def __init__(self, vllm_config: Any, runner: Any, is_pin_memory: bool = False) -> None:
         model = vllm_config.model_config
-        special, text_ids = _read_tokenizer(model)
+        special, text_ids = read_tokenizer(model)
         self._default = _length_of(getattr(vllm_config, "additional_config", None))
         self._tts_start = special.tts_start
         self._pin = is_pin_memory
@@ -182,7 +182,7 @@ def _length_of(options: Any) -> int | None:
     return length
 
 
-def _read_tokenizer(model: Any) -> tuple[SpecialTokens, list[int]]:
+def read_tokenizer(model: Any) -> tuple[SpecialTokens, list[int]]:
     """The special ids, and the ids of text that is whole characters: all of it can be shown."""
     from transformers import AutoTokenizer
 

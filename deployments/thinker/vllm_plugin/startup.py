@@ -1,5 +1,6 @@
 """What we choose for vLLM where the configuration says nothing."""
 
+import math
 import os
 from typing import Any
 
@@ -11,6 +12,8 @@ CPU_ENVIRONMENT = {
     # The worker inside the engine's own process, instead of a process more: 15 s sooner.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "OMP_NUM_THREADS": "1",
+    # Several ranks: vLLM would bind each to a NUMA node of its own, and fail where there are fewer.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
 }
 
@@ -36,7 +39,9 @@ def engine_arguments(
         defaults |= {
             "dtype": "float32" if _is_float32(config) else "bfloat16",
             "enforce_eager": True,  # compiling takes longer than a small model's requests
-            "distributed_executor_backend": "uni",
+            # One process cannot be two ranks: it would wait for the second for ever. Left to
+            # itself vLLM takes Ray in a placement group, and its Ray workers need a GPU each.
+            "distributed_executor_backend": "uni" if _ranks(chosen) == 1 else "mp",
             "block_size": 32,  # the default of 128 would cache no prompt shorter than that
             "max_num_seqs": 32,
             "kv_cache_memory_bytes": max(MIN_KV_CACHE_BYTES, 2 * kv_cache_bytes(config, context)),
@@ -50,6 +55,12 @@ def kv_cache_bytes(config: StepAudio2Config, tokens: int) -> int:
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     width = 4 if _is_float32(config) else 2
     return 2 * text.num_hidden_layers * text.num_key_value_heads * head_dim * width * tokens
+
+
+def _ranks(chosen: dict[str, Any]) -> int:
+    """Processes that share the model."""
+    sizes = (chosen.get(f"{kind}_parallel_size") or 1 for kind in ("tensor", "pipeline"))
+    return math.prod(sizes)
 
 
 def _is_float32(config: StepAudio2Config) -> bool:

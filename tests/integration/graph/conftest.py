@@ -30,7 +30,8 @@ async def base_url() -> AsyncIterator[str]:
         initialize_head=True,
         head_node_args={"num_cpus": 8, "resources": {"first_node": 1}, "include_dashboard": False},
     )
-    cluster.add_node(num_cpus=8, resources={"second_node": 1})
+    # Ray only counts these GPUs; what is told to use one computes on the CPU all the same.
+    cluster.add_node(num_cpus=8, num_gpus=2, resources={"second_node": 1})
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False)
     with socket.socket() as probe:

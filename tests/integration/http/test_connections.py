@@ -155,3 +155,20 @@ async def test_eight_streams_at_once_do_not_mix(listening: Any) -> None:
     for text, pcm in zip(texts, answers, strict=True):
         tokens = np.array(audio_tokens_of(text)[:1024], dtype="<i2")
         assert pcm == np.repeat(tokens, 960).tobytes()
+
+
+async def test_a_request_is_handed_to_no_thread(
+    raw: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any, **more: Any) -> None:
+        raise AssertionError("a burst of requests would wait for threads")
+
+    monkeypatch.setattr("anyio.to_thread.run_sync", refuse)  # where plain functions are run
+    for path, body in (
+        ("/v1/audio/speech", SPEECH),
+        ("/v1/audio/speech", SPEECH | {"stream_format": "sse"}),
+        ("/v1/chat/completions", CHAT | {"stream": True}),
+    ):
+        answer = await raw.post(path, json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.content

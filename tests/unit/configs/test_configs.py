@@ -23,7 +23,8 @@ def arguments(name: str) -> dict:
 
 
 def test_the_ways_of_running_are_there():
-    assert {"cpu.yaml", "single_gpu.yaml", "two_gpus.yaml", "asr_only.yaml"} <= set(NAMES)
+    gpu = {"single_gpu.yaml", "single_gpu_24gb.yaml", "two_gpus.yaml"}
+    assert gpu | {"two_gpus_tensor_parallel.yaml", "cpu.yaml", "asr_only.yaml"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

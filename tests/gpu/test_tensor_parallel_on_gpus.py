@@ -1,0 +1,30 @@
+"""The Thinker on two GPUs says what it says on one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA GPUs here"),
+]
+
+
+def test_two_ranks_answer_as_one_does_in_both_ways(tmp_path):
+    out = tmp_path / "answers.json"
+    subprocess.run(
+        [sys.executable, "-m", "tests.gpu.run_tensor_parallel", "--out", str(out)],
+        cwd=Path(__file__).parents[2],
+        check=False,  # the results say what failed
+    )
+    found = json.loads(out.read_text())
+    assert [way.get("failure") for way in found.values()] == [None] * 3
+    one, mp, ray = (way["answers"] for way in found.values())
+    assert all(one)
+    assert mp == one
+    assert ray == one
