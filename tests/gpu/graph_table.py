@@ -103,8 +103,9 @@ def _print_loop(stage: str, report: dict[str, Any]) -> None:
           f"computing {report['callbacks_computed_over_limit']}; "
           f"between them at most {1000 * report['untimed_longest_s']:.1f} ms")  # fmt: skip
     for one in report["longest_callbacks"][:HOLDS]:
-        print(f"    callback of {1000 * one['took_s']:.1f} ms, of which "
-              f"{1000 * one['computed_s']:.1f} computing: {one['name']}: {one['doing']}")  # fmt: skip
+        took, computed = 1000 * one["took_s"], 1000 * one["computed_s"]
+        print(f"    callback of {took:.1f} ms, of which {computed:.1f} computing: "
+              f"{one['name']}: {one['doing']}")  # fmt: skip
     for hold in report["longest"][:HOLDS]:
         print(f"    {1000 * hold['late_s']:.1f} ms, of which {1000 * hold['computed_s']:.1f} "
               f"computing: {hold['doing']}")  # fmt: skip
