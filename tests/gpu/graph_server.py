@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.gpu.graph_config import Plan, app_config, graph_alone_config
+from tests.haproxy import own_settings
 
 MARK = "EVENT "
 APPLICATION, ALONE = "step-audio2", "alone"
@@ -163,21 +163,8 @@ def proxy_environment(proxy: str, work: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
     }
     if haproxy:
-        settings |= {
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(work / "haproxy.cfg"),
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": str(work / "admin.sock"),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(work),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(work / "server-state"),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        }
+        settings |= own_settings(work)
     return settings
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def tell(event: str, **more: Any) -> None:

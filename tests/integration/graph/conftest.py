@@ -1,7 +1,6 @@
 """One Ray of two nodes for all tests of the graph; each module serves its own application on it."""
 
 import itertools
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from ray.cluster_utils import Cluster
 
 from serve_app.app import app
 from serve_app.config import AppConfig
+from tests.haproxy import free_port
 
 MODEL = "step-audio-2-mini"
 NUMBERS = itertools.count()
@@ -34,9 +34,7 @@ async def base_url() -> AsyncIterator[str]:
     cluster.add_node(num_cpus=8, num_gpus=2, resources={"second_node": 1})
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port, "location": "HeadOnly"})
     yield f"http://127.0.0.1:{port}"
     serve.shutdown()
