@@ -9,15 +9,12 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from deployments.errors import ConfigError, EngineFailed, PromptTooLong
 from deployments.messages import SamplingOptions, ThinkerDelta, ThinkerRequest
 from deployments.model_files import ModelFiles
-from deployments.thinker import tasks
+from deployments.thinker import warm_up
 from deployments.thinker.answer import Answer, EngineOutput
 from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.prompt import Prompt, PromptBuilder
@@ -25,13 +22,6 @@ from deployments.thinker.tokens import SpecialTokens, TextVocabulary
 from deployments.thinker.vllm_plugin.config import StepAudio2Config
 
 logger = logging.getLogger(__name__)
-WARM_UP_SAMPLES = 16_000  # one second of silence: the encoder's kernels
-WARM_UP_SAMPLING = SamplingOptions(
-    temperature=0.7, top_p=0.9, repetition_penalty=1.05, max_tokens=4
-)
-# Triton's top-p kernels of vLLM 0.26 to 0.32 change at 8 rows and above 64, and where 16 divides
-# the rows; no other kernel changes later.
-WARM_UP_ROWS = 80
 
 
 class VllmEngine:
@@ -149,40 +139,23 @@ class VllmEngine:
             raise ConfigError(f"vLLM refuses engine_kwargs: {error}") from error
 
     async def _warm_up(self) -> None:
-        """Meet every kind of kernel once: the first top-p would else wait for a compiler."""
-        greedy = SamplingOptions(temperature=0.0, max_tokens=4)
-        silence = np.zeros(WARM_UP_SAMPLES, dtype=np.float32)
-        requests = (
-            ThinkerRequest("warm-up", tasks.converse("hello"), sampling=WARM_UP_SAMPLING),
-            ThinkerRequest("warm-up-audio", tasks.transcribe(silence), sampling=greedy),
-            ThinkerRequest("warm-up-speech", tasks.speak("hello"), "speech", WARM_UP_SAMPLING),
-        )
-        for request in requests:
+        """Meet every kind of kernel once."""
+        for request in warm_up.requests():
             async for _ in self.generate(request):
                 pass
-        if not self._on_cpu:  # which has nothing to compile
-            batch: int = self._llm.vllm_config.scheduler_config.max_num_seqs
-            for seed in (None, 0):
-                await self._fill_batch(min(WARM_UP_ROWS, batch), seed)
+        if self._on_cpu:  # which has nothing to compile
+            return
+        scheduler = self._llm.vllm_config.scheduler_config
+        longest = min(scheduler.max_num_batched_tokens, self._llm.model_config.max_model_len - 1)
+        for batch in warm_up.batches(self._prompts, scheduler.max_num_seqs, longest):
+            await asyncio.gather(*map(self._exercise, batch))
 
-    async def _fill_batch(self, rows: int, seed: int | None) -> None:
-        """Answers of 1, 2, … `rows` tokens that begin together: batches of every size.
-
-        vLLM's own warm-up knows top-p only beside top-k, so the first 8 requests at once would
-        wait seconds for the kernel of top-p alone. Where FlashInfer samples, it leaves batches in
-        which one row has a `seed` to those kernels.
-        """
-        prompt = self._prompts.build(tasks.speak("hello"), "speech")
-        sampling = replace(WARM_UP_SAMPLING, seed=seed)
-
-        async def answer(tokens: int) -> None:
-            parameters = self._sampling(sampling, tokens, ())
-            parameters.stop_token_ids, parameters.ignore_eos = [], True  # of just this length
-            async with aclosing(self._run(prompt, parameters)) as outputs:
-                async for _ in outputs:
-                    pass
-
-        await asyncio.gather(*map(answer, range(1, rows + 1)))
+    async def _exercise(self, exercise: warm_up.Exercise) -> None:
+        parameters = self._sampling(exercise.sampling, exercise.tokens, ())
+        parameters.stop_token_ids, parameters.ignore_eos = [], True
+        async with aclosing(self._run(exercise.prompt, parameters)) as outputs:
+            async for _ in outputs:
+                pass
 
     def _room(self, prompt: Prompt) -> int:
         """Tokens that the model's context leaves for the answer."""

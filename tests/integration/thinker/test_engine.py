@@ -11,7 +11,7 @@ from deployments.chunker import Chunker, ChunkSchedule
 from deployments.errors import AudioTooLong, ConfigError, EngineFailed, PromptTooLong
 from deployments.messages import Message, Role, SamplingOptions, SpokenPart, ThinkerRequest
 from deployments.model_files import ModelFiles
-from deployments.thinker import tasks
+from deployments.thinker import tasks, warm_up
 from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.engine import VllmEngine
 from tests.integration.thinker.conftest import collect, ids_of
@@ -207,7 +207,7 @@ async def test_a_dead_engine_fails_its_requests_and_its_health_check(tiny_model,
     await engine.check_health()
 
 
-async def test_warming_up_makes_answers_of_every_length_whatever_the_model_says(
+async def test_a_gpu_is_warmed_up_with_every_batch_and_answers_of_just_their_lengths(
     engine, monkeypatch
 ):
     made = []
@@ -224,5 +224,10 @@ async def test_warming_up_makes_answers_of_every_length_whatever_the_model_says(
     # would end nearly every answer at its first token
     monkeypatch.setattr(engine, "_stop_ids", frozenset(range(engine._special.audio_pad)))
     monkeypatch.setattr(engine, "_run", counted)
-    await engine._fill_batch(20, seed=0)
-    assert sorted(made) == list(range(1, 21))
+    monkeypatch.setattr(warm_up, "RECORDINGS_AT_ONCE", 2)
+    exercises = 0
+    for batch in warm_up.batches(engine._prompts, rows=20, longest=200):
+        await asyncio.gather(*map(engine._exercise, batch))
+        assert sorted(made[exercises:]) == sorted(exercise.tokens for exercise in batch)
+        exercises += len(batch)
+    assert len(made) == exercises > 40
