@@ -21,11 +21,14 @@ SLOWEST_FIRST = 1.5  # times the median of the requests after it
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    out = tmp_path_factory.mktemp("graph")
     options = ["--phases", "first,together,single,loops,closed", "--tokens", "85,315"]
-    options += ["--levels", str(CLIENTS), "--seconds", "10", "--out", str(out)]
+    options += ["--levels", str(CLIENTS), "--seconds", "10"]
+    return run_graph(tmp_path_factory.mktemp("graph"), *options)
+
+
+def run_graph(out: Path, *options: str) -> dict[str, Any]:
     subprocess.run(
-        [sys.executable, "-m", "tests.gpu.run_graph", *options],
+        [sys.executable, "-m", "tests.gpu.run_graph", *options, "--out", str(out)],
         cwd=Path(__file__).parents[2],
         check=False,  # what is missing from the results says why
     )
@@ -72,10 +75,12 @@ def test_one_request_is_heard_without_a_gap(results):
         assert phase["summary"]["underruns"] == 0
 
 
-def test_clients_at_once_are_answered_faster_than_they_play(results):
+def test_clients_at_once_are_answered_at_three_times_the_speed_they_play(results):
     (phase,) = phases(results, "closed")
-    assert phase["summary"]["audio_s_per_s"] > CLIENTS
+    assert phase["summary"]["audio_s_per_s"] > 3 * CLIENTS
 
 
-def test_both_stages_stay_within_the_gpu(results):
-    assert results["peak_gpu_mib"] < results["gpu"]["memory_mib"]
+def test_both_stages_of_the_24_gb_configuration_fit_24_gb(tmp_path):
+    options = ["--config", "configs/single_gpu_24gb.yaml", "--phases", "single", "--tokens", "315"]
+    document = run_graph(tmp_path, *options)
+    assert document["peak_gpu_mib"] * 2**20 < 24e9

@@ -21,10 +21,10 @@ An answer has as many TA4 tokens as the first of these says:
 By 2 and 3 only prompts that end in `<tts_start>` are forced; other answers stay free. Prompts that
 come over HTTP need nothing more than that. 315 tokens are 252 audio tokens: 10.08 s.
 
-The class serves both of vLLM's runners: V1 (every 0.26; 0.32 on a CPU), which tells it the rows
-of the batch and lends it the lists of tokens made; and V2 (0.32 on a GPU), which keeps all
-of that on the device. V1 waits for the last step's ids once a processor is there, but so it does
-for a repetition penalty, which is this model's default.
+The class serves both of vLLM's model runners: V1 (0.32 on a CPU), which tells it the rows of the
+batch and lends it the lists of tokens made; and V2 (0.32 on a GPU), which keeps all of that on the
+device. vLLM 0.26 serves with V2 on a GPU but takes V1 where there is a processor, and V1 waits
+for the last step's ids: figures made with this are of a slower engine than the one that serves.
 """
 
 from collections.abc import Callable, Sequence

@@ -16,6 +16,7 @@ from serve_app.config import AppConfig
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 NAMES = sorted(path.name for path in CONFIGS.glob("*.yaml"))
+SERVED = [*CONFIGS.glob("*.yaml"), *CONFIGS.parent.glob("cluster/rayservice-*.yaml")]
 
 
 def arguments(name: str) -> dict:
@@ -104,3 +105,9 @@ def test_a_voice_that_is_not_there_is_named(config, tmp_path):
 def test_the_model_has_no_default_in_the_arguments():
     with pytest.raises(ConfigError, match="lacks a key: model"):
         AppConfig.model_validate({})
+
+
+@pytest.mark.parametrize("path", SERVED, ids=lambda path: path.stem)
+def test_what_serves_has_the_models_own_weights_and_answers(path):
+    for forced in ("forced_speech", "logits_processors", "load_format", "speaking"):
+        assert forced not in path.read_text()
