@@ -6,7 +6,9 @@
 import base64
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,6 +35,7 @@ RECORDING = (
 SPEECH = "speech.wav"
 LISTEN = "transcribe what was spoken"
 REPORT_EVERY_S = 5.0  # where the output is no terminal
+COMPLAINT = re.compile(r"\bConfigError: (?P<what>[^\x1b\n]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +265,11 @@ def server(config: Path, log: Path, console: Console) -> Iterator[tuple[str, Cal
         options = yaml.safe_load(config.read_text(encoding="utf-8")).get("http_options", {})
     except OSError as error:
         raise ConfigError(f"the configuration {config} cannot be read: {error.strerror}") from error
+    port = options.get("port", 8000)
+    if _taken(port):
+        raise ConfigError(
+            f"port {port} is taken; `step-audio2 demo` without --start talks to a server that runs"
+        )
     say(console, f"serve run {config} (its log: {log})")
     command = [str(Path(sys.executable).parent / "serve"), "run", str(config)]
     with log.open("wb") as output:
@@ -269,16 +277,23 @@ def server(config: Path, log: Path, console: Console) -> Iterator[tuple[str, Cal
             command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            yield f"http://127.0.0.1:{options.get('port', 8000)}", lambda: _alive(process, log)
+            yield f"http://127.0.0.1:{port}", lambda: _alive(process, log)
         finally:
             say(console, "shutting the server down")
             _stop(process)
 
 
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _alive(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    said = log.read_text(errors="replace")
+    if found := COMPLAINT.search(said):  # Serve itself would try again for a long time
+        raise ConfigError(found["what"].strip())
     if process.poll() is not None:
-        tail = log.read_text(errors="replace").splitlines()[-15:]
-        raise ConfigError("the server stopped:\n" + "\n".join(tail))
+        raise ConfigError("the server stopped:\n" + "\n".join(said.splitlines()[-15:]))
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

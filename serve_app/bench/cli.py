@@ -51,7 +51,9 @@ def speech(
     base_url: Annotated[
         str, typer.Option(help="Of an OpenAI-compatible server, version included.")
     ] = "http://127.0.0.1:8000/v1",
-    model: Annotated[str, typer.Option(help="The model's name at that server.")] = "step-audio2",
+    model: Annotated[
+        str, typer.Option(help="The model's name at that server.")
+    ] = "step-audio-2-mini",
     voice: Annotated[str | None, typer.Option(help="A voice of that server.")] = None,
     concurrency: Annotated[
         str | None, typer.Option(help="Closed loop: clients at once, such as 1,16,64.")

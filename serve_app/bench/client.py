@@ -131,9 +131,17 @@ class BenchClient:
 
 async def _outcome(response: httpx.Response, path: str, trace: RequestTrace) -> str:
     if response.status_code != httpx.codes.OK:
-        await response.aread()  # so that the connection can be used again
+        trace.refusal = _message(await response.aread())  # read, the connection can be used again
         return str(response.status_code)
     return await (_read_pcm if path == SPEECH_PATH else _read_chat)(response, trace)
+
+
+def _message(body: bytes) -> str:
+    """What an error of OpenAI's shape says, or the beginning of anything else."""
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, TypeError, KeyError):
+        return body[:200].decode(errors="replace")
 
 
 async def _read_pcm(response: httpx.Response, trace: RequestTrace) -> str:

@@ -44,6 +44,7 @@ class RequestTrace:
     sent_s: float
     ended_s: float = 0.0
     outcome: str = OK  # `ok`, an HTTP status, or what broke
+    refusal: str = ""  # what the server said with a status other than 200
     arrivals: list[Arrival] = field(default_factory=list)
 
     @property

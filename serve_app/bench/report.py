@@ -85,6 +85,8 @@ def print_speech(
         if failures:
             told = ", ".join(f"{what}: {n}" for what, n in failures.items())
             console.print(f"Failed at {level.arrivals.label}: {told}", style="red")
+            for refusal in sorted({trace.refusal for trace in level.traces if trace.refusal}):
+                console.print(f"  the server said: {refusal}", style="red", markup=False)
     if overhead is not None:
         console.print(
             f"The client's own share with {overhead.streams} streams (p50 / p90 / p99): "

@@ -1,6 +1,8 @@
 """The demo against a real server over fake engines."""
 
 import asyncio
+import socket
+import subprocess
 import wave
 from pathlib import Path
 from typing import Any
@@ -48,3 +50,27 @@ async def test_a_server_that_only_transcribes_fails_the_spoken_steps_alone(
 async def test_a_server_that_never_becomes_ready_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"was not ready after 0\.1 s"):
         await run(demo.Options(base_url="http://127.0.0.1:9", output_dir=tmp_path, wait_s=0.1))
+
+
+async def test_a_server_is_not_started_where_one_listens_already(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        config = tmp_path / "config.yaml"
+        config.write_text(f"http_options: {{port: {port}}}\n")
+        with pytest.raises(ConfigError, match=f"port {port} is taken"):
+            await run(demo.Options(start=config, output_dir=tmp_path))
+
+
+def test_a_start_that_a_replica_refuses_is_given_up_with_its_reason(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text("INFO starting\n(replica) ConfigError: the voice 'high' cannot be read\x1b[0m\n")
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            with pytest.raises(ConfigError, match=r"^the voice 'high' cannot be read$"):
+                demo._alive(process, log)
+            log.write_text("INFO starting\n")
+            demo._alive(process, log)
+        finally:
+            process.kill()

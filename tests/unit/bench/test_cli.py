@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from serve_app.bench.cli import bench_app
 from tests.unit.bench.fake_server import Script, serving
 
+NANO = str(Path(__file__).parents[2] / "nano" / "checkpoint")
 FAST = ("--no-own-overhead", "--warmup", "0")
 
 
@@ -37,6 +38,12 @@ async def test_bench_without_a_command_measures_an_endpoint(tmp_path: Path) -> N
     assert found["environment"]["packages"]["httpx"]
     assert "nearest rank" in found["definitions"]
     assert found["settings"]["speech_share"] == 0.5
+
+
+async def test_what_a_server_says_of_a_refusal_is_shown() -> None:
+    async with serving(Script(refuse_every=2)) as base_url:
+        result = await run("--base-url", base_url, "--requests", "2", *FAST)
+    assert "the server said: full" in " ".join(result.output.split())
 
 
 async def test_the_key_is_sent_and_never_written(
@@ -83,3 +90,29 @@ async def test_a_wrong_option_is_named(arguments: tuple[str, ...], named: str) -
     result = await run(*arguments, *FAST)
     assert result.exit_code == 2
     assert named in result.output
+
+
+async def test_token2wav_is_measured_under_the_names_of_its_engines(tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    result = await run(
+        *("token2wav", "--model", NANO, "--engines", "native,functional,fast", "--device", "cpu"),
+        *("--batches", "1", "--chunk-tokens", "5", "--steps", "1", "--warmup", "0"),
+        *("--settings", '{"num_threads": 1}', "--json", str(out)),
+    )
+    assert result.exit_code == 0, result.output
+    output = " ".join(result.output.split())  # as it was before the console wrapped it
+    assert "no engine 'fast': native, reference, functional or module:Class" in output
+    found = json.loads(out.read_text())
+    measured = [(r["engine"], r["engine_class"], len(r["batches"])) for r in found["results"]]
+    served = "Token2WavEngine"  # on a CPU
+    assert measured == [("native", served, 1), ("functional", served, 1), ("fast", "", 0)]
+    assert found["settings"]["token2wav"]["num_threads"] == 1
+
+
+@pytest.mark.parametrize("settings", ['{"seed": 1}', '{"memory_gb": 1}', "[]"])
+async def test_settings_that_the_section_has_not_or_an_option_sets_are_refused(
+    settings: str,
+) -> None:
+    result = await run("token2wav", "--model", NANO, "--device", "cpu", "--settings", settings)
+    assert result.exit_code == 2
+    assert "--settings" in result.output
