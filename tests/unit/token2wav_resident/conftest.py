@@ -1,6 +1,10 @@
-"""Triton's kernels run in its interpreter here, on tiny sizes; without Triton they are skipped."""
+"""Triton's kernels run in its interpreter here, on tiny sizes.
+
+Without Triton they are skipped, unless `REQUIRE_TRITON` is set, as `make test` does.
+"""
 
 import os
+from importlib import import_module
 from importlib.util import find_spec
 
 import pytest
@@ -12,6 +16,8 @@ if torch.cuda.is_available():
     collect_ignore += ["test_solver.py", "test_encoder.py", "test_vocoder.py", "test_engine.py"]
 else:
     os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
+if "REQUIRE_TRITON" in os.environ:
+    import_module("triton")  # before a test can skip for want of it
 
 
 @pytest.fixture(autouse=True)

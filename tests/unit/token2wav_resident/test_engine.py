@@ -69,17 +69,22 @@ def networks() -> tuple[Flow, Hift]:
     return flow, hift
 
 
-@pytest.fixture
-def engine(networks: tuple[Flow, Hift]) -> ResidentEngine:
+def new_engine(networks: tuple[Flow, Hift], steps: int) -> ResidentEngine:
     return ResidentEngine(
-        *networks, None, seed=0, device=CPU, dtype=torch.float32, settings=SETTINGS, steps=2
+        *networks, None, seed=0, device=CPU, dtype=torch.float32, settings=SETTINGS, steps=steps
     )
 
 
+@pytest.fixture
+def engine(networks: tuple[Flow, Hift]) -> ResidentEngine:
+    return new_engine(networks, steps=1)  # the interpreter's time goes by steps
+
+
 def test_streams_of_two_voices_sound_as_the_functional_engine(
-    networks: tuple[Flow, Hift], engine: ResidentEngine
+    networks: tuple[Flow, Hift],
 ) -> None:
     flow, hift = networks
+    engine = new_engine(networks, steps=2)
     synthesizer = FlowSynthesizer(flow, seed=0, steps=2)
     vocoder = Vocoder(hift, seed=0)
     prompts = [random_prompt(5), random_prompt(9)]
