@@ -11,6 +11,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.errors import UnsupportedRequest
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+from deployments.replica_logs import show_in_replica_log
 from serve_app.http_app import create_http_app
 from serve_app.http_settings import HttpSettings
 from serve_app.rehearsal import rehearse
@@ -96,6 +97,7 @@ class Ingress:
         thinker: DeploymentHandle,
         token2wav: DeploymentHandle | None,
     ) -> None:
+        show_in_replica_log("serve_app")
         self._settings = settings
         self._backend = ServeBackend(thinker, token2wav)
 

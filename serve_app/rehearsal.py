@@ -38,6 +38,7 @@ async def rehearse(app: FastAPI, backend: Backend, settings: HttpSettings) -> No
         speaks = bool(await backend.voices())  # they come when there is a Token2Wav
         for body in (_text_body(settings), *([_speech_body(settings)] if speaks else [])):
             await _post(app, settings, body)
+        logger.info("ready: the graph has answered; /docs says what it serves")
     except Exception as error:
         logger.warning("the graph could not be rehearsed: %s", error)
     settle_heap()

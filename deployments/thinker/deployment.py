@@ -1,6 +1,8 @@
 """The Thinker as a Ray Serve deployment: a thin shell around its engine."""
 
+import logging
 import os
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -11,8 +13,11 @@ from deployments.heap import settle_heap
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.pipeline import ThinkerEngine
+from deployments.replica_logs import complaints_shown, show_in_replica_log
 from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.fake import FakeThinkerEngine
+
+logger = logging.getLogger(__name__)
 
 
 def build_engine(model: str, config: ThinkerConfig) -> ThinkerEngine:
@@ -34,12 +39,16 @@ class ThinkerDeployment:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, model: str, config: ThinkerConfig
     ) -> None:
+        show_in_replica_log()
+        started_s = time.monotonic()
         # vLLM's engine process starts its ranks through Ray where the configuration says so. vLLM
         # tells it which Ray, but not where VLLM_WORKER_MULTIPROC_METHOD is set; it would guess.
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
-        self._engine = build_engine(model, config)
-        await self._engine.start()
+        with complaints_shown():
+            self._engine = build_engine(model, config)
+            await self._engine.start()
         settle_heap()
+        logger.info("Thinker: ready after %.1f s", time.monotonic() - started_s)
 
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         """Answer one turn; the last delta carries the `finish_reason`."""

@@ -1,5 +1,7 @@
 """Token2Wav as a Ray Serve deployment: a thin shell around `pipeline.speak`."""
 
+import logging
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
@@ -10,10 +12,13 @@ from deployments.heap import settle_heap
 from deployments.messages import SpeechDelta, SpeechRequest
 from deployments.model_files import find_model
 from deployments.pipeline import Synthesizer, speak
+from deployments.replica_logs import complaints_shown, show_in_replica_log
 from deployments.token2wav.config import Token2WavConfig
 from deployments.token2wav.engines import load_engine
 from deployments.token2wav.fake import FakeSynthesizer
 from deployments.token2wav.voice_files import voice_files
+
+logger = logging.getLogger(__name__)
 
 
 def build_synthesizer(model: str, config: Token2WavConfig) -> Synthesizer:
@@ -42,11 +47,15 @@ class Token2WavDeployment:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, model: str, config: Token2WavConfig, thinker: DeploymentHandle
     ) -> None:
+        show_in_replica_log()
+        started_s = time.monotonic()
         self._schedule = config.chunks
         self._thinker = thinker.options(stream=True, _by_reference=False)
-        self._synthesizer = build_synthesizer(model, config)
-        await self._synthesizer.start()
+        with complaints_shown():
+            self._synthesizer = build_synthesizer(model, config)
+            await self._synthesizer.start()
         settle_heap()
+        logger.info("Token2Wav: ready after %.1f s", time.monotonic() - started_s)
 
     async def speak(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         """Answer aloud; the last delta carries the `finish_reason`."""

@@ -1,6 +1,7 @@
 """Which engine a configuration means: ours on a CPU, ours on a GPU, or the official package."""
 
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 FRAMES_PER_TOKEN = 2
+PROGRESS_INTERVAL_S = 5.0
+PROGRESS_WIDTH = 20
 
 
 def load_engine(token2wav_dir: Path, config: Token2WavConfig) -> "Callable[[], StepEngine]":
@@ -54,9 +57,8 @@ def load_engine(token2wav_dir: Path, config: Token2WavConfig) -> "Callable[[], S
         typical_voice_s=config.gpu.typical_voice_s,
         resident_voices=config.gpu.resident_voices,
     )
-    progress = _captured
     return partial(
-        ResidentEngine.load, token2wav_dir, settings=settings, progress=progress, **options
+        ResidentEngine.load, token2wav_dir, settings=settings, progress=CaptureProgress(), **options
     )
 
 
@@ -100,5 +102,18 @@ def _dtype(config: Token2WavConfig, device: str) -> torch.dtype:
     return torch.float16 if config.dtype == "float16" else torch.float32
 
 
-def _captured(done: int, of: int) -> None:
-    logger.info("Token2Wav: %d of %d shapes captured", done, of)
+class CaptureProgress:
+    """A progress bar for a log: a line for the first shape, one every 5 s, one for the last."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._said_s = float("-inf")
+
+    def __call__(self, done: int, of: int) -> None:
+        now_s = self._now_s()
+        if done < of and now_s - self._said_s < PROGRESS_INTERVAL_S:
+            return
+        self._said_s = now_s
+        filled = PROGRESS_WIDTH * done // of
+        bar = "#" * filled + "." * (PROGRESS_WIDTH - filled)
+        logger.info("Token2Wav: [%s] %d of %d shapes captured", bar, done, of)

@@ -115,7 +115,7 @@ class BatchingSynthesizer:
             except OSError as error:
                 raise ConfigError(f"the voice {name!r} cannot be read: {error}") from error
             self._named[name] = await self._in_thread(partial(engine.prepare_voice, data))
-        logger.info("Token2Wav holds up to %d streams", self._max_streams)
+        logger.info("Token2Wav: holds up to %d streams", self._max_streams)
         self._stepping = asyncio.create_task(self._step_forever(engine))
         await self._warm_up()
 

@@ -8,7 +8,7 @@ import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from deployments.model_files import find_model
 from serve_app.bench.options import json_object, positive_integers
 from serve_app.bench.report import document, write_json
 
+if TYPE_CHECKING:
+    from deployments.token2wav.config import Token2WavConfig
+
 console = Console()
 
 Model = Annotated[str, typer.Option(help="A model directory or a Hugging Face repository.")]
@@ -30,7 +33,12 @@ Seed = Annotated[int, typer.Option(help="Of the tokens and of the noise.")]
 def token2wav(
     model: Model,
     engines: Annotated[
-        str, typer.Option(help="Of native, reference and module:Class; measured in this order.")
+        str,
+        typer.Option(
+            help="Measured in this order. native: what serves on this device; reference: the "
+            "official package; functional: ours without captured graphs, on a CPU the same as "
+            "native; or module:Class."
+        ),
     ] = "native,reference",
     batches: Annotated[str, typer.Option(help="Streams a step.")] = "1,8,32",
     chunk_tokens: Annotated[str, typer.Option(help="Tokens a chunk; 25 are a second.")] = "25",
@@ -43,8 +51,12 @@ def token2wav(
     voice: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Default: the model's voice.")
     ] = None,
+    settings: Annotated[
+        str,
+        typer.Option(help="JSON: of the configuration's `token2wav`, for native and reference."),
+    ] = "{}",
     load_options: Annotated[
-        str, typer.Option(help="JSON: more arguments for `load` of all engines but `reference`.")
+        str, typer.Option(help="JSON: arguments for `load` of functional and module:Class.")
     ] = "{}",
     seed: Seed = 0,
     json_path: JsonPath = None,
@@ -55,12 +67,11 @@ def token2wav(
     """
     import torch
 
-    from deployments.token2wav.config import Token2WavConfig
     from deployments.token2wav.voice_files import voice_files
     from serve_app.bench.stages.token2wav import (
         BatchShape,
         EngineFigures,
-        load_engine,
+        engine_loader,
         measure_engine,
     )
 
@@ -70,23 +81,24 @@ def token2wav(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype == "auto":
         dtype = "float16" if device == "cuda" else "float32"
-    config = Token2WavConfig.model_validate({"default_voice": str(voice) if voice else None})
+    common = {"device": device, "dtype": dtype, "seed": seed}
+    own_options = common | {"default_voice": str(voice) if voice else None}
+    config = _section(json_object(settings, "--settings"), own_options)
     recording = voice_files(config, files)["default"]
     sizes = positive_integers(chunk_tokens, "--chunk-tokens")
     streams = positive_integers(batches, "--batches")
-    common = {"device": device, "dtype": getattr(torch, dtype), "seed": seed}
     more = json_object(load_options, "--load-options")
+    options = common | {"dtype": getattr(torch, dtype)} | more
 
     results: list[EngineFigures] = []
     for name in engines.split(","):
         alone = name == "reference"
-        options = common if alone else common | more
         shapes = [BatchShape(n, size) for size in sizes for n in ([1] if alone else streams)]
         with console.status(f"{name}: loading") as status:
             try:
                 figures = measure_engine(
                     name,
-                    partial(load_engine, name, files.token2wav, options),
+                    engine_loader(name, files.token2wav, config, options),
                     recording.read_bytes(),
                     shapes,
                     steps=steps,
@@ -98,9 +110,10 @@ def token2wav(
                 figures = EngineFigures(name, failure=str(error))
         results.append(figures)
     _print_token2wav(results)
-    settings = {
+    measured_with = {
         "model": model,
         "voice": recording.name,
+        "token2wav": config.model_dump(mode="json", exclude_unset=True),
         "device": device,
         "dtype": dtype,
         "steps": steps,
@@ -108,7 +121,7 @@ def token2wav(
         "load_options": more,
         "seed": seed,
     }
-    _finish("token2wav", settings, [asdict(figures) for figures in results], json_path)
+    _finish("token2wav", measured_with, [asdict(figures) for figures in results], json_path)
     if all(figures.failure for figures in results):
         raise typer.Exit(1)
 
@@ -179,6 +192,20 @@ def thinker(
     _finish("thinker", settings, [asdict(figures) for figures in results], json_path)
 
 
+def _section(settings: dict[str, Any], own_options: dict[str, Any]) -> "Token2WavConfig":
+    """The configuration's section, of `--settings` and of what has options of its own."""
+    from deployments.token2wav.config import Token2WavConfig
+
+    option = "--settings"
+    if twice := settings.keys() & {"engine", *own_options}:
+        message = f"{', '.join(sorted(twice))}: there is an option for it"
+        raise typer.BadParameter(message, param_hint=option)
+    try:
+        return Token2WavConfig.model_validate(settings | own_options)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
 def _show(status: Status, engine: str, shape: Any) -> None:
     status.update(f"{engine}: {shape.streams} streams, {shape.chunk_tokens} tokens a chunk")
 
@@ -206,9 +233,9 @@ def _print_token2wav(results: list[Any]) -> None:
         peaks = [b.peak_gpu_mib for b in figures.batches if b.peak_gpu_mib is not None]
         memory = f", at most {max(peaks):.0f} MiB of GPU memory" if peaks else ""
         console.print(
-            f"{figures.engine}: loaded in {figures.load_s:.1f} s; a voice took "
-            f"{1000 * figures.first_voice_s:.0f} ms, then {1000 * figures.next_voice_s:.0f} ms"
-            f"{memory}."
+            f"{figures.engine} ({figures.engine_class}): loaded in {figures.load_s:.1f} s; "
+            f"a voice took {1000 * figures.first_voice_s:.0f} ms, "
+            f"then {1000 * figures.next_voice_s:.0f} ms{memory}."
         )
 
 

@@ -3,27 +3,34 @@
 Every engine gets the same voice, the same tokens and the same batches in the same run. A step is
 timed from the call to the last stream's PCM in host memory. The first `warm_up` steps of each
 stream are not counted: they fill its history to the length that it keeps from then on.
+
+`native` and `reference` are what the deployment would run for a configuration, found by the same
+function: on a GPU `native` is the resident engine, on a CPU the functional one. `functional` is
+that one on either.
 """
 
+import gc
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
+from deployments.token2wav import engines
+from deployments.token2wav.config import Token2WavConfig
 from deployments.token2wav.engine import PreparedVoice, StepInput, StreamState
 from deployments.token2wav.synthesizer import StepEngine
 from serve_app.bench.metrics import Percentiles, percentiles
 
 T = TypeVar("T")
-ENGINES = {
-    "native": "deployments.token2wav.engine:Token2WavEngine",
-    "reference": "deployments.token2wav.reference:ReferenceEngine",
-}
+SERVED: tuple[Literal["native", "reference"], ...] = ("native", "reference")
+FUNCTIONAL = "functional"
+FUNCTIONAL_CLASS = "deployments.token2wav.engine:Token2WavEngine"
 BYTES_PER_SAMPLE = 2
 
 
@@ -51,6 +58,7 @@ class EngineFigures:
     """One engine's results; `batches` is empty where `failure` says why."""
 
     engine: str
+    engine_class: str = ""  # what its name meant here
     load_s: float = 0.0
     first_voice_s: float = 0.0
     next_voice_s: float = 0.0
@@ -58,19 +66,29 @@ class EngineFigures:
     failure: str | None = None
 
 
-def load_engine(name: str, token2wav_dir: Path, options: Mapping[str, Any]) -> StepEngine:
-    """The engine called `name`: one of `ENGINES`, or any other as `module:Class`.
+def engine_loader(
+    name: str, token2wav_dir: Path, config: Token2WavConfig, options: Mapping[str, Any]
+) -> Callable[[], StepEngine]:
+    """What loads the engine called `name`.
+
+    Args:
+        name: `native` or `reference`, as the deployment runs it for `config` with that engine;
+            `functional`, or any other as `module:Class`.
+        options: arguments for `load` of those that `config` does not describe.
 
     Raises:
-        ConfigError: it cannot be loaded here.
+        ConfigError: it cannot be had here.
         ValueError: there is no such engine.
     """
-    module, separator, cls = ENGINES.get(name, name).partition(":")
+    for served in SERVED:
+        if name == served:
+            return engines.load_engine(token2wav_dir, config.model_copy(update={"engine": served}))
+    module, separator, cls = (FUNCTIONAL_CLASS if name == FUNCTIONAL else name).partition(":")
     if not separator:
-        raise ValueError(f"no engine {name!r}: {', '.join(ENGINES)} or module:Class")
+        names = ", ".join((*SERVED, FUNCTIONAL))
+        raise ValueError(f"no engine {name!r}: {names} or module:Class")
     engine_class = getattr(importlib.import_module(module), cls)
-    engine: StepEngine = engine_class.load(token2wav_dir, **options)
-    return engine
+    return partial(engine_class.load, token2wav_dir, **options)
 
 
 def measure_engine(
@@ -99,7 +117,9 @@ def measure_engine(
         run = _Run(engine, prepared, shape, seed)
         run.stream(steps=1)  # kernels of this shape
         batches.append(run.measure(steps, warm_up))
-    return EngineFigures(name, load_s, first_voice_s, next_voice_s, tuple(batches))
+    return EngineFigures(
+        name, type(engine).__name__, load_s, first_voice_s, next_voice_s, tuple(batches)
+    )
 
 
 class _Run:
@@ -135,7 +155,9 @@ class _Run:
             seconds.append(ended - started)
             audio_s.append(made / (BYTES_PER_SAMPLE * OUTPUT_SAMPLE_RATE_HZ))
             started = time.perf_counter()
-        self._step(states, last=True)  # so that an engine with resident state frees it
+        states, _ = self._step(states, last=True)
+        for state in states:
+            self._engine.close(state)
         return seconds, audio_s
 
     def _step(self, states: list[StreamState], *, last: bool) -> tuple[list[StreamState], int]:
@@ -157,6 +179,7 @@ def _timed(call: Callable[[], T]) -> tuple[T, float]:
 def _reset_peak() -> None:
     import torch
 
+    gc.collect()  # the engine measured before, should a cycle hold it, and its GiB of memory
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

@@ -1,15 +1,22 @@
 """The stage benchmarks over engines whose times and sounds are known."""
 
+import sys
 import time
-from types import SimpleNamespace
+from functools import partial
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from deployments.errors import ConfigError
 from deployments.thinker.fake import FakeThinkerEngine
+from deployments.token2wav.config import Token2WavConfig
+from deployments.token2wav.engine import Token2WavEngine
+from deployments.token2wav.model import FlowConfig
 from serve_app.bench.inputs import synthetic_speech
 from serve_app.bench.stages.thinker import measure_thinker
-from serve_app.bench.stages.token2wav import BatchShape, load_engine, measure_engine
+from serve_app.bench.stages.token2wav import BatchShape, engine_loader, measure_engine
 
 
 class TimedEngine:
@@ -20,7 +27,7 @@ class TimedEngine:
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, int, bool]] = []
-        self.opened = self.ended = 0
+        self.opened = self.ended = self.closed = 0
 
     def prepare_voice(self, data: bytes) -> Any:
         return data
@@ -28,6 +35,9 @@ class TimedEngine:
     def open(self, voice: Any) -> Any:
         self.opened += 1
         return SimpleNamespace(voice=voice)
+
+    def close(self, state: Any) -> None:
+        self.closed += 1
 
     def step(self, rows: Any) -> Any:
         time.sleep(0.005 + 0.001 * len(rows))
@@ -45,20 +55,72 @@ def test_steps_are_counted_without_the_warm_up_and_streams_are_ended() -> None:
     shapes = [BatchShape(1, 25), BatchShape(10, 10)]
     found = measure_engine("timed", lambda: engine, b"voice", shapes, steps=4, warm_up=2)
 
+    assert (found.engine, found.engine_class) == ("timed", "TimedEngine")
     one, ten = found.batches
     assert (one.shape, ten.shape) == (shapes[0], shapes[1])
     assert one.step_s.p50 >= 0.006
     assert ten.step_s.p50 >= 0.015
     assert one.audio_s_per_s == pytest.approx(1.0 / one.step_s.p50, rel=0.5)
     assert ten.audio_s_per_s == pytest.approx(10 * 0.4 / ten.step_s.p50, rel=0.5)
-    assert engine.opened == engine.ended == 2 * (1 + 10)  # once for the kernels, once measured
+    assert engine.opened == engine.ended == engine.closed
+    assert engine.opened == 2 * (1 + 10)  # once for the kernels, once measured
     assert engine.steps[:2] == [(1, 28, False), (1, 25, True)]
     assert engine.steps.count((10, 13, False)) == 1 + 2 + 4
 
 
-def test_an_unknown_engine_is_named(tmp_path: Any) -> None:
+def test_an_unknown_engine_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no engine 'fast'"):
-        load_engine("fast", tmp_path, {})
+        engine_loader("fast", tmp_path, Token2WavConfig(), {})
+
+
+@pytest.fixture
+def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The flow's published sizes in `tmp_path`, a GPU as far as torch says, and the class of the
+    resident engine: one without the kernels, which need Triton."""
+    (tmp_path / "flow.yaml").write_text(FlowConfig().to_yaml())
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    module = ModuleType("deployments.token2wav.resident.engine")
+    resident = type("ResidentEngine", (), {"load": classmethod(lambda cls, *_, **__: cls)})
+    module.ResidentEngine = resident  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return resident
+
+
+@pytest.mark.parametrize("device", ["cuda", "auto"])
+def test_native_on_a_gpu_is_the_resident_engine_that_serves(
+    tmp_path: Path, gpu: Any, device: Any
+) -> None:
+    config = Token2WavConfig.model_validate(
+        {"device": device, "max_batch": 7, "gpu": {"memory_gb": 3}, "chunks": {"steady": 30}}
+    )
+    load = engine_loader("native", tmp_path, config, {"arguments": "of others"})
+    assert isinstance(load, partial)
+    assert load.func == gpu.load
+    settings = load.keywords["settings"]
+    assert (settings.max_batch, settings.memory_bytes) == (7, 3 << 30)
+    assert 60 in settings.chunk_frames  # a step of the schedule's steady chunk has its graph
+    assert "arguments" not in load.keywords
+
+
+def test_functional_is_the_functional_engine_on_a_gpu_too(tmp_path: Path, gpu: Any) -> None:
+    load = engine_loader("functional", tmp_path, Token2WavConfig(), {"device": "cuda"})
+    assert isinstance(load, partial)
+    assert load.func == Token2WavEngine.load
+    assert load.keywords == {"device": "cuda"}
+
+
+def test_native_on_a_cpu_is_the_functional_engine(tmp_path: Path) -> None:
+    load = engine_loader("native", tmp_path, Token2WavConfig(device="cpu"), {})
+    assert isinstance(load, partial)
+    assert load.func == Token2WavEngine.load
+
+
+def test_native_for_a_gpu_that_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="sees no GPU"):
+        engine_loader("native", tmp_path, Token2WavConfig(device="cuda"), {})
 
 
 async def test_thinker_figures_count_every_token_of_every_request() -> None:

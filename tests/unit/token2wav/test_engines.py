@@ -1,5 +1,6 @@
 """Which engine a configuration and a checkpoint get."""
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from deployments.token2wav import engines
 from deployments.token2wav.config import Token2WavConfig
 from deployments.token2wav.engine import Token2WavEngine
-from deployments.token2wav.engines import fits_kernels, load_engine
+from deployments.token2wav.engines import CaptureProgress, fits_kernels, load_engine
 from deployments.token2wav.model import DiTConfig, FlowConfig
 from tests.nano.sizes import FLOW
 
@@ -38,3 +39,17 @@ def test_a_flow_that_no_kernel_fits_runs_unfused_on_a_gpu(
     assert isinstance(load, partial)
     assert (load.func == Token2WavEngine.load) is runs_unfused
     assert load.keywords["device"] == "cuda"
+
+
+def test_capture_tells_of_the_first_shape_then_every_5_s_then_of_the_last(caplog):
+    caplog.set_level(logging.INFO, logger="deployments")
+    clock = iter([30.0, 31.0, 34.9, 35.0, 39.0, 41.0, 41.5, 42.0])  # s, when each shape is done
+    progress = CaptureProgress(lambda: next(clock))
+    for done in range(1, 9):
+        progress(done, 8)
+    assert caplog.messages == [
+        "Token2Wav: [##..................] 1 of 8 shapes captured",
+        "Token2Wav: [##########..........] 4 of 8 shapes captured",
+        "Token2Wav: [###############.....] 6 of 8 shapes captured",
+        "Token2Wav: [####################] 8 of 8 shapes captured",
+    ]

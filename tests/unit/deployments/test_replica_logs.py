@@ -1,0 +1,101 @@
+"""Whose handlers say what our loggers log, and how often."""
+
+import io
+import logging
+from collections.abc import Iterator
+from logging.handlers import MemoryHandler
+
+import pytest
+from ray.serve._private.constants import SERVE_LOGGER_NAME
+
+from deployments.errors import ConfigError
+from deployments.replica_logs import complaints_shown, show_in_replica_log
+
+NAME = "deployments_of_these_tests"
+
+
+class Said(logging.Handler):
+    """A handler of Ray Serve's, and what came to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@pytest.fixture
+def serve_logger() -> Iterator[logging.Logger]:
+    """Ray Serve's own logger, bare and at INFO as in a replica."""
+    logger = logging.getLogger(SERVE_LOGGER_NAME)
+    before = logger.handlers[:], logger.level, logger.propagate
+    logger.handlers, logger.propagate = [], False
+    logger.setLevel(logging.INFO)
+    yield logger
+    logger.handlers, logger.propagate = before[0], before[2]
+    logger.setLevel(before[1])
+    ours = logging.getLogger(NAME)
+    ours.handlers, ours.propagate = [], True
+    ours.setLevel(logging.NOTSET)
+
+
+def test_a_line_of_a_module_is_said_once_however_often_it_is_asked_for(serve_logger):
+    said, said_by_root = Said(), Said()
+    serve_logger.addHandler(said)
+    root = logging.getLogger()
+    root.addHandler(said_by_root)
+    for _ in range(2):
+        show_in_replica_log(NAME)
+    logging.getLogger(f"{NAME}.token2wav").info("holds up to %d streams", 7)
+    root.removeHandler(said_by_root)
+    assert said.messages == ["holds up to 7 streams"]
+    assert not said_by_root.messages
+
+
+def test_handlers_that_ray_serve_sets_later_are_found(serve_logger):
+    first, second = Said(), Said()
+    serve_logger.addHandler(first)
+    show_in_replica_log(NAME)
+    serve_logger.handlers = [second]
+    logging.getLogger(NAME).info("later")
+    assert (first.messages, second.messages) == ([], ["later"])
+
+
+def test_the_level_of_ray_serves_logger_holds_for_ours(serve_logger):
+    said = Said()
+    serve_logger.addHandler(said)
+    serve_logger.setLevel(logging.ERROR)
+    show_in_replica_log(NAME)
+    logging.getLogger(NAME).info("small")
+    logging.getLogger(NAME).error("large")
+    assert said.messages == ["large"]
+
+
+def test_a_log_that_is_kept_in_memory_is_written_and_the_line_printed(serve_logger, monkeypatch):
+    """As Ray Serve sets its logger up where RAY_SERVE_THROUGHPUT_OPTIMIZED is 1."""
+    console, file = io.StringIO(), Said()
+    monkeypatch.setattr("sys.__stderr__", console)
+    serve_logger.addHandler(MemoryHandler(capacity=1000, target=file))
+    show_in_replica_log(NAME)
+    logging.getLogger(NAME).info("at once")
+    assert file.messages == ["at once"]
+    assert console.getvalue().splitlines()[0].endswith(" -- at once")
+    assert console.getvalue().count("at once") == 1
+
+
+def test_what_ray_serve_prints_itself_is_not_printed_twice(serve_logger, monkeypatch):
+    console, of_ray_serve = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("sys.__stderr__", console)
+    serve_logger.addHandler(logging.StreamHandler(of_ray_serve))
+    show_in_replica_log(NAME)
+    logging.getLogger(NAME).info("once")
+    assert (console.getvalue(), of_ray_serve.getvalue()) == ("", "once\n")
+
+
+def test_a_wrong_configuration_is_named_in_one_line_and_still_ends_the_start(caplog):
+    with pytest.raises(ConfigError), complaints_shown():
+        raise ConfigError("the voice 'high' cannot be read")
+    assert [r.getMessage() for r in caplog.records] == [
+        "ConfigError: the voice 'high' cannot be read"
+    ]
