@@ -12,6 +12,9 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
+AUDIO_TOKEN_S = 0.04
+VOCODER_HOLDS_S = 0.16  # 8 mel frames of the first chunk, which come with the second
+
 
 @settings_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class ChunkSchedule:
@@ -34,6 +37,13 @@ class ChunkSchedule:
     def sizes(self) -> Iterator[int]:
         """Tokens that each chunk consumes, without end."""
         return chain(self.ramp, repeat(self.steady))
+
+    def durations_s(self) -> Iterator[float]:
+        """Seconds of sound that come with each chunk, without end, but for the last."""
+        held_back_s = VOCODER_HOLDS_S
+        for size in self.sizes():
+            yield max(size * AUDIO_TOKEN_S - held_back_s, 0.0)
+            held_back_s = 0.0
 
 
 @dataclass(frozen=True, slots=True)

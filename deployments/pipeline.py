@@ -4,6 +4,7 @@ The stages' engines are known here by protocol only, so that a fake one runs the
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from typing import Protocol
 
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
@@ -32,6 +33,10 @@ class ThinkerEngine(Protocol):
 class SpeechStream(Protocol):
     """The synthesis of one answer. Chunks are handed over in order, one at a time."""
 
+    @property
+    def schedule(self) -> ChunkSchedule:
+        """What this answer is cut by."""
+
     async def synthesize(self, chunk: Chunk) -> bytes:
         """The next piece of PCM, s16le at 24 kHz; all of it has come after the last chunk."""
 
@@ -59,24 +64,32 @@ class Synthesizer(Protocol):
 
 
 async def speak(
-    deltas: AsyncIterator[ThinkerDelta], stream: SpeechStream, schedule: ChunkSchedule
+    deltas: AsyncIterator[ThinkerDelta], stream: SpeechStream
 ) -> AsyncGenerator[SpeechDelta]:
     """Turn one answer's deltas into speech, while the rest of the answer is still being made.
 
-    The delta with a `finish_reason` comes last, with or after the last of the audio.
+    Each chunk's sound goes out as soon as it is made: the last chunk may wait for company as long
+    as the sound before it plays. What else a delta says comes with its first chunk, or alone; the
+    `finish_reason` comes last, with or after the last of the audio.
     """
-    chunker = Chunker(schedule)
+    chunker = Chunker(stream.schedule)
     async for delta in deltas:
-        chunks = list(chunker.push(delta.audio_tokens))
+        chunks: list[Chunk | None] = list(chunker.push(delta.audio_tokens))
         if delta.finish_reason is not None and (last := chunker.finish()):
             chunks.append(last)
-        pieces = [await stream.synthesize(chunk) for chunk in chunks]
-        yield SpeechDelta(
-            pcm=b"".join(pieces),
-            text=delta.text,
-            reasoning=delta.reasoning,
-            token_ids=delta.token_ids,
-            tool_calls=delta.tool_calls,
-            finish_reason=delta.finish_reason,
-            usage=delta.usage,
-        )
+        for number, chunk in enumerate(chunks or [None]):
+            pcm = await stream.synthesize(chunk) if chunk else b""
+            spoken = _words(delta, pcm) if number == 0 else SpeechDelta(pcm=pcm)
+            if number + 1 >= len(chunks):
+                spoken = replace(spoken, finish_reason=delta.finish_reason, usage=delta.usage)
+            yield spoken
+
+
+def _words(delta: ThinkerDelta, pcm: bytes) -> SpeechDelta:
+    return SpeechDelta(
+        pcm=pcm,
+        text=delta.text,
+        reasoning=delta.reasoning,
+        token_ids=delta.token_ids,
+        tool_calls=delta.tool_calls,
+    )

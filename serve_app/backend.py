@@ -7,7 +7,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
-from deployments.chunker import ChunkSchedule
 from deployments.errors import StepAudioError, UnsupportedRequest
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
 from deployments.pipeline import Synthesizer, ThinkerEngine, speak
@@ -47,12 +46,9 @@ class Backend(Protocol):
 class EngineBackend:
     """Both stages in this process, joined as the graph joins them."""
 
-    def __init__(
-        self, thinker: ThinkerEngine, synthesizer: Synthesizer | None, schedule: ChunkSchedule
-    ) -> None:
+    def __init__(self, thinker: ThinkerEngine, synthesizer: Synthesizer | None) -> None:
         self._thinker = thinker
         self._synthesizer = synthesizer
-        self._schedule = schedule
         self._started = False
 
     async def start(self) -> None:
@@ -72,10 +68,10 @@ class EngineBackend:
             raise UnsupportedRequest("this server answers in text only: it runs no Token2Wav")
         stream = await self._synthesizer.open(request.voice)
         try:
-            thinker_request = replace(request.thinker, chunks=self._schedule)
+            thinker_request = replace(request.thinker, chunks=stream.schedule)
             async with (
                 aclosing(self._thinker.generate(thinker_request)) as deltas,
-                aclosing(speak(deltas, stream, self._schedule)) as spoken,
+                aclosing(speak(deltas, stream)) as spoken,
             ):
                 async for delta in spoken:
                     yield delta

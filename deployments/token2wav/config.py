@@ -1,6 +1,7 @@
 """Token2Wav's section of the configuration."""
 
-from typing import Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -31,6 +32,20 @@ class GpuMemory(Settings):
     """Voices that the count of `max_streams` leaves room for."""
 
 
+class Crowd(Settings):
+    """How answers begin while many others are spoken: later, with more sound at once.
+
+    A beginning wants small chunks quickly, which a full server has no time for; and the sound of
+    its first chunk must cover the longer wait for the second.
+    """
+
+    streams: int = Field(default=96, ge=1)
+    """From so many open streams on."""
+
+    ramp: tuple[Annotated[int, Field(ge=1)], ...] = (13, 12, 16, 20)
+    """In place of `chunks.ramp`."""
+
+
 class Token2WavConfig(StageSettings):
     """Settings of the Token2Wav stage."""
 
@@ -45,6 +60,8 @@ class Token2WavConfig(StageSettings):
 
     chunks: ChunkSchedule = ChunkSchedule()
     """Sizes of the streamed chunks, in audio tokens of 40 ms."""
+
+    crowd: Crowd = Crowd()
 
     max_batch: int = Field(default=32, ge=1)
     """The most streams that one synthesis step serves."""
@@ -71,3 +88,9 @@ class Token2WavConfig(StageSettings):
 
     num_threads: int | None = Field(default=None, ge=1)
     """Of PyTorch and onnxruntime on the CPU; None takes what Ray gives the replica."""
+
+    def schedule(self, open_streams: int) -> ChunkSchedule:
+        """What an answer is cut by that begins beside so many others."""
+        if open_streams < self.crowd.streams:
+            return self.chunks
+        return replace(self.chunks, ramp=self.crowd.ramp)

@@ -33,7 +33,7 @@ def build_synthesizer(model: str, config: Token2WavConfig) -> Synthesizer:
     return BatchingSynthesizer(
         load_engine(files.token2wav, config),
         voice_files(config, files),
-        config.chunks,
+        config.schedule,
         max_batch=config.max_batch,
         max_streams=config.max_streams,
         cached_voices=config.cached_voices,
@@ -49,7 +49,6 @@ class Token2WavDeployment:
     ) -> None:
         show_in_replica_log()
         started_s = time.monotonic()
-        self._schedule = config.chunks
         self._thinker = thinker.options(stream=True, _by_reference=False)
         with complaints_shown():
             self._synthesizer = build_synthesizer(model, config)
@@ -61,9 +60,9 @@ class Token2WavDeployment:
         """Answer aloud; the last delta carries the `finish_reason`."""
         stream = await self._synthesizer.open(request.voice)
         try:
-            deltas = self._thinker.generate.remote(replace(request.thinker, chunks=self._schedule))
+            deltas = self._thinker.generate.remote(replace(request.thinker, chunks=stream.schedule))
             try:
-                async for delta in speak(deltas, stream, self._schedule):
+                async for delta in speak(deltas, stream):
                     yield delta
             finally:
                 deltas.cancel()  # does nothing to an answer that is complete

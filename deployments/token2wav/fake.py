@@ -10,14 +10,14 @@ from deployments.messages import SAMPLES_PER_AUDIO_TOKEN, Voice
 class FakeStream:
     """Each token becomes 960 samples of its own value: streams that mix can be seen."""
 
-    def __init__(self, synthesizer: "FakeSynthesizer", lookahead: int) -> None:
+    def __init__(self, synthesizer: "FakeSynthesizer", schedule: ChunkSchedule) -> None:
         self._synthesizer = synthesizer
-        self._lookahead = lookahead
+        self.schedule = schedule
         self._open = True
 
     async def synthesize(self, chunk: Chunk) -> bytes:
         seen = len(chunk.tokens)
-        consumed = chunk.tokens[: seen if chunk.last else seen - self._lookahead]
+        consumed = chunk.tokens[: seen if chunk.last else seen - self.schedule.lookahead]
         return np.repeat(np.array(consumed, dtype="<i2"), SAMPLES_PER_AUDIO_TOKEN).tobytes()
 
     def close(self) -> None:
@@ -35,7 +35,7 @@ class FakeSynthesizer:
         voices: tuple[str, ...] = (),
         max_streams: int | None = None,
     ) -> None:
-        self._lookahead = schedule.lookahead
+        self._schedule = schedule
         self._voices = ("default", *voices)
         self._max_streams = 64 if max_streams is None else max_streams
         self.open_streams = 0
@@ -58,4 +58,4 @@ class FakeSynthesizer:
         if self.open_streams >= self._max_streams:
             raise ServerFull()
         self.open_streams += 1
-        return FakeStream(self, self._lookahead)
+        return FakeStream(self, self._schedule)

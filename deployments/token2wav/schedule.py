@@ -1,43 +1,74 @@
 """When a step starts, and which streams go into it.
 
 A client plays a stream from its first sample on and runs dry when what was sent has been
-played. A chunk is due when its stream has no sound yet or runs dry soon. On a GPU one row costs
-nearly as much as eight, and Token2Wav may share it with the Thinker, which every step slows
-down: so what is not due waits for company, and goes along as soon as a step starts.
+played. A chunk is due when its stream has no sound yet or runs dry soon; who would run dry goes
+first: to wait a little longer for the first sound is no gap. On a GPU one row costs nearly as
+much as eight, and Token2Wav may share it with the Thinker, which every step slows down: so what
+is not due waits for company, and goes along as soon as a step starts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol, TypeVar
+
+from deployments.chunker import ChunkSchedule
 
 MARGIN_S = 0.15  # a chunk is due so long before its listener runs dry: four full steps
 FILL = 16  # a step that somebody waits for takes up to so many: they cost twice what one does
+QUIET_S = 0.002  # chunks of one Thinker step follow each other more closely than this
+HELD_AT_MOST_S = 0.006
+PUT_OFF_S = 0.5  # so long newcomers may be counted to wait where many begin at once
+FIRST_SOUND_S = 1.0  # a newcomer goes behind those who would run dry, unless it waited so long
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Playback:
-    """When one stream's listener runs dry. Times are of one monotonic clock, in seconds."""
+    """What one stream's listener has and needs. Times are of one monotonic clock, in seconds."""
 
     opened_at_s: float
+    schedule: ChunkSchedule = field(default_factory=ChunkSchedule)
     started_at_s: float | None = None
     sent_s: float = 0.0
+    chunks: int = 0  # that were sent
 
     @property
-    def dry_at_s(self) -> float:
-        """Before the first sample: when the stream was opened, so the oldest comes first."""
-        if self.started_at_s is None:
-            return self.opened_at_s
-        return self.started_at_s + self.sent_s
+    def dry_at_s(self) -> float | None:
+        """When all that was sent has been played; None before the first sample."""
+        return None if self.started_at_s is None else self.started_at_s + self.sent_s
+
+    @property
+    def deadline_s(self) -> float:
+        """When the next sound must be there."""
+        dry_at_s = self.dry_at_s
+        return self.opened_at_s + FIRST_SOUND_S if dry_at_s is None else dry_at_s
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether a step should start for it: no sound yet, or it runs dry soon."""
+        dry_at_s = self.dry_at_s
+        return dry_at_s is None or dry_at_s - now_s < MARGIN_S
+
+    def chunks_wanted(self, now_s: float, within_s: float) -> int:
+        """How many of the next chunks its listener needs in that time."""
+        dry_at_s = self.dry_at_s
+        wanted_at_s = now_s + PUT_OFF_S if dry_at_s is None else max(dry_at_s, now_s)
+        durations_s = islice(self.schedule.durations_s(), self.chunks, None)
+        wanted = 0
+        while wanted_at_s < now_s + within_s:
+            wanted += 1
+            wanted_at_s += next(durations_s)
+        return wanted
 
     def sent(self, seconds: float, now_s: float) -> None:
         """Take note of sound that goes out. A listener who ran dry begins anew."""
-        if self.started_at_s is None or self.dry_at_s < now_s:
+        if self.dry_at_s is None or self.dry_at_s < now_s:
             self.started_at_s, self.sent_s = now_s, 0.0
         self.sent_s += seconds
+        self.chunks += 1
 
     def is_late(self, now_s: float) -> bool:
         """Whether the listener has run dry, and hears the gap now."""
-        return self.started_at_s is not None and self.dry_at_s < now_s
+        return self.dry_at_s is not None and self.dry_at_s < now_s
 
 
 class Waiting(Protocol):
@@ -45,6 +76,8 @@ class Waiting(Protocol):
 
     @property
     def playback(self) -> Playback: ...
+    @property
+    def arrived_s(self) -> float: ...
 
 
 W = TypeVar("W", bound=Waiting)
@@ -56,13 +89,23 @@ def next_batch(waiting: Sequence[W], now_s: float, *, open_streams: int, max_bat
     A step starts when a chunk is due, or half of the open streams wait, or a batch is full:
     so a lone stream never waits.
     """
-    by_urgency = sorted(waiting, key=lambda row: row.playback.dry_at_s)
-    due = sum(row.playback.dry_at_s - now_s < MARGIN_S for row in by_urgency)
+    by_urgency = sorted(waiting, key=lambda row: row.playback.deadline_s)
+    due = sum(row.playback.is_due(now_s) for row in by_urgency)
     if not due and len(waiting) < min(max_batch, (open_streams + 1) // 2):
         return []
     return by_urgency[: min(max(due, FILL), max_batch) if due else max_batch]
 
 
+def held_until_s(waiting: Sequence[Waiting], since_s: float) -> float:
+    """How long a step that could have started at `since_s` is held for those just coming in.
+
+    One step of the Thinker makes tokens for all streams, whose chunks then arrive one after
+    another: a second step for those left behind would cost nearly as much as the first.
+    """
+    newest_s = max(row.arrived_s for row in waiting)
+    return min(newest_s + QUIET_S, since_s + HELD_AT_MOST_S)
+
+
 def next_due_s(waiting: Sequence[Waiting]) -> float | None:
     """When the first of `waiting` will be due; None when nothing waits."""
-    return min((row.playback.dry_at_s - MARGIN_S for row in waiting), default=None)
+    return min((row.playback.deadline_s - MARGIN_S for row in waiting), default=None)

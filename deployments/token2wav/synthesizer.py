@@ -20,8 +20,9 @@ from typing import Any, Protocol, TypeVar
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
 from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, ReferenceAudio, Voice
+from deployments.token2wav.admission import Admission
 from deployments.token2wav.engine import StepInput
-from deployments.token2wav.schedule import Playback, next_batch, next_due_s
+from deployments.token2wav.schedule import Playback, held_until_s, next_batch, next_due_s
 
 T = TypeVar("T")
 DEFAULT_VOICE = "default"
@@ -66,8 +67,10 @@ class _Row:
 
     def is_kept_waiting(self, now_s: float) -> bool:
         """Whether its listener hears a gap for want of a step, not of tokens."""
-        in_time = self.arrived_s <= self.playback.dry_at_s
-        return in_time and self.playback.is_late(now_s) and not self.output.done()
+        dry_at_s = self.playback.dry_at_s
+        return (
+            dry_at_s is not None and self.arrived_s <= dry_at_s < now_s and not self.output.done()
+        )
 
 
 class BatchingSynthesizer:
@@ -77,7 +80,7 @@ class BatchingSynthesizer:
         self,
         load: Callable[[], StepEngine],
         voice_files: Mapping[str, Path],
-        schedule: ChunkSchedule,
+        schedules: Callable[[int], ChunkSchedule],
         *,
         max_batch: int,
         max_streams: int | None,
@@ -85,12 +88,12 @@ class BatchingSynthesizer:
     ) -> None:
         """`load` runs in the engine's thread; `voice_files` has `default` and every name.
 
-        `schedule` is what answers will be cut by: the sizes of chunk to warm up with.
+        `schedules` says what an answer is cut by that begins beside so many streams.
         `max_streams` None is as many as the engine holds.
         """
         self._load = load
         self._voice_files = voice_files
-        self._schedule = schedule
+        self._schedules = schedules
         self._max_batch = max_batch
         self._max_streams = max_streams
         self._cached_voices = cached_voices
@@ -101,7 +104,8 @@ class BatchingSynthesizer:
         self._arrived = asyncio.Event()
         self._engine: StepEngine | None = None
         self._stepping: asyncio.Task[None] | None = None
-        self._open_streams = 0
+        self._open: set[Playback] = set()
+        self._admission = Admission()
         self._failed_steps = 0  # in a row
 
     async def start(self) -> None:
@@ -125,17 +129,25 @@ class BatchingSynthesizer:
     async def open(self, voice: Voice) -> "BatchedStream":
         engine = self._running_engine()
         now_s = time.monotonic()
-        late = any(row.is_kept_waiting(now_s) for row in self._waiting)
-        if late or self._open_streams >= (self._max_streams or engine.max_streams):
-            raise ServerFull()  # one more would make those stutter who are here
-        self._open_streams += 1  # before any await: two callers must not take one place
+        playback = Playback(now_s, self._schedules(len(self._open)))
+        if not self._has_room(engine, playback, now_s):
+            raise ServerFull()
+        self._open.add(playback)  # before any await: two callers must not take one place
         try:
             prepared = await self._prepared(voice)
             state = engine.open(prepared)
         except BaseException:
-            self._open_streams -= 1
+            self._open.discard(playback)
             raise
-        return BatchedStream(self, state, Playback(now_s))
+        return BatchedStream(self, state, playback)
+
+    def _has_room(self, engine: StepEngine, newcomer: Playback, now_s: float) -> bool:
+        """Whether one more stream would leave those who are here without a gap."""
+        return (
+            len(self._open) < (self._max_streams or engine.max_streams)
+            and not any(row.is_kept_waiting(now_s) for row in self._waiting)
+            and self._admission.fits(self._open, newcomer, now_s)
+        )
 
     async def check_health(self) -> None:
         if self._stepping is None or self._stepping.done():
@@ -151,7 +163,7 @@ class BatchingSynthesizer:
     @property
     def open_streams(self) -> int:
         """Streams that are open now."""
-        return self._open_streams
+        return len(self._open)
 
     async def step(self, row: StepInput, playback: Playback) -> EngineOutput:
         """Run one stream's chunk in one of the next batches."""
@@ -163,15 +175,15 @@ class BatchingSynthesizer:
         self._arrived.set()
         return await output
 
-    def close_stream(self, state: Any) -> None:
+    def close_stream(self, state: Any, playback: Playback) -> None:
         """Give a stream's place back; it may still be in a step."""
-        self._open_streams -= 1
+        self._open.discard(playback)
         self._arrived.set()  # fewer open streams: who waits for company may have waited enough
         self._running_engine().close(state)
 
     async def _warm_up(self) -> None:
         """Speak an answer that nobody hears: every size of chunk, the longest last one too."""
-        schedule = self._schedule
+        schedule = self._schedules(0)
         chunker = Chunker(schedule)
         # one token short of a second steady chunk
         tokens = sum(schedule.ramp) + 2 * schedule.steady + schedule.lookahead - 1
@@ -183,23 +195,30 @@ class BatchingSynthesizer:
         stream.close()
 
     async def _step_forever(self, engine: StepEngine) -> None:
+        held_since_s: float | None = None  # when a step could have started
         while True:
             self._arrived.clear()
             self._waiting = [row for row in self._waiting if not row.output.cancelled()]
             now_s = time.monotonic()
             batch = next_batch(
-                self._waiting, now_s, open_streams=self._open_streams, max_batch=self._max_batch
+                self._waiting, now_s, open_streams=len(self._open), max_batch=self._max_batch
             )
+            until_s = next_due_s(self._waiting)
             if batch:
-                taken = {id(row) for row in batch}
-                self._waiting = [row for row in self._waiting if id(row) not in taken]
-                await self._step(engine, batch)
-                continue
-            due_s = next_due_s(self._waiting)
+                held_since_s = held_since_s or now_s
+                until_s = held_until_s(self._waiting, held_since_s)
+                all_here = len(self._waiting) >= min(len(self._open), self._max_batch)
+                if all_here or until_s <= now_s:
+                    held_since_s = None
+                    taken = {id(row) for row in batch}
+                    self._waiting = [row for row in self._waiting if id(row) not in taken]
+                    await self._step(engine, batch)
+                    continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), due_s and max(due_s - now_s, 0))
+                await asyncio.wait_for(self._arrived.wait(), until_s and max(until_s - now_s, 0))
 
     async def _step(self, engine: StepEngine, rows: list[_Row]) -> None:
+        began_s = time.monotonic()
         try:
             outputs = await self._in_thread(lambda: engine.step([row.input for row in rows]))
         except Exception:
@@ -210,6 +229,8 @@ class BatchingSynthesizer:
                     row.output.set_exception(EngineFailed("a synthesis step failed"))
             return
         self._failed_steps = 0
+        ended_s = time.monotonic()
+        self._admission.note_step(len(rows), ended_s - began_s, ended_s)
         for row, output in zip(rows, outputs, strict=True):
             if not row.output.done():
                 row.output.set_result(output)
@@ -253,6 +274,10 @@ class BatchedStream:
         self._playback = playback
         self._open = True
 
+    @property
+    def schedule(self) -> ChunkSchedule:
+        return self._playback.schedule
+
     async def synthesize(self, chunk: Chunk) -> bytes:
         if not self._open:
             raise RuntimeError("the stream is closed")
@@ -265,4 +290,4 @@ class BatchedStream:
     def close(self) -> None:
         if self._open:
             self._open = False
-            self._synthesizer.close_stream(self._state)
+            self._synthesizer.close_stream(self._state, self._playback)

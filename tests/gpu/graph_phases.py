@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -13,9 +14,11 @@ from tests.gpu.gpu_memory import GpuSampler
 from tests.gpu.graph_load import Load, Phase
 from tests.gpu.graph_run import Run
 from tests.gpu.graph_server import GraphServer
+from tests.gpu.step_log import steps_from, summarize_steps
 
 MIN_PHASE_S = 5.0
 SETTLE_S = 2.0  # after a phase that was cut: the server drops what was in flight
+STEPS_WITHIN_S = 10.0
 LOADED_FOR_S = 1.0  # before the loops are watched
 
 
@@ -39,11 +42,15 @@ async def measure(
             run.document["phases"].append({"phase": kind, "error": "no time was left"})
             return
         since_s = time.monotonic()
+        await _steps(server)  # of what was before
         done = await measure(within_s)
+        steps = await _steps(server)
+        run.keep_steps(done.name, steps)
         run.document["phases"].append(
             {
                 "kind": kind,
                 **done.document(),
+                "steps": asdict(summarize_steps(steps_from(steps))) if steps else None,
                 "peak_gpu_mib": sampler.peak_mib(since_s),
                 "gpu_busy_percent": sampler.mean_busy_percent(since_s),
             }
@@ -94,6 +101,15 @@ async def measure(
         else:
             await phase("alone", partial(alone.together, name, short, clients, warm_up=True))
     await phase("client", partial(load.client_alone, max(options.levels)))
+
+
+async def _steps(server: GraphServer) -> list[dict[str, Any]]:
+    """Token2Wav's steps since the last time; none where it does not answer."""
+    try:
+        taken: list[dict[str, Any]] = await server.ask("steps", STEPS_WITHIN_S)
+    except (RuntimeError, TimeoutError):
+        return []
+    return taken
 
 
 async def _thinker(

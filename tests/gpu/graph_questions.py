@@ -18,6 +18,7 @@ from serve_app import app as graph
 from serve_app.bench.stages.thinker import measure_thinker
 from serve_app.config import AppConfig
 from tests.gpu.loop_watch import watched
+from tests.gpu.step_log import logged
 
 DEPLOYMENTS = {  # by their names in Serve, what `serve_app.app` calls them
     "Ingress": "Ingress",
@@ -27,8 +28,9 @@ DEPLOYMENTS = {  # by their names in Serve, what `serve_app.app` calls them
 
 
 def watched_app(config: AppConfig) -> Any:
-    """The graph as it serves, whose replicas can be asked what holds their loops up."""
+    """The graph as it serves, whose replicas can be asked what they do."""
     replaced = {name: watched(getattr(graph, name)) for name in DEPLOYMENTS.values()}
+    replaced["Token2WavDeployment"] = logged(replaced["Token2WavDeployment"])
     with patch.multiple(graph, **replaced):
         return graph.app(config)
 
@@ -53,6 +55,12 @@ async def loops(application: str, seconds: float) -> dict[str, Any]:
     return dict(zip(handles, reports, strict=True))
 
 
+async def steps(application: str) -> list[dict[str, Any]]:
+    """Token2Wav's steps since the last time, as `tests.gpu.step_log` notes them."""
+    taken: list[dict[str, Any]] = await _handle("Token2Wav", application).take_steps.remote()
+    return taken
+
+
 async def thinker(
     application: str, requests: int, tokens: int, sampling: dict[str, Any], salt: str
 ) -> dict[str, Any]:
@@ -64,8 +72,9 @@ async def thinker(
     return asdict(await measure_thinker(engine, requests, tokens, salt=salt))
 
 
-QUESTIONS: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
+QUESTIONS: dict[str, Callable[..., Awaitable[Any]]] = {
     "loops": loops,
+    "steps": steps,
     "thinker": thinker,
 }
 

@@ -1,5 +1,6 @@
 """What is known of a run of `run_graph`, as it grows and as it is written."""
 
+import json
 import os
 import sys
 import time
@@ -50,6 +51,11 @@ class Run:
 
     def say(self, text: str) -> None:
         print(f"[{self.elapsed_s:6.1f} s] {text}", flush=True)
+
+    def keep_steps(self, phase: str, steps: list[dict[str, Any]]) -> None:
+        """Beside the document: every step of Token2Wav, a line a phase."""
+        with (self.out / "steps.jsonl").open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"phase": phase, "steps": steps}) + "\n")
 
     def write(self) -> None:
         write_json(self.out / "graph.json", self.document)

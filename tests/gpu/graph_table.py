@@ -32,6 +32,8 @@ def print_table(document: dict[str, Any]) -> None:
             _print_thinker(phase["phase"], phase["thinker"])
         for stage, report in phase.get("loops", {}).items():
             _print_loop(stage, report)
+        if phase.get("steps"):
+            _print_steps(phase["phase"], phase["steps"])
         if "delay_s" in phase:
             print(f"{phase['phase']}: adds {1000 * phase['delay_s']['p50']:.1f} ms (p50), "
                   f"{100 * phase['cpu_share']:.0f} % of a core")  # fmt: skip
@@ -112,6 +114,19 @@ def _print_loop(stage: str, report: dict[str, Any]) -> None:
     for generation, culprit in report["collections"].items():
         print(f"    collections of generation {generation}: {culprit['times']}, "
               f"longest {1000 * culprit['longest_s']:.1f} ms")  # fmt: skip
+
+
+def _print_steps(name: str, steps: dict[str, Any]) -> None:
+    slack = ", ".join(f"{k} {1000 * v:.0f}" for k, v in steps["slack_s"].items())
+    print(f"steps of {name}: {steps['steps']} of {steps['chunks']} chunks, busy "
+          f"{steps['busy_s']:.2f} of {steps['over_s']:.2f} s, "
+          f"p50 {1000 * steps['step_s']['p50']:.1f} ms, "
+          f"p99 {1000 * steps['step_s']['p99']:.1f}; slack ms {slack or '–'}; late "
+          f"{steps['late']}: tokens {steps['late_by_tokens']}, waiting {steps['late_by_waiting']}, "
+          f"step {steps['late_by_step']}")  # fmt: skip
+    print("    rows: " + ", ".join(
+        f"{rows}×{count} ({1000 * steps['step_s_by_rows'][rows]:.0f} ms)"
+        for rows, count in steps["rows"].items()))  # fmt: skip
 
 
 def _two(values: dict[str, float] | None, scale: float, digits: int) -> str:

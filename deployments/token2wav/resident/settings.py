@@ -53,6 +53,13 @@ class ResidentSettings:
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """Numbers of rows that are captured: powers of two, and `max_batch`."""
-        powers = [1 << n for n in range(self.max_batch.bit_length()) if 1 << n < self.max_batch]
-        return (*powers, self.max_batch)
+        """Numbers of rows that are captured: 1, 2, 4, 8, 12, 16, 24, 32, …, and `max_batch`.
+
+        A step of fewer computes all of its shape's, so above 8, where a row costs most of its
+        share, there is one between each two powers of two.
+        """
+        powers = (1 << n for n in range(self.max_batch.bit_length()))
+        sizes = {
+            size for power in powers for size in (power, power * 3 // 2 if power > 4 else power)
+        }
+        return (*sorted(size for size in sizes if size < self.max_batch), self.max_batch)

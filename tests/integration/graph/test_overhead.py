@@ -42,7 +42,7 @@ def first_byte_ms(base_url: str) -> float:
 def in_one_process() -> Iterator[str]:
     """The same HTTP application over the same fake engines, without Ray."""
     schedule = ChunkSchedule()
-    backend = EngineBackend(FakeThinkerEngine(), FakeSynthesizer(schedule), schedule)
+    backend = EngineBackend(FakeThinkerEngine(), FakeSynthesizer(schedule))
     asyncio.run(backend.start())
     app = create_http_app(backend, HttpSettings(models=(MODEL,)))
     with socket.socket() as listener:

@@ -30,7 +30,7 @@ class Graph:
     def __init__(self, seconds_per_delta: float = 0.0, **settings: object) -> None:
         self.thinker = FakeThinkerEngine(seconds_per_delta)
         self.synthesizer = FakeSynthesizer(SCHEDULE, voices=("anna",))
-        self.backend = EngineBackend(self.thinker, self.synthesizer, SCHEDULE)
+        self.backend = EngineBackend(self.thinker, self.synthesizer)
         self.settings = HttpSettings(models=(MODEL,), **settings)  # type: ignore[arg-type]
         self.app = create_http_app(self.backend, self.settings)
 

@@ -1,11 +1,22 @@
 """The main path over fake engines: what goes in comes out, whole and in order."""
 
+import asyncio
+
 import numpy as np
 import pytest
 
-from deployments.chunker import ChunkSchedule
+from deployments.chunker import Chunk, ChunkSchedule
 from deployments.errors import ServerFull, UnknownVoice
-from deployments.messages import Message, Role, SamplingOptions, TextPart, ThinkerRequest
+from deployments.messages import (
+    Message,
+    Role,
+    SamplingOptions,
+    SpeechDelta,
+    TextPart,
+    ThinkerDelta,
+    ThinkerRequest,
+    Usage,
+)
 from deployments.pipeline import speak
 from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
 from deployments.token2wav.fake import FakeSynthesizer
@@ -27,7 +38,7 @@ async def test_every_audio_token_becomes_960_samples_in_order(text, schedule):
     synthesizer = FakeSynthesizer(schedule)
     stream = await synthesizer.open(None)
     deltas = FakeThinkerEngine().generate(request(text, schedule))
-    spoken = [delta async for delta in speak(deltas, stream, schedule)]
+    spoken = [delta async for delta in speak(deltas, stream)]
     samples = np.frombuffer(b"".join(delta.pcm for delta in spoken), dtype="<i2")
     assert np.array_equal(samples, np.repeat(audio_tokens_of(text), 960))
     assert "".join(delta.text for delta in spoken) == text
@@ -39,17 +50,61 @@ async def test_the_first_sound_does_not_wait_for_the_whole_answer():
     schedule = ChunkSchedule(ramp=(10,))
     stream = await FakeSynthesizer(schedule).open(None)
     deltas = FakeThinkerEngine().generate(request("x" * 100, schedule))
-    spoken = speak(deltas, stream, schedule)
+    spoken = speak(deltas, stream)
     first = await anext(spoken)
     assert len(first.pcm) == 10 * 960 * 2
     await spoken.aclose()
+
+
+async def test_the_sound_before_the_last_chunk_does_not_wait_for_it():
+    made = asyncio.Event()
+
+    class Stream:
+        schedule = ChunkSchedule(ramp=(10, 8), steady=9)
+
+        async def synthesize(self, chunk: Chunk) -> bytes:
+            if chunk.last:
+                await made.wait()
+            return bytes(len(chunk.tokens))
+
+        def close(self) -> None: ...
+
+    async def deltas():
+        usage = Usage(1, 30, 25)
+        yield ThinkerDelta("all", "", tuple(range(25)), (1,), finish_reason="stop", usage=usage)
+
+    spoken = speak(deltas(), Stream())
+    first = await asyncio.wait_for(anext(spoken), 1)
+    second = await asyncio.wait_for(anext(spoken), 1)
+    assert (first, second) == (
+        SpeechDelta(bytes(13), "all", token_ids=(1,)),
+        SpeechDelta(bytes(11)),
+    )
+    rest = asyncio.ensure_future(anext(spoken))
+    await asyncio.sleep(0)
+    assert not rest.done()
+    made.set()
+    assert await rest == SpeechDelta(bytes(7), finish_reason="stop", usage=Usage(1, 30, 25))
+    assert [delta async for delta in spoken] == []
+
+
+async def test_a_delta_without_a_whole_chunk_is_handed_on_at_once():
+    async def deltas():
+        yield ThinkerDelta("hm", audio_tokens=(1, 2))
+        yield ThinkerDelta(token_ids=(5,), finish_reason="length", usage=Usage(1, 2))
+
+    stream = await FakeSynthesizer(ChunkSchedule()).open(None)
+    spoken = [delta async for delta in speak(deltas(), stream)]
+    assert spoken[0] == SpeechDelta(text="hm")
+    assert len(spoken[1].pcm) == 2 * 960 * 2
+    assert (spoken[1].token_ids, spoken[1].finish_reason) == ((5,), "length")
 
 
 async def test_a_cut_answer_says_so():
     schedule = ChunkSchedule()
     stream = await FakeSynthesizer(schedule).open(None)
     deltas = FakeThinkerEngine().generate(request("hello", schedule, max_tokens=7))
-    spoken = [delta async for delta in speak(deltas, stream, schedule)]
+    spoken = [delta async for delta in speak(deltas, stream)]
     assert spoken[-1].finish_reason == "length"
     assert sum(len(delta.pcm) for delta in spoken) == 7 * 960 * 2
 

@@ -27,7 +27,7 @@ REQUEST = ThinkerRequest("r", (Message(Role.HUMAN, (TextPart("Good morning"),)),
 
 def engines() -> tuple[FakeThinkerEngine, FakeSynthesizer, EngineBackend]:
     thinker, synthesizer = FakeThinkerEngine(), FakeSynthesizer(SCHEDULE)
-    return thinker, synthesizer, EngineBackend(thinker, synthesizer, SCHEDULE)
+    return thinker, synthesizer, EngineBackend(thinker, synthesizer)
 
 
 async def test_speech_holds_960_samples_for_every_audio_token() -> None:
@@ -50,7 +50,7 @@ async def test_text_never_touches_the_synthesizer() -> None:
         async def open(self, voice: Voice) -> FakeStream:
             raise AssertionError("a text answer opened a stream")
 
-    backend = EngineBackend(FakeThinkerEngine(), NoSpeech(SCHEDULE), SCHEDULE)
+    backend = EngineBackend(FakeThinkerEngine(), NoSpeech(SCHEDULE))
     request = ThinkerRequest("r", REQUEST.messages)
     assert "".join([d.text async for d in backend.text(request)]) == "Good morning"
 
@@ -63,10 +63,10 @@ async def test_a_failing_synthesis_frees_both_stages() -> None:
     class BrokenSynthesizer(FakeSynthesizer):
         async def open(self, voice: Voice) -> FakeStream:
             self.open_streams += 1
-            return Broken(self, SCHEDULE.lookahead)
+            return Broken(self, SCHEDULE)
 
     thinker, synthesizer = FakeThinkerEngine(), BrokenSynthesizer(SCHEDULE)
-    backend = EngineBackend(thinker, synthesizer, SCHEDULE)
+    backend = EngineBackend(thinker, synthesizer)
     with pytest.raises(EngineFailed):
         async for _ in backend.speech(SpeechRequest(REQUEST)):
             pass
@@ -75,14 +75,14 @@ async def test_a_failing_synthesis_frees_both_stages() -> None:
 
 async def test_a_stream_that_cannot_be_opened_starts_no_answer() -> None:
     thinker = FakeThinkerEngine()
-    backend = EngineBackend(thinker, FakeSynthesizer(SCHEDULE, max_streams=0), SCHEDULE)
+    backend = EngineBackend(thinker, FakeSynthesizer(SCHEDULE, max_streams=0))
     with pytest.raises(ServerFull):
         await anext(backend.speech(SpeechRequest(REQUEST)))
     assert thinker.active_requests() == 0
 
 
 async def test_without_a_synthesizer_speech_is_unsupported() -> None:
-    backend = EngineBackend(FakeThinkerEngine(), None, SCHEDULE)
+    backend = EngineBackend(FakeThinkerEngine(), None)
     assert await backend.voices() == ()
     with pytest.raises(UnsupportedRequest):
         await anext(backend.speech(SpeechRequest(REQUEST)))
@@ -92,7 +92,7 @@ class Counting(EngineBackend):
     """Counts how often it is asked whether it is ready."""
 
     def __init__(self, is_ready: bool) -> None:
-        super().__init__(FakeThinkerEngine(), None, SCHEDULE)
+        super().__init__(FakeThinkerEngine(), None)
         self.is_ready, self.asked = is_ready, 0
 
     async def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:

@@ -23,7 +23,7 @@ CPU = Path(__file__).parents[3] / "configs" / "cpu.yaml"
 
 
 async def run(batch: Batch, sources: list[str], **engine: Any) -> list[Result]:
-    backend = EngineBackend(FakeThinkerEngine(**engine), FakeSynthesizer(SCHEDULE), SCHEDULE)
+    backend = EngineBackend(FakeThinkerEngine(**engine), FakeSynthesizer(SCHEDULE))
     jobs = [Job(index, source) for index, source in enumerate(sources)]
     return await run_batch(batch, jobs, backend, concurrency=4, on_result=lambda result: None)
 
@@ -69,7 +69,7 @@ async def test_results_say_which_source_each_number_came_from(tmp_path: Path) ->
 
 
 async def test_a_full_server_delays_a_prompt_and_loses_none(tmp_path: Path) -> None:
-    backend = EngineBackend(FakeThinkerEngine(), FakeSynthesizer(SCHEDULE, max_streams=1), SCHEDULE)
+    backend = EngineBackend(FakeThinkerEngine(), FakeSynthesizer(SCHEDULE, max_streams=1))
     jobs = [Job(index, f"sentence {index}") for index in range(4)]
     batch = Batch(QueryType.TEXT_TO_AUDIO, tmp_path)
     results = await run_batch(batch, jobs, backend, concurrency=4, on_result=lambda r: None)
@@ -90,7 +90,7 @@ async def test_prompts_run_at_once_but_never_more_than_asked_for(tmp_path: Path)
                 await asyncio.wait_for(three_at_once.wait(), timeout=10)
                 yield delta
 
-    backend = EngineBackend(Watched(), None, SCHEDULE)
+    backend = EngineBackend(Watched(), None)
     source = tmp_path / "a.wav"
     source.write_bytes(wav_of(0.5))
     jobs = [Job(index, str(source)) for index in range(12)]

@@ -33,7 +33,7 @@ async def rehearsed(
     synthesizer: FakeSynthesizer | None, *, starts_late: bool = False, **settings: object
 ) -> Listening:
     thinker = Listening()
-    backend = EngineBackend(thinker, synthesizer, SCHEDULE)
+    backend = EngineBackend(thinker, synthesizer)
     if not starts_late:
         await backend.start()
     chosen = HttpSettings.model_validate(settings)

@@ -4,7 +4,19 @@ from dataclasses import dataclass
 
 import pytest
 
-from deployments.token2wav.schedule import FILL, MARGIN_S, Playback, next_batch, next_due_s
+from deployments.chunker import ChunkSchedule
+from deployments.token2wav.schedule import (
+    FILL,
+    FIRST_SOUND_S,
+    HELD_AT_MOST_S,
+    MARGIN_S,
+    PUT_OFF_S,
+    QUIET_S,
+    Playback,
+    held_until_s,
+    next_batch,
+    next_due_s,
+)
 
 NOW = 100.0
 
@@ -13,6 +25,7 @@ NOW = 100.0
 class Row:
     name: str
     playback: Playback
+    arrived_s: float = 0.0
 
 
 def silent(name: str, waited_s: float = 0.1) -> Row:
@@ -20,7 +33,7 @@ def silent(name: str, waited_s: float = 0.1) -> Row:
 
 
 def playing(name: str, left_s: float) -> Row:
-    return Row(name, Playback(opened_at_s=NOW - 9, started_at_s=NOW - 5, sent_s=5 + left_s))
+    return Row(name, Playback(NOW - 9, started_at_s=NOW - 5, sent_s=5 + left_s, chunks=5))
 
 
 def names(rows: list[Row], open_streams: int = 100, max_batch: int = 32) -> list[str]:
@@ -28,9 +41,14 @@ def names(rows: list[Row], open_streams: int = 100, max_batch: int = 32) -> list
     return [row.name for row in batch]
 
 
-def test_who_waits_for_sound_or_runs_dry_goes_before_who_is_far_ahead():
-    rows = [playing("far", 20), playing("dry soon", 0.1), silent("new")]
-    assert names(rows, max_batch=2) == ["new", "dry soon"]
+def test_who_runs_dry_or_waits_for_sound_goes_before_who_is_far_ahead():
+    rows = [playing("far", 20), silent("new"), playing("dry soon", 0.1)]
+    assert names(rows, max_batch=2) == ["dry soon", "new"]
+
+
+def test_who_has_waited_for_sound_too_long_goes_before_who_runs_dry():
+    rows = [playing("dry soon", 0.1), silent("forgotten", waited_s=FIRST_SOUND_S)]
+    assert names(rows, max_batch=1) == ["forgotten"]
 
 
 def test_the_stream_that_waited_longest_for_its_first_sound_is_first():
@@ -54,6 +72,39 @@ def test_half_of_the_open_streams_are_company_enough(open_streams, enough):
 def test_all_who_are_due_go_up_to_a_full_batch():
     assert len(names([silent(f"new {i}") for i in range(20)])) == 20
     assert len(names([silent(f"new {i}") for i in range(40)])) == 32
+
+
+def arrived(*at_s: float) -> list[Row]:
+    return [Row(str(at), Playback(NOW), at) for at in at_s]
+
+
+def test_a_step_is_held_while_chunks_come_in_one_after_another():
+    assert held_until_s(arrived(NOW), since_s=NOW) == pytest.approx(NOW + QUIET_S)
+    newest_s = NOW + 0.001
+    assert held_until_s(arrived(NOW, newest_s), since_s=NOW) == pytest.approx(newest_s + QUIET_S)
+
+
+def test_a_step_is_not_held_for_ever():
+    newest_s = NOW + HELD_AT_MOST_S
+    assert held_until_s(arrived(NOW, newest_s), NOW) == pytest.approx(NOW + HELD_AT_MOST_S)
+
+
+def test_a_listener_needs_the_next_chunks_when_those_before_are_played():
+    schedule = ChunkSchedule(ramp=(10, 10), steady=25)  # the first one plays 0.24 s
+    begun = Playback(NOW - 1, schedule)
+    begun.sent(0.24, NOW)
+    assert begun.chunks_wanted(NOW, within_s=0.2) == 0
+    assert begun.chunks_wanted(NOW, within_s=0.3) == 1  # dry after 0.24, 0.64, 1.64 s
+    assert begun.chunks_wanted(NOW, within_s=1.6) == 2
+    assert begun.chunks_wanted(NOW, within_s=2.0) == 3
+    assert begun.chunks_wanted(NOW + 5, within_s=0.1) == 1  # it runs dry: at once
+
+
+def test_one_who_has_heard_nothing_can_be_put_off():
+    new = Playback(NOW, ChunkSchedule(ramp=(10, 10), steady=25))
+    assert new.chunks_wanted(NOW, PUT_OFF_S) == 0
+    assert new.chunks_wanted(NOW, PUT_OFF_S + 0.1) == 1
+    assert new.chunks_wanted(NOW, PUT_OFF_S + 0.25) == 2
 
 
 def test_the_next_step_starts_before_the_first_listener_runs_dry():

@@ -14,6 +14,7 @@ from deployments.token2wav.synthesizer import BatchingSynthesizer
 
 STEP_S = 0.02
 SCHEDULE = ChunkSchedule(ramp=(4, 6), steady=10, lookahead=3)
+CROWDED = ChunkSchedule(ramp=(8,), steady=10, lookahead=3)
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class StandIn:
         return [Output(bytes(row.tokens), row.state) for row in rows]
 
 
+def schedules(open_streams: int) -> ChunkSchedule:
+    return CROWDED if open_streams >= 2 else SCHEDULE
+
+
 @pytest.fixture
 async def started(tmp_path):
     engine = StandIn()
@@ -71,7 +76,7 @@ async def started(tmp_path):
         files[name] = tmp_path / name
         files[name].write_text(name)
     synthesizer = BatchingSynthesizer(
-        lambda: engine, files, SCHEDULE, max_batch=8, max_streams=None, cached_voices=2
+        lambda: engine, files, schedules, max_batch=8, max_streams=None, cached_voices=2
     )
     await synthesizer.start()
     engine.batches.clear()
@@ -101,6 +106,12 @@ async def test_chunks_that_arrive_during_a_step_share_the_next(started):
     assert len(engine.threads) == 1
 
 
+async def test_an_answer_is_cut_by_how_many_streams_it_begins_beside(started):
+    synthesizer, _ = started
+    streams = [await synthesizer.open(None) for _ in range(3)]
+    assert [stream.schedule for stream in streams] == [SCHEDULE, SCHEDULE, CROWDED]
+
+
 async def test_one_stream_too_many_is_refused_until_another_ends(started):
     synthesizer, _ = started
     streams = [await synthesizer.open(None) for _ in range(3)]
@@ -112,7 +123,26 @@ async def test_one_stream_too_many_is_refused_until_another_ends(started):
     await synthesizer.open(None)
 
 
-async def test_a_stream_is_refused_while_somebody_hears_a_gap(started):
+async def test_chunks_that_come_in_one_after_another_share_a_step(started):
+    synthesizer, engine = started
+    streams = [await synthesizer.open(None) for _ in range(3)]
+    first = asyncio.create_task(streams[0].synthesize(chunk(1)))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(streams[1].synthesize(chunk(2)))
+    await asyncio.gather(first, second)
+    assert engine.batches == [2]
+
+
+async def test_a_stream_that_no_time_is_left_for_is_refused(started):
+    synthesizer, _ = started
+    synthesizer._admission.note_step(rows=8, took_s=8.0, now_s=time.monotonic())
+    with pytest.raises(ServerFull):
+        await synthesizer.open(None)
+    assert synthesizer.open_streams == 0
+
+
+async def test_a_stream_is_refused_while_somebody_hears_a_gap(started, monkeypatch):
+    monkeypatch.setattr("deployments.token2wav.schedule.QUIET_S", 0.0)  # a step starts at once
     synthesizer, _ = started
     stream = await synthesizer.open(None)
     blocker = await synthesizer.open(None)
@@ -126,7 +156,8 @@ async def test_a_stream_is_refused_while_somebody_hears_a_gap(started):
     await asyncio.gather(kept_waiting, in_step)
 
 
-async def test_a_stream_that_is_late_for_want_of_tokens_refuses_nobody(started):
+async def test_a_stream_that_is_late_for_want_of_tokens_refuses_nobody(started, monkeypatch):
+    monkeypatch.setattr("deployments.token2wav.schedule.QUIET_S", 0.0)  # a step starts at once
     synthesizer, _ = started
     stream, blocker = await synthesizer.open(None), await synthesizer.open(None)
     await stream.synthesize(chunk(1))

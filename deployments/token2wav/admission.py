@@ -1,0 +1,44 @@
+"""Whether one more stream can be given its sound in time, by what steps have cost of late."""
+
+from collections.abc import Iterable
+
+from deployments.token2wav.schedule import Playback
+
+HORIZON_S = 1.0  # looked ahead
+SHARE = 0.6  # of that time for what is known to be wanted; steps do not come full
+MANY = 8  # rows from which on a step says what a row costs; fewer take nearly as long
+FORGET_S = 5.0
+WEIGHT = 0.2  # of the newest step
+
+
+class Admission:
+    """Knows the price of a row, and refuses whose chunks would not fit beside the others'.
+
+    A stream that is ahead of its listener wants nothing for a while; one that begins wants
+    several small chunks at once. So many streams fit, but not many beginnings in one moment.
+    """
+
+    def __init__(self) -> None:
+        self._row_s: float | None = None
+        self._noted_s = 0.0
+
+    def note_step(self, rows: int, took_s: float, now_s: float) -> None:
+        """Take note of a step of so many rows."""
+        if rows < MANY:
+            return
+        known = self._row_s
+        row_s = took_s / rows
+        self._row_s = row_s if known is None else known + WEIGHT * (row_s - known)
+        self._noted_s = now_s
+
+    def fits(self, streams: Iterable[Playback], newcomer: Playback, now_s: float) -> bool:
+        """Whether all chunks that are wanted in the next second can be made in time.
+
+        As long as no large step was seen lately, nothing is known and everybody fits.
+        """
+        if self._row_s is None or now_s - self._noted_s > FORGET_S:
+            self._row_s = None
+            return True
+        chunks = newcomer.chunks_wanted(now_s, HORIZON_S)
+        chunks += sum(stream.chunks_wanted(now_s, HORIZON_S) for stream in streams)
+        return chunks * self._row_s <= SHARE * HORIZON_S
