@@ -42,7 +42,6 @@ WHOLE_GPU = Allowance(3 * GIB, 16 * GIB, int(2.5 * GIB), 4 * GIB)  # 256 streams
 SMALL = Allowance(int(1.4 * GIB), GIB, int(2.5 * GIB), GIB // 4)  # 16 sequences
 TIGHT = Allowance(int(1.2 * GIB), 3 * GIB // 4, int(1.7 * GIB), GIB // 4)  # by use seen in SMALL
 TIGHT_BELOW_BYTES = 20 * GB
-CAPTURE_SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +152,6 @@ def thinker_arguments(plan: Plan, memory: Memory | None) -> dict[str, Any]:
         "max_num_batched_tokens": 2048 if plan.small else 4096,
         "async_scheduling": True,
         "stream_interval": 5,  # one text token and four of audio
-        "compilation_config": {
-            "cudagraph_mode": "FULL_AND_PIECEWISE",
-            "cudagraph_capture_sizes": [n for n in CAPTURE_SIZES if n <= sequences],
-        },
         # The cache in bytes, not by vLLM's profiling: that would count what Token2Wav takes of
         # the same GPU meanwhile. The fraction is then only checked against what is free.
         "kv_cache_memory_bytes": memory.kv_cache_bytes,

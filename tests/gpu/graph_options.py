@@ -14,6 +14,7 @@ PHASES = (
     "variants",
     "thinker",
     "loops",
+    "bursts",
     "closed",
     "listeners",
     "poisson",
@@ -44,6 +45,7 @@ def parse_options(description: str | None) -> argparse.Namespace:
     add("--tokens", type=numbers, default=[85, 160, 315, 1024], help="of single requests")
     add("--runs", type=int, default=3, help="of each single request, after a warm-up")
     add("--together", type=numbers, default=[16, 315], help="requests at once, their tokens")
+    add("--bursts", type=numbers, default=[128], help="beginnings at one moment, no warm-up")
     add("--variants", type=json.loads, default=[], help="JSON: a list of fields of requests")
     add("--thinker-levels", type=numbers, default=[1, 16, 128], help="requests, Thinker alone")
     add("--watched", type=int, default=64, help="clients while event loops are watched")

@@ -80,6 +80,9 @@ async def measure(
         for requests in options.thinker_levels:
             await phase("thinker", partial(_thinker, server, requests, n, sampling))
     await phase("loops", partial(_loops, server, load, mix, options.watched, seconds))
+    for clients in options.bursts:
+        name = f"burst, {clients} of {n}"
+        await phase("bursts", partial(load.together, name, n, clients, warm_up=False))
     for clients in options.levels:
         name = f"closed loop, {clients}"
         await phase("closed", partial(load.closed_loop, name, mix, clients, seconds))

@@ -30,6 +30,7 @@ APPLICATION, ALONE = "step-audio2", "alone"
 PROXY_FAILED = 3  # exit code
 PROXY_WITHIN_S = 45.0
 STOP_WITHIN_S = 15.0
+LOG_COLUMNS = 4096  # of a line in the log: an answer may be a megabyte
 OBJECT_STORE_BYTES = 512 << 20  # nothing of ours goes through it
 
 
@@ -136,7 +137,7 @@ class GraphServer:
         with self._log.open("a", encoding="utf-8") as log:
             for raw in output:
                 line = raw.decode(errors="replace")
-                log.write(line)
+                log.write(line[:LOG_COLUMNS].rstrip("\n") + "\n")
                 log.flush()
                 if line.startswith(MARK):
                     event = json.loads(line.removeprefix(MARK))

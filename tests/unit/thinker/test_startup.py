@@ -9,10 +9,31 @@ from deployments.thinker.vllm_plugin.config import StepAudio2Config
 from deployments.thinker.vllm_plugin.startup import engine_arguments
 
 
-def backend(*, on_cpu: bool, **chosen: object) -> object:
+def argument(name: str, *, on_cpu: bool, **chosen: object) -> object:
     files = ModelFiles(Path("somewhere"))
-    arguments = engine_arguments(files, StepAudio2Config(), chosen, on_cpu=on_cpu)
-    return arguments.get("distributed_executor_backend")
+    return engine_arguments(files, StepAudio2Config(), chosen, on_cpu=on_cpu).get(name)
+
+
+def backend(*, on_cpu: bool, **chosen: object) -> object:
+    return argument("distributed_executor_backend", on_cpu=on_cpu, **chosen)
+
+
+def compilation(**chosen: object) -> object:
+    return argument("compilation_config", on_cpu=False, **chosen)
+
+
+def test_on_a_gpu_prompts_of_up_to_512_tokens_replay_a_graph_however_few_sequences_there_are():
+    graphs = {"max_cudagraph_capture_size": 512}
+    assert compilation(max_num_seqs=16) == graphs
+    assert compilation(compilation_config={"backend": "eager"}) == graphs | {"backend": "eager"}
+    assert argument("compilation_config", on_cpu=True) is None
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"max_cudagraph_capture_size": 8}, {"cudagraph_capture_sizes": [1, 2]}]
+)
+def test_a_configuration_that_says_what_to_capture_is_obeyed(chosen):
+    assert compilation(compilation_config=chosen) == chosen
 
 
 @pytest.mark.parametrize("sizes", [{}, {"tensor_parallel_size": 1}, {"tensor_parallel_size": None}])
