@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from deployments.token2wav.schedule import Playback
 
 HORIZON_S = 1.0  # looked ahead
-SHARE = 0.6  # of that time for what is known to be wanted; steps do not come full
-MANY = 8  # rows from which on a step says what a row costs; fewer take nearly as long
+SHARE = 0.65  # of that time for what is known to be wanted; steps do not come full
 FORGET_S = 5.0
 WEIGHT = 0.2  # of the newest step
 
@@ -18,13 +17,15 @@ class Admission:
     several small chunks at once. So many streams fit, but not many beginnings in one moment.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_batch: int) -> None:
+        """`max_batch` is of one step: one that is half full says what a row costs."""
+        self._many = max(2, max_batch // 2)
         self._row_s: float | None = None
         self._noted_s = 0.0
 
     def note_step(self, rows: int, took_s: float, now_s: float) -> None:
         """Take note of a step of so many rows."""
-        if rows < MANY:
+        if rows < self._many:
             return
         known = self._row_s
         row_s = took_s / rows

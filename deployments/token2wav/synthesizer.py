@@ -105,7 +105,7 @@ class BatchingSynthesizer:
         self._engine: StepEngine | None = None
         self._stepping: asyncio.Task[None] | None = None
         self._open: set[Playback] = set()
-        self._admission = Admission()
+        self._admission = Admission(max_batch)
         self._failed_steps = 0  # in a row
 
     async def start(self) -> None:

@@ -1,0 +1,183 @@
+"""More listeners than there is time for: who is let in is not starved.
+
+In virtual time, over steps that cost what an H200's did while the Thinker shared it
+(tests/benchmarks/README.md), and with tokens that come as quickly as they did then.
+"""
+
+import asyncio
+import statistics
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from deployments.chunker import AUDIO_TOKEN_S, VOCODER_HOLDS_S, Chunk
+from deployments.errors import ServerFull
+from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
+from deployments.token2wav.admission import Admission
+from deployments.token2wav.config import Token2WavConfig
+from deployments.token2wav.engine import StepInput
+from deployments.token2wav.synthesizer import BatchingSynthesizer
+from tests.unit.token2wav.virtual_time import run_virtually
+
+STEP_S = {1: 0.018, 2: 0.020, 4: 0.022, 8: 0.029, 12: 0.034, 16: 0.038, 24: 0.054, 32: 0.062}
+FIRST_TOKEN_S = 0.1
+TOKEN_S = 0.016  # of an audio token: 1.25 steps of the Thinker with 128 others
+LOOKAHEAD = 3
+MAX_BATCH = 32
+CHUNKS = 9
+
+
+@dataclass(frozen=True)
+class Output:
+    pcm: bytes
+    state: int  # chunks so far
+
+
+class Engine:
+    """Makes silence of the right length; `TimedSynthesizer` lets its steps take their time."""
+
+    codebook_size, max_streams = 10, 1000
+
+    def prepare_voice(self, data: bytes) -> None: ...
+
+    def open(self, voice: None) -> int:
+        return 0
+
+    def close(self, state: int) -> None: ...
+
+    def step(self, rows: Sequence[StepInput]) -> list[Output]:
+        return [Output(self._speak(row), row.state + 1) for row in rows]
+
+    def _speak(self, row: StepInput) -> bytes:
+        consumed = len(row.tokens) - LOOKAHEAD
+        seconds = consumed * AUDIO_TOKEN_S - (0 if row.state else VOCODER_HOLDS_S)
+        return bytes(2 * round(seconds * OUTPUT_SAMPLE_RATE_HZ))
+
+
+class TimedSynthesizer(BatchingSynthesizer):
+    async def _in_thread(self, function: Any) -> Any:
+        return function()
+
+    async def _step(self, engine: Any, rows: list[Any]) -> None:
+        sizes = list(STEP_S)
+        await asyncio.sleep(STEP_S[sizes[bisect_left(sizes, len(rows))]])
+        await super()._step(engine, rows)
+
+
+class Experienced(Admission):
+    """Counts the virtual time of steps, which `TimedSynthesizer` spends outside of them."""
+
+    def note_step(self, rows: int, took_s: float, now_s: float) -> None:
+        sizes = list(STEP_S)
+        super().note_step(rows, STEP_S[sizes[bisect_left(sizes, rows)]], now_s)
+
+
+class Anybody(Admission):
+    """Refuses nobody."""
+
+    def fits(self, *_: Any) -> bool:
+        return True
+
+
+@dataclass
+class Heard:
+    refused: int = 0
+    with_a_gap: int = 0
+    first_sound_s: list[float] = field(default_factory=list)  # of each who was let in
+
+
+async def listen(synthesizer: BatchingSynthesizer, heard: Heard, after_s: float) -> None:
+    """One who comes `after_s`, and plays what is sent from the first sound on."""
+    now_s = asyncio.get_running_loop().time
+    await asyncio.sleep(after_s)
+    opened_at_s = now_s()
+    try:
+        stream = await synthesizer.open(None)
+    except ServerFull:
+        heard.refused += 1
+        return
+    tokens_at_s = opened_at_s + FIRST_TOKEN_S + LOOKAHEAD * TOKEN_S
+    dry_at_s, gap = float("inf"), False
+    for size in islice(stream.schedule.sizes(), CHUNKS):
+        tokens_at_s += size * TOKEN_S
+        await asyncio.sleep(max(0.0, tokens_at_s - now_s()))
+        pcm = await stream.synthesize(Chunk((1,) * (size + LOOKAHEAD), last=False))
+        if dry_at_s == float("inf"):
+            heard.first_sound_s.append(now_s() - opened_at_s)
+            dry_at_s = now_s()
+        gap = gap or now_s() > dry_at_s
+        dry_at_s = max(dry_at_s, now_s()) + len(pcm) / 2 / OUTPUT_SAMPLE_RATE_HZ
+    stream.close()
+    heard.with_a_gap += gap
+
+
+def load(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    listeners: int,
+    within_s: float,
+    admission: Admission,
+) -> Heard:
+    """`listeners` who come in `within_s`, after 16 who taught the server what a step costs."""
+    heard, voice = Heard(), tmp_path / "voice"
+    voice.touch()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(
+            "deployments.token2wav.synthesizer.time", SimpleNamespace(monotonic=loop.time)
+        )
+        config = Token2WavConfig()
+        synthesizer = TimedSynthesizer(
+            Engine,
+            {"default": voice},
+            config.schedule,
+            max_batch=MAX_BATCH,
+            max_streams=None,
+            cached_voices=1,
+        )
+        synthesizer._admission = admission
+        await synthesizer.start()
+        await asyncio.gather(*(listen(synthesizer, Heard(), 0.0) for _ in range(16)))
+        await asyncio.gather(
+            *(listen(synthesizer, heard, within_s * i / listeners) for i in range(listeners))
+        )
+        synthesizer.close()
+
+    run_virtually(run())
+    assert heard.refused + len(heard.first_sound_s) == listeners
+    return heard
+
+
+def test_128_who_come_at_one_moment_are_all_let_in_and_hear_no_gap(monkeypatch, tmp_path):
+    heard = load(monkeypatch, tmp_path, 128, 0.0, Experienced(MAX_BATCH))
+    assert (heard.refused, heard.with_a_gap) == (0, 0)
+    assert max(heard.first_sound_s) < 1.0
+
+
+@pytest.mark.parametrize("listeners", [256, 512])
+def test_of_more_than_fit_some_are_refused_and_the_others_hear_no_gap(
+    monkeypatch, tmp_path, listeners
+):
+    heard = load(monkeypatch, tmp_path, listeners, 0.0, Experienced(MAX_BATCH))
+    assert 128 <= len(heard.first_sound_s) < listeners
+    assert heard.with_a_gap == 0
+    assert max(heard.first_sound_s) < 1.2
+
+
+def test_without_admission_they_would(monkeypatch, tmp_path):
+    heard = load(monkeypatch, tmp_path, 256, 0.0, Anybody(MAX_BATCH))
+    assert heard.refused == 0
+    assert heard.with_a_gap > 128
+
+
+def test_those_who_come_one_after_another_are_let_in(monkeypatch, tmp_path):
+    heard = load(monkeypatch, tmp_path, 192, 2.0, Experienced(MAX_BATCH))
+    assert heard.refused + heard.with_a_gap <= 10
+    assert statistics.median(heard.first_sound_s) < 0.5
