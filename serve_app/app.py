@@ -38,6 +38,9 @@ TOKEN2WAV_OPTIONS: dict[str, Any] = {
     "ray_actor_options": {"num_gpus": 0.4},
 }
 INGRESS_OPTIONS: dict[str, Any] = {"max_ongoing_requests": 1024}
+CALLED_OPTIONS: dict[str, Any] = {  # of what handles call: before the ingress stands HAProxy
+    "request_router_config": {"request_router_class": "serve_app.replica_choice:ReplicaChoice"},
+}
 
 
 def app(args: AppConfig) -> serve.Application:
@@ -63,7 +66,7 @@ def stage_options(defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> dic
     without a word: with bundles of its own a replica takes no GPU unless the configuration says so.
     """
     whose = {"ray_actor_options": {"num_gpus": 0}} if "placement_group_bundles" in chosen else {}
-    return merged(STAGE_OPTIONS, defaults, whose, chosen)
+    return merged(STAGE_OPTIONS, CALLED_OPTIONS, defaults, whose, chosen)
 
 
 def merged(*options: Mapping[str, Any]) -> dict[str, Any]:
