@@ -1,13 +1,15 @@
 """Whether one more stream can be given its sound in time, by what steps have cost of late."""
 
+from collections import deque
 from collections.abc import Iterable
+from statistics import median
 
 from deployments.token2wav.schedule import Playback
 
 HORIZON_S = 1.0  # looked ahead
 SHARE = 0.65  # of that time for what is known to be wanted; steps do not come full
-FORGET_S = 5.0
-WEIGHT = 0.2  # of the newest step
+FORGET_S = 60.0
+REMEMBERED = 16  # steps, of which the median counts: one that was held up says nothing
 
 
 class Admission:
@@ -20,16 +22,14 @@ class Admission:
     def __init__(self, max_batch: int) -> None:
         """`max_batch` is of one step: one that is half full says what a row costs."""
         self._many = max(2, max_batch // 2)
-        self._row_s: float | None = None
+        self._row_s: deque[float] = deque(maxlen=REMEMBERED)
         self._noted_s = 0.0
 
     def note_step(self, rows: int, took_s: float, now_s: float) -> None:
         """Take note of a step of so many rows."""
         if rows < self._many:
             return
-        known = self._row_s
-        row_s = took_s / rows
-        self._row_s = row_s if known is None else known + WEIGHT * (row_s - known)
+        self._row_s.append(took_s / rows)
         self._noted_s = now_s
 
     def fits(self, streams: Iterable[Playback], newcomer: Playback, now_s: float) -> bool:
@@ -37,9 +37,10 @@ class Admission:
 
         As long as no large step was seen lately, nothing is known and everybody fits.
         """
-        if self._row_s is None or now_s - self._noted_s > FORGET_S:
-            self._row_s = None
+        if now_s - self._noted_s > FORGET_S:
+            self._row_s.clear()
+        if not self._row_s:
             return True
         chunks = newcomer.chunks_wanted(now_s, HORIZON_S)
         chunks += sum(stream.chunks_wanted(now_s, HORIZON_S) for stream in streams)
-        return chunks * self._row_s <= SHARE * HORIZON_S
+        return chunks * median(self._row_s) <= SHARE * HORIZON_S

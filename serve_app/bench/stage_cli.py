@@ -237,6 +237,13 @@ def _print_token2wav(results: list[Any]) -> None:
             f"a voice took {1000 * figures.first_voice_s:.0f} ms, "
             f"then {1000 * figures.next_voice_s:.0f} ms{memory}."
         )
+        for shape in figures.left_out:
+            console.print(
+                f"{figures.engine}: {shape.streams} streams of {shape.chunk_tokens} tokens not "
+                f"measured: it holds {figures.max_streams}. On a GPU that follows from "
+                '--settings \'{"gpu": {"memory_gb": …}}\'.',
+                markup=False,
+            )
 
 
 def _print_thinker(results: list[Any]) -> None:

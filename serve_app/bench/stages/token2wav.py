@@ -63,6 +63,8 @@ class EngineFigures:
     first_voice_s: float = 0.0
     next_voice_s: float = 0.0
     batches: tuple[BatchFigures, ...] = ()
+    left_out: tuple[BatchShape, ...] = ()  # more streams than the engine holds
+    max_streams: int = 0
     failure: str | None = None
 
 
@@ -112,13 +114,23 @@ def measure_engine(
     prepared, first_voice_s = _timed(lambda: engine.prepare_voice(voice))
     prepared, next_voice_s = _timed(lambda: engine.prepare_voice(voice))
     batches = []
+    left_out = tuple(shape for shape in shapes if shape.streams > engine.max_streams)
     for shape in shapes:
+        if shape in left_out:
+            continue
         on_shape(shape)
         run = _Run(engine, prepared, shape, seed)
         run.stream(steps=1)  # kernels of this shape
         batches.append(run.measure(steps, warm_up))
     return EngineFigures(
-        name, type(engine).__name__, load_s, first_voice_s, next_voice_s, tuple(batches)
+        name,
+        type(engine).__name__,
+        load_s,
+        first_voice_s,
+        next_voice_s,
+        tuple(batches),
+        left_out,
+        engine.max_streams,
     )
 
 

@@ -24,6 +24,7 @@ class TimedEngine:
 
     codebook_size = 100
     lookahead = 3
+    max_streams = 16
 
     def __init__(self) -> None:
         self.steps: list[tuple[int, int, bool]] = []
@@ -66,6 +67,13 @@ def test_steps_are_counted_without_the_warm_up_and_streams_are_ended() -> None:
     assert engine.opened == 2 * (1 + 10)  # once for the kernels, once measured
     assert engine.steps[:2] == [(1, 28, False), (1, 25, True)]
     assert engine.steps.count((10, 13, False)) == 1 + 2 + 4
+
+
+def test_more_streams_than_an_engine_holds_are_left_out_and_the_others_measured() -> None:
+    shapes = [BatchShape(1, 25), BatchShape(TimedEngine.max_streams + 1, 25)]
+    found = measure_engine("timed", TimedEngine, b"voice", shapes, steps=1, warm_up=0)
+    assert [batch.shape for batch in found.batches] == shapes[:1]
+    assert (found.left_out, found.max_streams) == ((shapes[1],), TimedEngine.max_streams)
 
 
 def test_an_unknown_engine_is_named(tmp_path: Path) -> None:

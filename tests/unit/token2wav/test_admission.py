@@ -66,3 +66,10 @@ def test_the_price_follows_the_newest_steps():
     for _ in range(40):
         admission.note_step(32, 32 * ROW_S, NOW)
     assert most_beginnings(admission, []) >= 128
+
+
+def test_one_step_that_was_held_up_refuses_nobody():
+    admission = experienced()
+    before = most_beginnings(admission, [])
+    admission.note_step(32, 10.0, NOW)
+    assert most_beginnings(admission, []) == before
