@@ -18,6 +18,7 @@ MARGIN_S = 0.15  # a chunk is due so long before its listener runs dry: four ful
 FILL = 16  # a step that somebody waits for takes up to so many: they cost twice what one does
 QUIET_S = 0.002  # chunks of one Thinker step follow each other more closely than this
 HELD_AT_MOST_S = 0.006
+PATIENCE_S = 0.03  # while nobody is due: some steps of the Thinker
 PUT_OFF_S = 0.5  # so long newcomers may be counted to wait where many begin at once
 FIRST_SOUND_S = 1.0  # a newcomer goes behind those who would run dry, unless it waited so long
 
@@ -96,12 +97,15 @@ def next_batch(waiting: Sequence[W], now_s: float, *, open_streams: int, max_bat
     return by_urgency[: min(max(due, FILL), max_batch) if due else max_batch]
 
 
-def held_until_s(waiting: Sequence[Waiting], since_s: float) -> float:
-    """How long a step that could have started at `since_s` is held for those just coming in.
+def held_until_s(waiting: Sequence[Waiting], since_s: float, now_s: float) -> float:
+    """How long a step that could have started at `since_s` is held for those about to come.
 
-    One step of the Thinker makes tokens for all streams, whose chunks then arrive one after
-    another: a second step for those left behind would cost nearly as much as the first.
+    One step of the Thinker makes tokens for many streams, whose chunks then arrive one after
+    another; the next one, a few milliseconds later, makes them for the others. A second step for
+    those left behind would cost nearly as much as the first.
     """
+    if not any(row.playback.is_due(now_s) for row in waiting):
+        return since_s + PATIENCE_S
     newest_s = max(row.arrived_s for row in waiting)
     return min(newest_s + QUIET_S, since_s + HELD_AT_MOST_S)
 

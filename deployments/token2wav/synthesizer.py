@@ -206,7 +206,7 @@ class BatchingSynthesizer:
             until_s = next_due_s(self._waiting)
             if batch:
                 held_since_s = held_since_s or now_s
-                until_s = held_until_s(self._waiting, held_since_s)
+                until_s = held_until_s(self._waiting, held_since_s, now_s)
                 all_here = len(self._waiting) >= min(len(self._open), self._max_batch)
                 if all_here or until_s <= now_s:
                     held_since_s = None

@@ -7,7 +7,7 @@ In virtual time, over steps that cost what an H200's did while the Thinker share
 import asyncio
 import statistics
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -44,6 +44,9 @@ class Engine:
 
     codebook_size, max_streams = 10, 1000
 
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
     def prepare_voice(self, data: bytes) -> None: ...
 
     def open(self, voice: None) -> int:
@@ -52,6 +55,7 @@ class Engine:
     def close(self, state: int) -> None: ...
 
     def step(self, rows: Sequence[StepInput]) -> list[Output]:
+        self.batches.append(len(rows))
         return [Output(self._speak(row), row.state + 1) for row in rows]
 
     def _speak(self, row: StepInput) -> bytes:
@@ -117,6 +121,38 @@ async def listen(synthesizer: BatchingSynthesizer, heard: Heard, after_s: float)
     heard.with_a_gap += gap
 
 
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    engine: Engine,
+    admission: Admission,
+    serve: Callable[[BatchingSynthesizer], Awaitable[None]],
+) -> None:
+    """`serve` in virtual time."""
+    voice = tmp_path / "voice"
+    voice.touch()
+
+    async def whole() -> None:
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(
+            "deployments.token2wav.synthesizer.time", SimpleNamespace(monotonic=loop.time)
+        )
+        synthesizer = TimedSynthesizer(
+            lambda: engine,
+            {"default": voice},
+            Token2WavConfig().schedule,
+            max_batch=MAX_BATCH,
+            max_streams=None,
+            cached_voices=1,
+        )
+        synthesizer._admission = admission
+        await synthesizer.start()
+        await serve(synthesizer)
+        synthesizer.close()
+
+    run_virtually(whole())
+
+
 def load(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -125,32 +161,15 @@ def load(
     admission: Admission,
 ) -> Heard:
     """`listeners` who come in `within_s`, after 16 who taught the server what a step costs."""
-    heard, voice = Heard(), tmp_path / "voice"
-    voice.touch()
+    heard = Heard()
 
-    async def run() -> None:
-        loop = asyncio.get_running_loop()
-        monkeypatch.setattr(
-            "deployments.token2wav.synthesizer.time", SimpleNamespace(monotonic=loop.time)
-        )
-        config = Token2WavConfig()
-        synthesizer = TimedSynthesizer(
-            Engine,
-            {"default": voice},
-            config.schedule,
-            max_batch=MAX_BATCH,
-            max_streams=None,
-            cached_voices=1,
-        )
-        synthesizer._admission = admission
-        await synthesizer.start()
+    async def serve(synthesizer: BatchingSynthesizer) -> None:
         await asyncio.gather(*(listen(synthesizer, Heard(), 0.0) for _ in range(16)))
         await asyncio.gather(
             *(listen(synthesizer, heard, within_s * i / listeners) for i in range(listeners))
         )
-        synthesizer.close()
 
-    run_virtually(run())
+    run(monkeypatch, tmp_path, Engine(), admission, serve)
     assert heard.refused + len(heard.first_sound_s) == listeners
     return heard
 
@@ -181,3 +200,15 @@ def test_those_who_come_one_after_another_are_let_in(monkeypatch, tmp_path):
     heard = load(monkeypatch, tmp_path, 192, 2.0, Experienced(MAX_BATCH))
     assert heard.refused + heard.with_a_gap <= 10
     assert statistics.median(heard.first_sound_s) < 0.5
+
+
+def test_16_share_their_steps_though_half_of_them_come_a_little_later(monkeypatch, tmp_path):
+    engine, heard = Engine(), Heard()
+
+    async def serve(synthesizer: BatchingSynthesizer) -> None:
+        engine.batches.clear()
+        await asyncio.gather(*(listen(synthesizer, heard, 0.008 * (i % 2)) for i in range(16)))
+
+    run(monkeypatch, tmp_path, engine, Experienced(MAX_BATCH), serve)
+    assert heard.with_a_gap == 0
+    assert engine.batches[-4:] == [16] * 4

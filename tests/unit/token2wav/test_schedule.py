@@ -10,6 +10,7 @@ from deployments.token2wav.schedule import (
     FIRST_SOUND_S,
     HELD_AT_MOST_S,
     MARGIN_S,
+    PATIENCE_S,
     PUT_OFF_S,
     QUIET_S,
     Playback,
@@ -79,14 +80,20 @@ def arrived(*at_s: float) -> list[Row]:
 
 
 def test_a_step_is_held_while_chunks_come_in_one_after_another():
-    assert held_until_s(arrived(NOW), since_s=NOW) == pytest.approx(NOW + QUIET_S)
+    assert held_until_s(arrived(NOW), NOW, NOW) == pytest.approx(NOW + QUIET_S)
     newest_s = NOW + 0.001
-    assert held_until_s(arrived(NOW, newest_s), since_s=NOW) == pytest.approx(newest_s + QUIET_S)
+    assert held_until_s(arrived(NOW, newest_s), NOW, NOW) == pytest.approx(newest_s + QUIET_S)
 
 
 def test_a_step_is_not_held_for_ever():
     newest_s = NOW + HELD_AT_MOST_S
-    assert held_until_s(arrived(NOW, newest_s), NOW) == pytest.approx(NOW + HELD_AT_MOST_S)
+    assert held_until_s(arrived(NOW, newest_s), NOW, NOW) == pytest.approx(NOW + HELD_AT_MOST_S)
+
+
+def test_while_nobody_is_due_a_step_has_patience():
+    ahead = [playing("a", 2), playing("b", MARGIN_S + 0.01)]
+    assert held_until_s(ahead, NOW, NOW) == pytest.approx(NOW + PATIENCE_S)
+    assert held_until_s(ahead, NOW, NOW + 0.02) < NOW + PATIENCE_S  # now the second one is
 
 
 def test_a_listener_needs_the_next_chunks_when_those_before_are_played():
