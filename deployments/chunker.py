@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
 AUDIO_TOKEN_S = 0.04
-VOCODER_HOLDS_S = 0.16  # 8 mel frames of the first chunk, which come with the second
+VOCODER_HOLDS_S = 0.16  # 8 mel frames
 
 
 @settings_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -38,12 +38,13 @@ class ChunkSchedule:
         """Tokens that each chunk consumes, without end."""
         return chain(self.ramp, repeat(self.steady))
 
-    def durations_s(self) -> Iterator[float]:
-        """Seconds of sound that come with each chunk, without end, but for the last."""
-        held_back_s = VOCODER_HOLDS_S
-        for size in self.sizes():
-            yield max(size * AUDIO_TOKEN_S - held_back_s, 0.0)
-            held_back_s = 0.0
+    def duration_s(self, index: int) -> float:
+        """Seconds of sound that come with the chunk of that index.
+
+        The vocoder holds back a part of the first one, which comes with an answer's last chunk.
+        """
+        size = self.ramp[index] if index < len(self.ramp) else self.steady
+        return max(size * AUDIO_TOKEN_S - (VOCODER_HOLDS_S if index == 0 else 0.0), 0.0)
 
 
 @dataclass(frozen=True, slots=True)

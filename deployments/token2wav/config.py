@@ -43,7 +43,7 @@ class Crowd(Settings):
     """From so many open streams on."""
 
     ramp: tuple[Annotated[int, Field(ge=1)], ...] = (13, 12, 16, 20)
-    """In place of `chunks.ramp`."""
+    """In place of `chunks.ramp`, unless that begins with as large a chunk."""
 
 
 class Token2WavConfig(StageSettings):
@@ -91,6 +91,7 @@ class Token2WavConfig(StageSettings):
 
     def schedule(self, open_streams: int) -> ChunkSchedule:
         """What an answer is cut by that begins beside so many others."""
-        if open_streams < self.crowd.streams:
+        small = self.crowd.ramp[:1] <= self.chunks.ramp[:1] or not self.chunks.ramp
+        if open_streams < self.crowd.streams or small:
             return self.chunks
         return replace(self.chunks, ramp=self.crowd.ramp)

@@ -1,6 +1,7 @@
 """Which engine a configuration means: ours on a CPU, ours on a GPU, or the official package."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -52,7 +53,7 @@ def load_engine(token2wav_dir: Path, config: Token2WavConfig) -> "Callable[[], S
     settings = ResidentSettings(
         memory_bytes=int(config.gpu.memory_gb * 2**30),
         max_batch=config.max_batch,
-        chunk_frames=chunk_frames(config.chunks),
+        chunk_frames=chunk_frames(config.chunks, config.schedule(sys.maxsize)),
         history_s=config.gpu.history_s,
         typical_voice_s=config.gpu.typical_voice_s,
         resident_voices=config.gpu.resident_voices,
@@ -76,15 +77,17 @@ def fits_kernels(flow: FlowConfig) -> bool:
     return all(width & (width - 1) == 0 for width in widths)
 
 
-def chunk_frames(chunks: ChunkSchedule) -> tuple[int, ...]:
+def chunk_frames(*schedules: ChunkSchedule) -> tuple[int, ...]:
     """Mel frames of the steps worth a CUDA graph: first, last of the ramp, steady, last of all.
 
     The last chunk of a stream holds at most a steady one and the lookahead, less the token that
     would have completed it.
     """
-    first, ramp_end = next(chunks.sizes()), max((*chunks.ramp, 1))
-    longest = max(chunks.steady, ramp_end) + max(chunks.lookahead - 1, 0)
-    sizes = {first, ramp_end, chunks.steady, longest}
+    sizes: set[int] = set()
+    for chunks in schedules:
+        first, ramp_end = next(chunks.sizes()), max((*chunks.ramp, 1))
+        longest = max(chunks.steady, ramp_end) + max(chunks.lookahead - 1, 0)
+        sizes |= {first, ramp_end, chunks.steady, longest}
     return tuple(FRAMES_PER_TOKEN * size for size in sorted(sizes))
 
 

@@ -127,6 +127,7 @@ class BatchingSynthesizer:
         return tuple(self._voice_files)
 
     async def open(self, voice: Voice) -> "BatchedStream":
+        """As `Synthesizer.open`. ServerFull: no place, or no time to give it its sound."""
         engine = self._running_engine()
         now_s = time.monotonic()
         playback = Playback(now_s, self._schedules(len(self._open)))
@@ -204,8 +205,10 @@ class BatchingSynthesizer:
                 self._waiting, now_s, open_streams=len(self._open), max_batch=self._max_batch
             )
             until_s = next_due_s(self._waiting)
-            if batch:
-                held_since_s = held_since_s or now_s
+            if not batch:
+                held_since_s = None
+            else:
+                held_since_s = now_s if held_since_s is None else held_since_s
                 until_s = held_until_s(self._waiting, held_since_s, now_s)
                 all_here = len(self._waiting) >= min(len(self._open), self._max_batch)
                 if all_here or until_s <= now_s:
@@ -215,7 +218,8 @@ class BatchingSynthesizer:
                     await self._step(engine, batch)
                     continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrived.wait(), until_s and max(until_s - now_s, 0))
+                within_s = None if until_s is None else max(until_s - now_s, 0)
+                await asyncio.wait_for(self._arrived.wait(), within_s)
 
     async def _step(self, engine: StepEngine, rows: list[_Row]) -> None:
         began_s = time.monotonic()

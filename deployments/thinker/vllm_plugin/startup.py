@@ -49,7 +49,7 @@ def engine_arguments(
             "max_num_seqs": 32,
             "kv_cache_memory_bytes": max(MIN_KV_CACHE_BYTES, 2 * kv_cache_bytes(config, context)),
         }
-    else:
+    elif not chosen.keys() & {"max_cudagraph_capture_size", "cudagraph_capture_sizes"}:
         defaults["compilation_config"] = {"max_cudagraph_capture_size": GRAPH_TOKENS}
         compilation = chosen.get("compilation_config")
         if isinstance(compilation, dict) and "cudagraph_capture_sizes" not in compilation:

@@ -20,8 +20,8 @@ class ResidentSettings:
     chunk_frames: tuple[int, ...] = (24, 50, 56)
     """Mel frames that a captured step holds; a longer chunk is computed without a graph, slower.
 
-    A server gives what `engines.chunk_frames` makes of its schedule: 18, 40, 50, 54 for
-    `ChunkSchedule()`. The sizes here are those that `tests/gpu/token2wav_resident.py` measures.
+    A server gives what `engines.chunk_frames` makes of its schedule: 18, 26, 40, 50, 54 for
+    `Token2WavConfig()`. The sizes here are those that `tests/gpu/token2wav_resident.py` measures.
     """
 
     history_s: float = 40.0

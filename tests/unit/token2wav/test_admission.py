@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.token2wav.admission import FORGET_S, HORIZON_S, SHARE, Admission
+from deployments.token2wav.admission import AT_LEAST, FORGET_S, HORIZON_S, SHARE, Admission
 from deployments.token2wav.schedule import Playback
 
 NOW = 100.0
@@ -55,14 +55,32 @@ def test_nobody_is_refused_while_nothing_is_known():
 
 
 def test_what_was_learned_long_ago_refuses_nobody():
-    admission = experienced(row_s=1.0)
-    assert not admission.fits([], newcomer(), NOW + FORGET_S)
-    assert admission.fits([], newcomer(), NOW + FORGET_S + 0.1)
+    admission = experienced(row_s=0.2)
+
+    def fits(at_s: float) -> bool:
+        return admission.fits([Playback(at_s)], Playback(at_s), at_s)
+
+    assert not fits(NOW + FORGET_S)
+    assert fits(NOW + FORGET_S + 0.1)
+
+
+def test_whoever_would_be_alone_is_let_in_and_so_is_everybody_where_none_is_in_real_time():
+    assert experienced(row_s=0.2).fits([], newcomer(), NOW)
+    assert most_beginnings(experienced(row_s=0.4), []) > 500
+
+
+def test_a_few_slow_steps_after_the_start_refuse_nobody():
+    admission = Admission(MAX_BATCH)
+    for _ in range(AT_LEAST - 1):
+        admission.note_step(32, 5.0, NOW)
+    assert most_beginnings(admission, []) > 500
+    admission.note_step(32, 5.0, NOW)
+    assert most_beginnings(admission, []) == 2
 
 
 def test_the_price_follows_the_newest_steps():
-    admission = experienced(row_s=1.0)
-    assert most_beginnings(admission, []) == 0
+    admission = experienced(row_s=0.2)
+    assert most_beginnings(admission, []) == 1
     for _ in range(40):
         admission.note_step(32, 32 * ROW_S, NOW)
     assert most_beginnings(admission, []) >= 128

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.chunker import ChunkSchedule
 from deployments.token2wav import engines
 from deployments.token2wav.config import Token2WavConfig
 from deployments.token2wav.engine import Token2WavEngine
@@ -39,6 +40,22 @@ def test_a_flow_that_no_kernel_fits_runs_unfused_on_a_gpu(
     assert isinstance(load, partial)
     assert (load.func == Token2WavEngine.load) is runs_unfused
     assert load.keywords["device"] == "cuda"
+
+
+def test_every_chunk_of_the_usual_and_the_crowded_schedule_has_a_shape():
+    config = Token2WavConfig()
+    usual, crowded = config.schedule(0), config.schedule(config.crowd.streams)
+    assert (usual.ramp, crowded.ramp) == (config.chunks.ramp, config.crowd.ramp)
+    frames = engines.chunk_frames(usual, crowded)
+    assert frames == (18, 26, 40, 50, 54)
+    longest = engines.chunk_frames(ChunkSchedule(), ChunkSchedule(ramp=(30,)))[-1]
+    assert longest == 2 * (30 + 2)  # a last chunk: the largest and all but one of the lookahead
+
+
+def test_answers_that_begin_with_a_large_chunk_anyway_begin_so_in_a_crowd():
+    chunks = ChunkSchedule(ramp=(20,))
+    config = Token2WavConfig(chunks=chunks)
+    assert config.schedule(1000) == chunks
 
 
 def test_capture_tells_of_the_first_shape_then_every_5_s_then_of_the_last(caplog):

@@ -22,7 +22,7 @@ from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.config import Token2WavConfig
 from deployments.token2wav.engine import StepInput
-from deployments.token2wav.synthesizer import BatchingSynthesizer
+from deployments.token2wav.synthesizer import BatchedStream, BatchingSynthesizer
 from tests.unit.token2wav.virtual_time import run_virtually
 
 STEP_S = {1: 0.018, 2: 0.020, 4: 0.022, 8: 0.029, 12: 0.034, 16: 0.038, 24: 0.054, 32: 0.062}
@@ -200,6 +200,39 @@ def test_those_who_come_one_after_another_are_let_in(monkeypatch, tmp_path):
     heard = load(monkeypatch, tmp_path, 192, 2.0, Experienced(MAX_BATCH))
     assert heard.refused + heard.with_a_gap <= 10
     assert statistics.median(heard.first_sound_s) < 0.5
+
+
+@pytest.mark.parametrize("within_s", [4.0, 8.0])
+def test_a_calm_arrival_of_128_leaves_nobody_out(monkeypatch, tmp_path, within_s):
+    heard = load(monkeypatch, tmp_path, 128, within_s, Experienced(MAX_BATCH))
+    assert (heard.refused, heard.with_a_gap) == (0, 0)
+
+
+async def far_ahead(synthesizer: BatchingSynthesizer) -> BatchedStream:
+    """A stream that has sent its listener seconds of sound."""
+    stream = await synthesizer.open(None)
+    await stream.synthesize(Chunk((1,) * 100, last=False))
+    return stream
+
+
+def test_a_step_is_held_anew_after_the_one_it_was_held_for_has_gone(monkeypatch, tmp_path):
+    engine = Engine()
+
+    async def serve(synthesizer: BatchingSynthesizer) -> None:
+        streams = [await far_ahead(synthesizer) for _ in range(3)]
+        newcomers = [await synthesizer.open(None) for _ in range(2)]
+        one = Chunk((1,) * 10, last=False)
+        gone = asyncio.create_task(newcomers[0].synthesize(one))
+        await asyncio.sleep(0.0005)
+        gone.cancel()
+        await asyncio.sleep(1.0)
+        engine.batches.clear()
+        first = asyncio.create_task(newcomers[1].synthesize(one))
+        await asyncio.sleep(0.001)
+        await asyncio.gather(first, streams[0].synthesize(one))
+
+    run(monkeypatch, tmp_path, engine, Experienced(MAX_BATCH), serve)
+    assert engine.batches == [2]
 
 
 def test_16_share_their_steps_though_half_of_them_come_a_little_later(monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from deployments.chunker import ChunkSchedule
 from deployments.token2wav.schedule import (
+    BEGINS_WITHIN_S,
     FILL,
     FIRST_SOUND_S,
     HELD_AT_MOST_S,
@@ -54,6 +55,18 @@ def test_who_has_waited_for_sound_too_long_goes_before_who_runs_dry():
 
 def test_the_stream_that_waited_longest_for_its_first_sound_is_first():
     assert names([silent("b", 0.1), silent("a", 0.4)])[0] == "a"
+
+
+def test_a_newcomer_goes_before_those_who_are_not_due():
+    ahead = [playing(f"ahead {i}", MARGIN_S + 0.05 + 0.02 * i) for i in range(20)]
+    assert "new" in names([*ahead, silent("new")])
+
+
+@pytest.mark.parametrize("left_s", [0.2, 1.7, 11.388])
+def test_a_step_starts_at_the_very_moment_that_is_waited_for(left_s):
+    row = playing("a", left_s)
+    due_s = next_due_s([row])
+    assert next_batch([row], due_s, open_streams=9, max_batch=32) == [row]
 
 
 def test_who_is_far_ahead_waits_for_company_and_goes_along_with_whoever_is_due():
@@ -112,6 +125,7 @@ def test_one_who_has_heard_nothing_can_be_put_off():
     assert new.chunks_wanted(NOW, PUT_OFF_S) == 0
     assert new.chunks_wanted(NOW, PUT_OFF_S + 0.1) == 1
     assert new.chunks_wanted(NOW, PUT_OFF_S + 0.25) == 2
+    assert new.chunks_wanted(NOW + BEGINS_WITHIN_S + 0.1, 9.0) == 0  # it thinks, or calls tools
 
 
 def test_the_next_step_starts_before_the_first_listener_runs_dry():
@@ -121,11 +135,10 @@ def test_the_next_step_starts_before_the_first_listener_runs_dry():
 
 def test_a_listener_runs_dry_when_what_was_sent_is_played():
     playback = Playback(opened_at_s=0)
-    assert not playback.is_late(50)  # nothing plays yet
+    playback.sent(0.0, now_s=1.0)
+    assert playback.dry_at_s is None  # nothing plays yet
     playback.sent(1.0, now_s=2.0)
     playback.sent(1.0, now_s=2.1)
     assert playback.dry_at_s == 4.0
-    assert not playback.is_late(3.9)
-    assert playback.is_late(4.1)
     playback.sent(1.0, now_s=5.0)  # after a gap of a second it begins anew
     assert playback.dry_at_s == 6.0

@@ -6,16 +6,21 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+MOST_TURNS = 100_000  # of the loop at one moment
 
 
 class _Jumping(selectors.DefaultSelector):
     """Never waits: takes note of how long it should have."""
 
     now_s = 0.0
+    turns_at_once = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise RuntimeError("nothing is scheduled: the load waits for ever")
+        self.turns_at_once = 0 if timeout > 0 else self.turns_at_once + 1
+        if self.turns_at_once > MOST_TURNS:
+            raise RuntimeError("the load turns in circles: time stands still")
         self.now_s += max(timeout, 0.0)
         return super().select(0)
 
