@@ -38,6 +38,8 @@ class StandIn:
         self.threads: set[int] = set()
         self.stepping = False
         self.fails = False
+        self.may_end = threading.Event()  # a step that is held up ends when it is set
+        self.may_end.set()
 
     def prepare_voice(self, data: bytes) -> str:
         self.prepared.append(data)
@@ -56,6 +58,7 @@ class StandIn:
         self.threads.add(threading.get_ident())
         self.stepping = True
         time.sleep(STEP_S)
+        self.may_end.wait(10)
         self.stepping = False
         if self.fails:
             raise RuntimeError("out of memory")
@@ -94,6 +97,12 @@ async def test_before_it_is_ready_every_size_of_chunk_has_been_spoken_once(start
 
 def chunk(*tokens: int) -> Chunk:
     return Chunk(tokens, last=False)
+
+
+async def begun(engine: StandIn) -> None:
+    """Wait until a step has."""
+    while not engine.stepping:
+        await asyncio.sleep(0.001)
 
 
 async def test_chunks_that_arrive_during_a_step_share_the_next(started):
@@ -149,41 +158,46 @@ async def test_a_stream_that_no_time_is_left_for_is_refused(started):
 
 async def test_a_stream_is_refused_while_somebody_hears_a_gap(started, monkeypatch):
     monkeypatch.setattr("deployments.token2wav.schedule.QUIET_S", 0.0)  # a step starts at once
-    synthesizer, _ = started
-    stream = await synthesizer.open(None)
-    blocker = await synthesizer.open(None)
-    await stream.synthesize(chunk(*range(96)))  # 96 bytes of PCM play for 2 ms
+    synthesizer, engine = started
+    stream, blocker = await synthesizer.open(None), await synthesizer.open(None)
+    await stream.synthesize(chunk(*[1] * 4800))  # 4800 bytes of PCM play for 100 ms
+    engine.may_end.clear()
     in_step = asyncio.create_task(blocker.synthesize(chunk(2)))
-    await asyncio.sleep(0)
+    await begun(engine)
     kept_waiting = asyncio.create_task(stream.synthesize(chunk(1)))
-    await asyncio.sleep(0.005)
+    await asyncio.sleep(0.15)
     with pytest.raises(ServerFull):
         await synthesizer.open(None)
+    engine.may_end.set()
     await asyncio.gather(kept_waiting, in_step)
+    await synthesizer.open(None)
 
 
 async def test_a_stream_that_is_late_for_want_of_tokens_refuses_nobody(started, monkeypatch):
     monkeypatch.setattr("deployments.token2wav.schedule.QUIET_S", 0.0)  # a step starts at once
-    synthesizer, _ = started
+    synthesizer, engine = started
     stream, blocker = await synthesizer.open(None), await synthesizer.open(None)
     await stream.synthesize(chunk(1))
     await asyncio.sleep(0.01)  # it has long run dry
+    engine.may_end.clear()
     in_step = asyncio.create_task(blocker.synthesize(chunk(2)))
-    await asyncio.sleep(0)
+    await begun(engine)
     late = asyncio.create_task(stream.synthesize(chunk(1)))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     await synthesizer.open(None)
+    engine.may_end.set()
     await asyncio.gather(late, in_step)
 
 
 async def test_a_stream_cancelled_in_a_step_gives_its_place_back(started):
     synthesizer, engine = started
     stream = await synthesizer.open(None)
+    engine.may_end.clear()
     task = asyncio.create_task(stream.synthesize(chunk(1)))
-    await asyncio.sleep(STEP_S / 2)
-    assert engine.stepping
+    await begun(engine)
     task.cancel()
     stream.close()
+    engine.may_end.set()
     await asyncio.sleep(3 * STEP_S)
     assert len(engine.closed) == 2  # the warm-up's stream and this one
     other = await synthesizer.open(None)
