@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
 AUDIO_TOKEN_S = 0.04
-VOCODER_HOLDS_S = 0.16  # 8 mel frames
+VOCODER_HOLDS_S = 0.16  # its `OVERLAP_FRAMES`
 
 
 @settings_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))

@@ -22,15 +22,15 @@ class Admission:
 
     def __init__(self, max_batch: int) -> None:
         """`max_batch` is of one step: one that is half full says what a row costs."""
-        self._many = max(2, max_batch // 2)
-        self._row_s: deque[float] = deque(maxlen=REMEMBERED)
+        self._min_rows = max(2, max_batch // 2)
+        self._row_costs_s: deque[float] = deque(maxlen=REMEMBERED)
         self._noted_s = 0.0
 
     def note_step(self, rows: int, took_s: float, now_s: float) -> None:
         """Take note of a step of so many rows."""
-        if rows < self._many:
+        if rows < self._min_rows:
             return
-        self._row_s.append(took_s / rows)
+        self._row_costs_s.append(took_s / rows)
         self._noted_s = now_s
 
     def fits(self, streams: Iterable[Playback], newcomer: Playback, now_s: float) -> bool:
@@ -40,10 +40,10 @@ class Admission:
         do where one stream alone is not in real time, as on a small CPU: refusing helps nobody.
         """
         if now_s - self._noted_s > FORGET_S:
-            self._row_s.clear()
-        if len(self._row_s) < AT_LEAST:
+            self._row_costs_s.clear()
+        if len(self._row_costs_s) < AT_LEAST:
             return True
-        most = SHARE * HORIZON_S / median(self._row_s)
+        most = SHARE * HORIZON_S / median(self._row_costs_s)
         alone = newcomer.chunks_wanted(now_s, HORIZON_S)
         others = sum(stream.chunks_wanted(now_s, HORIZON_S) for stream in streams)
         return alone + others <= most or alone > most

@@ -91,7 +91,6 @@ class Token2WavConfig(StageSettings):
 
     def schedule(self, open_streams: int) -> ChunkSchedule:
         """What an answer is cut by that begins beside so many others."""
-        small = self.crowd.ramp[:1] <= self.chunks.ramp[:1] or not self.chunks.ramp
-        if open_streams < self.crowd.streams or small:
-            return self.chunks
-        return replace(self.chunks, ramp=self.crowd.ramp)
+        crowded = replace(self.chunks, ramp=self.crowd.ramp)
+        begins_larger = next(crowded.sizes()) > next(self.chunks.sizes())
+        return crowded if open_streams >= self.crowd.streams and begins_larger else self.chunks

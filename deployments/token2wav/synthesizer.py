@@ -104,7 +104,7 @@ class BatchingSynthesizer:
         self._arrived = asyncio.Event()
         self._engine: StepEngine | None = None
         self._stepping: asyncio.Task[None] | None = None
-        self._open: set[Playback] = set()
+        self._playbacks: set[Playback] = set()
         self._admission = Admission(max_batch)
         self._failed_steps = 0  # in a row
 
@@ -130,24 +130,24 @@ class BatchingSynthesizer:
         """As `Synthesizer.open`. ServerFull: no place, or no time to give it its sound."""
         engine = self._running_engine()
         now_s = time.monotonic()
-        playback = Playback(now_s, self._schedules(len(self._open)))
+        playback = Playback(now_s, self._schedules(len(self._playbacks)))
         if not self._has_room(engine, playback, now_s):
             raise ServerFull()
-        self._open.add(playback)  # before any await: two callers must not take one place
+        self._playbacks.add(playback)  # before any await: two callers must not take one place
         try:
             prepared = await self._prepared(voice)
             state = engine.open(prepared)
         except BaseException:
-            self._open.discard(playback)
+            self._playbacks.discard(playback)
             raise
         return BatchedStream(self, state, playback)
 
     def _has_room(self, engine: StepEngine, newcomer: Playback, now_s: float) -> bool:
         """Whether one more stream would leave those who are here without a gap."""
         return (
-            len(self._open) < (self._max_streams or engine.max_streams)
+            len(self._playbacks) < (self._max_streams or engine.max_streams)
             and not any(row.is_kept_waiting(now_s) for row in self._waiting)
-            and self._admission.fits(self._open, newcomer, now_s)
+            and self._admission.fits(self._playbacks, newcomer, now_s)
         )
 
     async def check_health(self) -> None:
@@ -164,7 +164,7 @@ class BatchingSynthesizer:
     @property
     def open_streams(self) -> int:
         """Streams that are open now."""
-        return len(self._open)
+        return len(self._playbacks)
 
     async def step(self, row: StepInput, playback: Playback) -> EngineOutput:
         """Run one stream's chunk in one of the next batches."""
@@ -178,7 +178,7 @@ class BatchingSynthesizer:
 
     def close_stream(self, state: Any, playback: Playback) -> None:
         """Give a stream's place back; it may still be in a step."""
-        self._open.discard(playback)
+        self._playbacks.discard(playback)
         self._arrived.set()  # fewer open streams: who waits for company may have waited enough
         self._running_engine().close(state)
 
@@ -202,15 +202,15 @@ class BatchingSynthesizer:
             self._waiting = [row for row in self._waiting if not row.output.cancelled()]
             now_s = time.monotonic()
             batch = next_batch(
-                self._waiting, now_s, open_streams=len(self._open), max_batch=self._max_batch
+                self._waiting, now_s, open_streams=len(self._playbacks), max_batch=self._max_batch
             )
-            until_s = next_due_s(self._waiting)
             if not batch:
                 held_since_s = None
+                until_s = next_due_s(self._waiting)
             else:
                 held_since_s = now_s if held_since_s is None else held_since_s
                 until_s = held_until_s(self._waiting, held_since_s, now_s)
-                all_here = len(self._waiting) >= min(len(self._open), self._max_batch)
+                all_here = len(self._waiting) >= min(len(self._playbacks), self._max_batch)
                 if all_here or until_s <= now_s:
                     held_since_s = None
                     taken = {id(row) for row in batch}

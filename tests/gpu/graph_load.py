@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from deployments.chunker import AUDIO_TOKEN_S
 from serve_app.bench.client import BenchClient, PreparedRequest, Target, prepare
 from serve_app.bench.inputs import Input, SpeechInput, texts
 from serve_app.bench.load import Arrivals, ClosedLoop, Extent, Poisson, run_load
@@ -20,7 +21,6 @@ from serve_app.bench.metrics import RequestTrace, play, summarize
 from serve_app.bench.overhead import measure_overhead
 from tests.gpu.graph_config import MODEL
 
-AUDIO_TOKEN_S = 0.04
 TOLERANCE_S = 1e-6
 RETRY_AFTER_S = 1.0
 

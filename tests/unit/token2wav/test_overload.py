@@ -64,13 +64,18 @@ class Engine:
         return bytes(2 * round(seconds * OUTPUT_SAMPLE_RATE_HZ))
 
 
+def step_s(rows: int) -> float:
+    """What a step of so many rows costs: as the smallest shape that holds them."""
+    sizes = list(STEP_S)
+    return STEP_S[sizes[bisect_left(sizes, rows)]]
+
+
 class TimedSynthesizer(BatchingSynthesizer):
     async def _in_thread(self, function: Any) -> Any:
         return function()
 
     async def _step(self, engine: Any, rows: list[Any]) -> None:
-        sizes = list(STEP_S)
-        await asyncio.sleep(STEP_S[sizes[bisect_left(sizes, len(rows))]])
+        await asyncio.sleep(step_s(len(rows)))
         await super()._step(engine, rows)
 
 
@@ -78,8 +83,7 @@ class Experienced(Admission):
     """Counts the virtual time of steps, which `TimedSynthesizer` spends outside of them."""
 
     def note_step(self, rows: int, took_s: float, now_s: float) -> None:
-        sizes = list(STEP_S)
-        super().note_step(rows, STEP_S[sizes[bisect_left(sizes, rows)]], now_s)
+        super().note_step(rows, step_s(rows), now_s)
 
 
 class Anybody(Admission):

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import pytest
 
 from deployments.chunker import ChunkSchedule
+from deployments.messages import AUDIO_TOKENS_PER_SECOND
+from deployments.token2wav.engines import FRAMES_PER_TOKEN
+from deployments.token2wav.model.vocoder import OVERLAP_FRAMES
 from deployments.token2wav.schedule import (
     BEGINS_WITHIN_S,
     FILL,
@@ -126,6 +129,14 @@ def test_one_who_has_heard_nothing_can_be_put_off():
     assert new.chunks_wanted(NOW, PUT_OFF_S + 0.1) == 1
     assert new.chunks_wanted(NOW, PUT_OFF_S + 0.25) == 2
     assert new.chunks_wanted(NOW + BEGINS_WITHIN_S + 0.1, 9.0) == 0  # it thinks, or calls tools
+
+
+def test_a_chunk_plays_as_long_as_its_tokens_but_for_what_the_vocoder_holds_back():
+    schedule = ChunkSchedule(ramp=(10, 20), steady=25)
+    held_s = OVERLAP_FRAMES / (AUDIO_TOKENS_PER_SECOND * FRAMES_PER_TOKEN)
+    tokens_s = [tokens / AUDIO_TOKENS_PER_SECOND for tokens in (10, 20, 25, 25)]
+    played_s = [schedule.duration_s(index) for index in range(4)]
+    assert played_s == pytest.approx([tokens_s[0] - held_s, *tokens_s[1:]])
 
 
 def test_the_next_step_starts_before_the_first_listener_runs_dry():
