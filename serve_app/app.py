@@ -13,7 +13,7 @@ from ray import serve
 from deployments.thinker.deployment import ThinkerDeployment
 from deployments.token2wav.deployment import Token2WavDeployment
 from serve_app.config import AppConfig
-from serve_app.ingress import Ingress
+from serve_app.http.ingress import Ingress
 
 # Streams are long and mostly wait, so a replica takes many; what a full stage refuses is a 429.
 # As many as it takes may come at the same moment: while it is asked for each, they count as queued.
@@ -39,7 +39,9 @@ TOKEN2WAV_OPTIONS: dict[str, Any] = {
 }
 INGRESS_OPTIONS: dict[str, Any] = {"max_ongoing_requests": 1024}
 CALLED_OPTIONS: dict[str, Any] = {  # of what handles call: before the ingress stands HAProxy
-    "request_router_config": {"request_router_class": "serve_app.replica_choice:ReplicaChoice"},
+    "request_router_config": {
+        "request_router_class": "serve_app.graph.replica_choice:ReplicaChoice"
+    },
 }
 
 

@@ -14,7 +14,7 @@ from pydantic import (
 from deployments.errors import ConfigError
 from deployments.thinker.config import ThinkerConfig
 from deployments.token2wav.config import Token2WavConfig
-from serve_app.http_settings import HttpSettings
+from serve_app.http.settings import HttpSettings
 
 
 class AppConfig(BaseModel):

@@ -8,8 +8,6 @@ import numpy as np
 
 from deployments.messages import AudioPart, Message, Role, TextPart
 
-VERSION = 1
-
 TRANSCRIBE = "请记录下你所听到的语音内容。"
 TRANSLATE = {
     "zh": "请仔细聆听这段语音，然后将其内容翻译成中文。",

@@ -70,7 +70,7 @@ class RequestTrace:
 
 
 @dataclass(frozen=True, slots=True)
-class Playback:
+class PlaybackGaps:
     """How a client that plays in real time fared with one answer."""
 
     underruns: int
@@ -105,7 +105,7 @@ class Summary:
     requests_per_s: float
 
 
-def play(arrivals: Sequence[Arrival], prebuffer_s: float = 0.0) -> Playback:
+def play(arrivals: Sequence[Arrival], prebuffer_s: float = 0.0) -> PlaybackGaps:
     """Play `arrivals` in real time.
 
     Playback starts with the first byte or, with a prebuffer, once `prebuffer_s` of audio is
@@ -117,7 +117,7 @@ def play(arrivals: Sequence[Arrival], prebuffer_s: float = 0.0) -> Playback:
         if held_s >= prebuffer_s - ROUNDING_S:
             break
     if not arrivals:
-        return Playback(0, 0.0)
+        return PlaybackGaps(0, 0.0)
     played_out_s = arrivals[start].at_s + held_s
     underruns, stalled_s = 0, 0.0
     for arrival in arrivals[start + 1 :]:
@@ -127,7 +127,7 @@ def play(arrivals: Sequence[Arrival], prebuffer_s: float = 0.0) -> Playback:
             stalled_s += late_s
             played_out_s = arrival.at_s
         played_out_s += arrival.audio_s
-    return Playback(underruns, stalled_s)
+    return PlaybackGaps(underruns, stalled_s)
 
 
 def gaps(arrivals: Sequence[Arrival]) -> list[float]:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.places import ROOT
+
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.timeout(600),
@@ -28,8 +30,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def run_graph(out: Path, *options: str) -> dict[str, Any]:
     subprocess.run(
-        [sys.executable, "-m", "tests.gpu.run_graph", *options, "--out", str(out)],
-        cwd=Path(__file__).parents[2],
+        [sys.executable, "-m", "tests.benchmarks.run_graph", *options, "--out", str(out)],
+        cwd=ROOT,
         check=False,  # what is missing from the results says why
     )
     document: dict[str, Any] = json.loads((out / "graph.json").read_text())

@@ -3,12 +3,12 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from tests.gpu.run_tensor_parallel import SPOKEN_ALIKE, alike
+from tests.benchmarks.run_tensor_parallel import SPOKEN_ALIKE, alike
+from tests.places import ROOT
 
 pytestmark = [
     pytest.mark.gpu,
@@ -20,8 +20,8 @@ pytestmark = [
 def test_two_ranks_answer_as_one_does_in_both_ways(tmp_path):
     out = tmp_path / "answers.json"
     subprocess.run(
-        [sys.executable, "-m", "tests.gpu.run_tensor_parallel", "--out", str(out)],
-        cwd=Path(__file__).parents[2],
+        [sys.executable, "-m", "tests.benchmarks.run_tensor_parallel", "--out", str(out)],
+        cwd=ROOT,
         check=False,  # the results say what failed
     )
     found = json.loads(out.read_text())

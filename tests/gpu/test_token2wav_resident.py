@@ -8,7 +8,7 @@ if not torch.cuda.is_available():
 pytest.importorskip("triton")
 
 from deployments.token2wav.model import Flow, Hift
-from tests.gpu import resident_streams as script
+from tests.benchmarks import resident_streams as script
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
 

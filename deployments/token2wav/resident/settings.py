@@ -21,7 +21,8 @@ class ResidentSettings:
     """Mel frames that a captured step holds; a longer chunk is computed without a graph, slower.
 
     A server gives what `engines.chunk_frames` makes of its schedule: 18, 26, 40, 50, 54 for
-    `Token2WavConfig()`. The sizes here are those that `tests/gpu/token2wav_resident.py` measures.
+    `Token2WavConfig()`. The sizes here are those that
+    `tests/benchmarks/token2wav_resident.py` measures.
     """
 
     history_s: float = 40.0

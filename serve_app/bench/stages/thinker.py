@@ -19,7 +19,7 @@ from deployments.thinker import tasks
 from serve_app.bench.inputs import TEXTS, synthetic_speech
 from serve_app.bench.metrics import Percentiles, percentiles
 
-FORCED_SPEECH = "deployments.thinker.vllm_plugin.forced_speech:ForcedSpeech"
+FORCED_SPEECH = "serve_app.bench.forced_speech:ForcedSpeech"
 
 
 @dataclass(frozen=True, slots=True)

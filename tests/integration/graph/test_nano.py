@@ -1,13 +1,12 @@
 """What is said and heard, with nano: trained weights through the real engines and over HTTP.
 
 The sentences are held out: nano was never trained on them. On all 200 of them 0 % of the words
-were transcribed wrongly, and 1 % of those it spoke (the model card in tests/nano/checkpoint). The
+were transcribed wrongly, and 1 % of those it spoke (the model card in configs/nano). The
 limits here leave room for the draw of the tokens.
 """
 
 import asyncio
 import io
-from pathlib import Path
 
 import numpy as np
 import openai
@@ -20,16 +19,16 @@ import yaml
 from deployments.chunker import Chunker, ChunkSchedule
 from deployments.token2wav.engine import StepInput, Token2WavEngine
 from deployments.token2wav.voice import VoiceEncoder
+from serve_app.commands.word_errors import word_error_rate
 from serve_app.config import AppConfig
-from serve_app.word_errors import word_error_rate
 from tests.integration.graph.conftest import MODEL, on_node, served
 from tests.nano.evaluate import RETRIES, VOICES, Report, evaluate, repeat, transcribe
 from tests.nano.pitch import track_pitch, with_context
 from tests.nano.recordings import Recording, kept
 from tests.nano.sizes import SOUND_RATE_HZ
+from tests.places import NANO as CHECKPOINT
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[3]
-CHECKPOINT = ROOT / "tests" / "nano" / "checkpoint"
 SENTENCES, REPEATS, STREAMED = 40, 8, 6
 SPEECH_S = (0.3, 30.0)  # three words take less than the shortest prompt that is served
 

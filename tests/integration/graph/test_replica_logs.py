@@ -6,8 +6,8 @@ import pytest
 from ray.serve._private.logging_utils import get_serve_logs_dir
 
 from tests.integration.graph.conftest import fake_graph, on_node, served
+from tests.places import NANO
 
-NANO = Path(__file__).parents[2] / "nano" / "checkpoint"
 VOICE = NANO / "voices" / "high.wav"
 
 

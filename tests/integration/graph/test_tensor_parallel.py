@@ -12,6 +12,7 @@ from ray._private.state import actors
 
 from serve_app.config import AppConfig
 from tests.integration.graph.conftest import MODEL, on_node, replica_record, served
+from tests.places import NANO
 
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "configs" / "two_gpus_tensor_parallel.yaml"
@@ -37,7 +38,7 @@ def on_the_cpu() -> AppConfig:
     thinker["deployment_config"]["max_constructor_retry_count"] = 1
     return AppConfig.model_validate(
         {
-            "model": str(ROOT / "tests" / "nano" / "checkpoint"),
+            "model": str(NANO),
             "thinker": thinker,
             "token2wav": {**arguments["token2wav"], "engine": "fake"},
             "http": {"models": [MODEL]},

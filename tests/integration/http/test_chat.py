@@ -20,10 +20,10 @@ from deployments.messages import (
 )
 from deployments.thinker import tasks
 from deployments.thinker.fake import audio_tokens_of
-from serve_app.audio_stream import wav_header
-from serve_app.history import MemorySpokenTurns
-from serve_app.http_app import create_http_app
-from serve_app.http_settings import HttpSettings
+from serve_app.http.application import create_http_app
+from serve_app.http.chat.spoken_turns import MemorySpokenTurns
+from serve_app.http.settings import HttpSettings
+from serve_app.sound.formats import wav_header
 from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
 from tests.integration.http.helpers import MODEL, wav_of
 

@@ -10,8 +10,8 @@ from openai import APIConnectionError, AsyncOpenAI
 
 from deployments.errors import EngineFailed
 from deployments.messages import SpeechDelta
-from serve_app.http_app import create_http_app
-from serve_app.http_settings import HttpSettings
+from serve_app.http.application import create_http_app
+from serve_app.http.settings import HttpSettings
 from tests.integration.http.conftest import Graph, ScriptedBackend
 from tests.integration.http.helpers import MODEL, eventually
 

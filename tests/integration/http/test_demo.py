@@ -12,7 +12,7 @@ from rich.console import Console
 
 from deployments.errors import ConfigError
 from deployments.thinker.fake import audio_tokens_of
-from serve_app import demo
+from serve_app.commands import demo
 from tests.integration.http.conftest import Graph
 
 

@@ -12,8 +12,8 @@ from ray.serve.exceptions import BackPressureError
 
 from deployments import errors
 from deployments.messages import SpeechDelta, ThinkerDelta
-from serve_app.http_app import create_http_app
-from serve_app.http_settings import HttpSettings
+from serve_app.http.application import create_http_app
+from serve_app.http.settings import HttpSettings
 from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
 from tests.integration.http.helpers import MODEL, sse_data, wav_of
 

@@ -23,8 +23,8 @@ from deployments.thinker.engine import VllmEngine
 from tests.integration.thinker.conftest import collect, ids_of
 from tests.integration.thinker.rank_weights import RankWeights
 from tests.integration.thinker.reference import ReferenceThinker
+from tests.places import NANO
 
-NANO = Path(__file__).parents[2] / "nano" / "checkpoint"
 RANKS = 2
 TOKENS = 40
 GREEDY = SamplingOptions(temperature=0.0, top_p=1.0, repetition_penalty=1.0, max_tokens=TOKENS)

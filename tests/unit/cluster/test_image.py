@@ -39,6 +39,8 @@ def test_installed_requirements_are_the_copied_ones() -> None:
 def test_image_runs_without_root_and_brings_no_weights() -> None:
     assert instructions("USER")[-1] == ["1000:1000"]
     assert "hf download" not in DOCKERFILE and "models" not in copied()
+    lines = (CLUSTER / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    assert lines.index("configs/nano") > lines.index("!configs")  # the last line that fits counts
 
 
 def test_default_command_serves_a_config_that_is_copied() -> None:

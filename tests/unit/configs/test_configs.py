@@ -1,7 +1,5 @@
 """Every YAML under `configs/` is a valid Ray Serve file with valid arguments of ours."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as build
@@ -13,8 +11,8 @@ from deployments.token2wav.config import Token2WavConfig
 from deployments.token2wav.voice_files import SHIPPED_VOICE, voice_files
 from serve_app.app import app
 from serve_app.config import AppConfig
+from tests.places import CONFIGS
 
-CONFIGS = Path(__file__).parents[3] / "configs"
 NAMES = sorted(path.name for path in CONFIGS.glob("*.yaml"))
 SERVED = [*CONFIGS.glob("*.yaml"), *CONFIGS.parent.glob("cluster/rayservice-*.yaml")]
 

@@ -1,6 +1,5 @@
 """What Ray Serve is told about where a stage's replica, and vLLM's ranks beside it, may run."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +8,8 @@ from ray.serve._private.build_app import build_app
 
 from serve_app.app import app
 from serve_app.config import AppConfig
+from tests.places import CONFIGS
 
-CONFIGS = Path(__file__).parents[3] / "configs"
 SHARDED = "two_gpus_tensor_parallel.yaml"
 BUNDLES = [{"CPU": 2, "GPU": 1}, {"GPU": 1}]
 

@@ -11,9 +11,11 @@ EXAMPLES = [
     errors.AudioTooLong(seconds=41, limit_s=30, param="file"),
     errors.ReferenceAudioUnfit(seconds=0.2, min_s=1, max_s=30),
     errors.UnknownVoice("nobody", known=("default",)),
+    errors.SpokenTurnGone("audio_1", param="messages[1].audio.id"),
     errors.PromptTooLong(tokens=9000, limit=4096),
     errors.UnsupportedRequest("no such format", param="response_format"),
     errors.ServerFull(retry_after_s=2.5),
+    errors.NotReady(),
     errors.EngineFailed("the engine died"),
     errors.ConfigError("no such file"),
 ]

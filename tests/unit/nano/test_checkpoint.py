@@ -1,12 +1,10 @@
 """What nano promises without being run."""
 
-from pathlib import Path
-
 from deployments.model_files import find_model
 from tests.nano.corpus.sentences import VOCABULARY, is_held_out
 from tests.nano.recordings import kept
+from tests.places import NANO as CHECKPOINT
 
-CHECKPOINT = Path(__file__).parents[2] / "nano" / "checkpoint"
 FILES = ("speech_tokenizer_v2_25hz.onnx", "campplus.onnx", "flow.yaml", "flow.pt", "hift.pt")
 
 

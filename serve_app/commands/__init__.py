@@ -1,0 +1,1 @@
+"""The command line `step-audio2`; `cli.py` declares it, a module a command does the work."""

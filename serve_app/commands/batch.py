@@ -1,0 +1,222 @@
+"""Many prompts through one graph at once: files in, texts and WAVs out."""
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from uuid import uuid4
+
+from rich.table import Table
+
+from deployments.audio import decode_audio
+from deployments.errors import EngineFailed
+from deployments.messages import (
+    INPUT_SAMPLE_RATE_HZ,
+    Message,
+    SamplingOptions,
+    SpeechDelta,
+    SpeechRequest,
+    ThinkerRequest,
+)
+from deployments.thinker import tasks
+from serve_app.graph.answers import Delta, complete
+from serve_app.graph.backend import Backend
+from serve_app.graph.failures import FULL, unwrap
+from serve_app.sound.formats import seconds_of, wav_file
+
+FULL_RETRY_S = 0.5
+
+
+class QueryType(StrEnum):
+    """What goes in and what comes out."""
+
+    AUDIO_TO_TEXT = "audio_to_text"
+    TEXT_TO_AUDIO = "text_to_audio"
+    AUDIO_TO_AUDIO = "audio_to_audio"
+
+    @property
+    def listens(self) -> bool:
+        return self is not QueryType.TEXT_TO_AUDIO
+
+    @property
+    def speaks(self) -> bool:
+        return self is not QueryType.AUDIO_TO_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One prompt; `source` is a recording's path or the text to speak."""
+
+    index: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one job went, in the terms of the statistics."""
+
+    index: int
+    source: str
+    error: str | None = None
+    text: str = ""
+    audio_s: float = 0.0
+    ttfa_s: float | None = None  # to the first sound; to the first text where there is none
+    total_s: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What all jobs of a run share."""
+
+    query_type: QueryType
+    output_dir: Path
+    question: str | None = None
+    max_tokens: int | None = None
+
+    def messages(self, source: str) -> tuple[Message, ...]:
+        """The prompt of one job; decodes its recording.
+
+        Raises:
+            OSError, AudioUnreadable: the recording.
+        """
+        if not self.query_type.listens:
+            return tasks.speak(source)
+        samples, _ = decode_audio(Path(source).read_bytes(), INPUT_SAMPLE_RATE_HZ)
+        if self.question is not None:
+            return tasks.ask(samples, self.question)
+        if self.query_type.speaks:
+            return tasks.converse(samples)
+        return tasks.transcribe(samples)
+
+    async def run(self, job: Job, backend: Backend) -> Result:
+        """Run one job and write its files; a failure is a result too."""
+        begin = time.perf_counter()
+        while True:
+            try:
+                return await self._run(job, backend, begin)
+            except Exception as raised:
+                error = unwrap(raised)
+            if not isinstance(error, FULL):
+                took_s = time.perf_counter() - begin
+                told = f"{type(error).__name__}: {error}"
+                return Result(job.index, job.source, error=told, total_s=took_s)
+            await asyncio.sleep(FULL_RETRY_S)  # a batch can wait, and loses no prompt
+
+    async def _run(self, job: Job, backend: Backend, begin: float) -> Result:
+        messages = await asyncio.to_thread(self.messages, job.source)
+        speaks = self.query_type.speaks
+        request = ThinkerRequest(
+            request_id=f"end2end-{job.index:05d}-{uuid4().hex}",
+            messages=messages,
+            reply="speech" if speaks else "text",
+            sampling=SamplingOptions(
+                temperature=None if speaks or self.question else 0.0,  # one right transcript
+                max_tokens=self.max_tokens,
+            ),
+        )
+        deltas: AsyncGenerator[Delta]
+        if speaks:
+            deltas = complete(backend.speech(SpeechRequest(request)))
+        else:
+            deltas = complete(backend.text(request))
+        text, pcm, usage, first_s = "", bytearray(), None, None
+        async with aclosing(deltas):
+            async for delta in deltas:
+                text += delta.text
+                sound = delta.pcm if isinstance(delta, SpeechDelta) else b""
+                pcm += sound
+                usage = delta.usage or usage
+                if first_s is None and (sound if speaks else delta.text):
+                    first_s = time.perf_counter() - begin
+        if speaks and not pcm:
+            raise EngineFailed("the model gave no audio")
+        self._write(job, text, bytes(pcm))
+        return Result(
+            job.index,
+            job.source,
+            text=text,
+            audio_s=seconds_of(len(pcm)),
+            ttfa_s=first_s,
+            total_s=time.perf_counter() - begin,
+            prompt_tokens=usage.prompt_tokens if usage else 0,
+            completion_tokens=usage.completion_tokens if usage else 0,
+        )
+
+    def _write(self, job: Job, text: str, pcm: bytes) -> None:
+        name = f"{job.index:05d}"
+        (self.output_dir / f"{name}_text.txt").write_text(text + "\n", encoding="utf-8")
+        if self.query_type.speaks:
+            (self.output_dir / f"{name}_output.wav").write_bytes(wav_file(pcm))
+
+
+async def run_batch(
+    batch: Batch,
+    jobs: Iterable[Job],
+    backend: Backend,
+    *,
+    concurrency: int,
+    on_result: Callable[[Result], None],
+) -> list[Result]:
+    """Run all jobs, `concurrency` of them at a time; gives the results in the jobs' order.
+
+    `results.jsonl` in the output folder says which source each number came from.
+    """
+    batch.output_dir.mkdir(parents=True, exist_ok=True)
+    waiting = iter(jobs)
+    results: list[Result] = []
+    with (batch.output_dir / "results.jsonl").open("w", encoding="utf-8") as log:
+
+        def take(result: Result) -> None:
+            results.append(result)
+            log.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+            on_result(result)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(_work(batch, waiting, backend, take))
+    return sorted(results, key=lambda result: result.index)
+
+
+async def _work(
+    batch: Batch, waiting: Iterator[Job], backend: Backend, take: Callable[[Result], None]
+) -> None:
+    for job in waiting:
+        take(await batch.run(job, backend))
+
+
+def statistics_table(results: list[Result], wall_s: float) -> Table:
+    """TTFA, RTF, tokens and totals of the jobs that went well."""
+    done = [result for result in results if result.error is None]
+    ttfa = [result.ttfa_s for result in done if result.ttfa_s is not None]
+    rtf = [result.total_s / result.audio_s for result in done if result.audio_s]
+    tokens = sum(result.completion_tokens for result in done)
+    audio_s = sum(result.audio_s for result in done)
+    rows = [
+        ("prompts", f"{len(done)} done, {len(results) - len(done)} failed"),
+        ("total", f"{wall_s:.2f} s"),
+        ("to the first output, p50 / p90", _percentiles(ttfa, "s")),
+        ("RTF of one prompt, p50 / p90", _percentiles(rtf, "")),
+        ("audio made", f"{audio_s:.2f} s, {audio_s / wall_s:.2f} s a second"),
+        ("tokens in", f"{sum(result.prompt_tokens for result in done)}"),
+        ("tokens out", f"{tokens}, {tokens / wall_s:.1f} a second"),
+    ]
+    table = Table(show_header=False, title="Statistics")
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def _percentiles(values: list[float], unit: str) -> str:
+    if not values:
+        return "-"
+    if len(values) == 1:
+        return f"{values[0]:.3f} {unit}".rstrip()
+    p90 = statistics.quantiles(values, n=10, method="inclusive")[-1]
+    return f"{statistics.median(values):.3f} / {p90:.3f} {unit}".rstrip()

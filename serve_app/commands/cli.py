@@ -1,0 +1,154 @@
+"""The command line `step-audio2`: declarations only; each command's module does the work."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from deployments.errors import StepAudioError
+from serve_app.bench.cli import bench_app
+from serve_app.commands.console import say
+
+cli = typer.Typer(
+    name="step-audio2",
+    help="Step-Audio 2: speech to text, text to speech, speech to speech.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+cli.add_typer(bench_app, name="bench")
+console = Console()
+
+
+@cli.command("make-checkpoint")
+def make_checkpoint(
+    directory: Annotated[Path, typer.Argument(help="Where the model directory is written.")],
+    size: Annotated[
+        Literal["tiny", "full"],
+        typer.Option(help="`tiny` is under 30 MB; `full` has the published dimensions."),
+    ],
+    seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
+    llm_weights: Annotated[
+        bool, typer.Option(help="Without them vLLM makes its own (load_format: dummy).")
+    ] = True,
+) -> None:
+    """Write a complete model directory with random weights: it makes noise, not speech."""
+    from serve_app.checkpoint import make_checkpoint as make
+
+    with console.status("starting") as status:
+
+        def on_progress(what: str) -> None:
+            status.update(f"writing {what}")
+            if not console.is_terminal:
+                say(console, f"writing {what}")
+
+        make(directory, size=size, seed=seed, llm_weights=llm_weights, on_progress=on_progress)
+    say(console, f"wrote a {size} checkpoint of random weights: {directory}")
+
+
+@cli.command()
+def end2end(
+    query_type: Annotated[
+        Literal["audio_to_text", "text_to_audio", "audio_to_audio"],
+        typer.Option(help="What goes in and what comes out."),
+    ] = "audio_to_text",
+    audio_path: Annotated[
+        list[str] | None,
+        typer.Option(help="A recording, a folder of them or a pattern; may be repeated."),
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="What to speak; may be repeated.")] = None,
+    question: Annotated[
+        str | None, typer.Option(help="Asked about the recording, instead of a transcript.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model directory or a Hugging Face repository.")
+    ] = None,
+    stage_configs_path: Annotated[
+        Path | None,
+        typer.Option(help="A configuration; by default the one in configs/ that fits the GPUs."),
+    ] = None,
+    num_prompts: Annotated[int, typer.Option(min=1, help="How many times each prompt is run.")] = 1,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="The longest answer, in tokens.")
+    ] = None,
+    output_dir: Annotated[Path, typer.Option(help="Where texts and WAVs are written.")] = Path(
+        "output_step_audio2"
+    ),
+    enable_stats: Annotated[bool, typer.Option(help="Print TTFA, RTF and tokens.")] = False,
+    worker_backend: Annotated[
+        Literal["ray"], typer.Option(help="The stages always run in Ray.")
+    ] = "ray",
+    ray_address: Annotated[
+        str | None, typer.Option(help="A running cluster, `auto` for this machine's own.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Prompts in the graph at once.")] = 16,
+) -> None:
+    """Run a batch of prompts through the whole graph, without HTTP."""
+    from serve_app.commands import end2end as command
+    from serve_app.commands.batch import QueryType
+
+    kind = QueryType(query_type)
+    for option, given, meant in (
+        ("--audio-path", audio_path, kind.listens),
+        ("--question", question, kind.listens),
+        ("--text", text, not kind.listens),
+    ):
+        if given and not meant:
+            raise typer.BadParameter(f"{option} has no meaning for --query-type {query_type}")
+    options = command.Options(
+        query_type=kind,
+        audio_path=audio_path or [],
+        text=text or [],
+        question=question,
+        model=model,
+        stage_configs_path=stage_configs_path,
+        num_prompts=num_prompts,
+        max_tokens=max_tokens,
+        output_dir=output_dir,
+        enable_stats=enable_stats,
+        ray_address=ray_address,
+        concurrency=concurrency,
+    )
+    raise typer.Exit(command.run(options, console))
+
+
+@cli.command()
+def demo(
+    base_url: Annotated[str, typer.Option(help="A running server.")] = "http://127.0.0.1:8000",
+    audio_path: Annotated[
+        Path | None, typer.Option(help="A recording to transcribe and to answer.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="A sentence to speak.")] = None,
+    voice: Annotated[str, typer.Option(help="The voice that speaks.")] = "default",
+    output_dir: Annotated[Path, typer.Option(help="Where the WAVs are written.")] = Path("demo"),
+    start: Annotated[
+        Path | None, typer.Option(help="Run the server of this configuration meanwhile.")
+    ] = None,
+    wait_s: Annotated[float, typer.Option(help="How long the server may take to start.")] = 600,
+    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY")] = None,
+) -> None:
+    """Send a server real requests: transcribe, answer speech with speech, speak and listen."""
+    from serve_app.commands import demo as command
+
+    options = command.Options(
+        base_url=base_url,
+        audio_path=audio_path or command.SHIPPED_VOICE,
+        text=text or command.SENTENCE,
+        voice=voice,
+        output_dir=output_dir,
+        start=start,
+        wait_s=wait_s,
+        api_key=api_key,
+    )
+    raise typer.Exit(command.run(options, console))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; an error of ours is one line, not a traceback."""
+    try:
+        cli(arguments)
+    except StepAudioError as error:
+        print(f"step-audio2: {error}", file=sys.stderr)
+        sys.exit(2)

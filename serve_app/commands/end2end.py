@@ -1,0 +1,258 @@
+"""`step-audio2 end2end`: start the graph, run a batch through it, stop it again."""
+
+import asyncio
+import glob
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from deployments.errors import ConfigError
+from deployments.model_files import find_model
+from deployments.token2wav.voice_files import DEFAULT_VOICE_VARIABLE, SHIPPED_VOICE
+from serve_app.commands.batch import Batch, Job, QueryType, Result, run_batch, statistics_table
+from serve_app.commands.console import say
+from serve_app.config import AppConfig
+from serve_app.graph.backend import Backend
+
+APP_NAME = "step-audio2-end2end"
+CONFIGS = Path(__file__).parents[2] / "configs"
+SOUND_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm", ".mp4"}
+DEFAULT_TEXT = "A little horse drank some water before breakfast."
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command's options, under their own names."""
+
+    query_type: QueryType
+    audio_path: list[str] = field(default_factory=list)
+    text: list[str] = field(default_factory=list)
+    question: str | None = None
+    model: str | None = None
+    stage_configs_path: Path | None = None
+    num_prompts: int = 1
+    max_tokens: int | None = None
+    output_dir: Path = Path("output_step_audio2")
+    enable_stats: bool = False
+    ray_address: str | None = None
+    concurrency: int = 16
+
+
+def run(options: Options, console: Console) -> int:
+    """The whole command; gives the exit code: 1 if any prompt failed.
+
+    Raises:
+        ConfigError: a path, the configuration or the model is not there.
+    """
+    jobs = make_jobs(options)
+    batch = Batch(options.query_type, options.output_dir, options.question, options.max_tokens)
+    if options.ray_address is None:
+        config = make_config(options, gpus_here)  # before Ray: what is wrong shows at once
+        say(console, "starting Ray …")
+        start_ray(None)
+    else:
+        say(console, f"joining the cluster {options.ray_address} …")
+        gpus = start_ray(options.ray_address)
+        config = make_config(options, lambda: gpus)
+    with asyncio.Runner() as runner:  # Serve's handles live in its loop until they are shut down
+        try:
+            say(console, f"model {config.model}, {len(jobs)} prompts; starting the stages …")
+            start_graph(config)
+            results, wall_s = runner.run(_run_on_graph(batch, jobs, config, options, console))
+        finally:
+            stop(options.ray_address, runner)
+    failed = [result for result in results if result.error is not None]
+    if options.enable_stats:
+        console.print(statistics_table(results, wall_s))
+    say(console, f"{len(results) - len(failed)} of {len(results)} done: {options.output_dir}")
+    return 1 if failed else 0
+
+
+def make_jobs(options: Options) -> list[Job]:
+    """Every prompt, `num_prompts` times.
+
+    Raises:
+        ConfigError: an audio path that leads to no recording.
+    """
+    if options.query_type.listens:
+        paths = options.audio_path or [str(SHIPPED_VOICE)]
+        sources = [file for path in paths for file in recordings(path)]
+    else:
+        sources = options.text or [DEFAULT_TEXT]
+    return [Job(index, source) for index, source in enumerate(sources * options.num_prompts)]
+
+
+def recordings(path: str) -> list[str]:
+    """The recordings that a file, a folder (with all below it) or a pattern names, sorted.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    place = Path(path).expanduser()
+    if place.is_file():
+        return [str(place)]
+    if place.is_dir():
+        found = [p for p in place.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES]
+    else:
+        found = [Path(p) for p in glob.glob(str(place), recursive=True) if Path(p).is_file()]
+    if not found:
+        what = "a folder without recordings" if place.is_dir() else "no such file"
+        raise ConfigError(f"--audio-path {path}: {what}")
+    return sorted(str(p) for p in found)
+
+
+def make_config(options: Options, count_gpus: Callable[[], float]) -> AppConfig:
+    """The graph's configuration: the named file's, or the one that fits the GPUs there are.
+
+    A run without speech starts no Token2Wav.
+
+    Raises:
+        ConfigError: the file cannot be read, or names no model that is there.
+    """
+    arguments = read_arguments(options.stage_configs_path or default_config(count_gpus()))
+    if options.model is not None:
+        arguments["model"] = options.model
+    if not options.query_type.speaks:
+        arguments["token2wav"] = None
+    elif arguments.get("token2wav", {}) is None:
+        raise ConfigError(f"{options.stage_configs_path} has no Token2Wav, which speech needs")
+    elif voice := os.environ.get(DEFAULT_VOICE_VARIABLE):
+        # The stages may run where this shell's environment is not known.
+        arguments.setdefault("token2wav", {}).setdefault(
+            "default_voice", str(Path(voice).resolve())
+        )
+    if options.ray_address is None:
+        arguments["model"] = str(find_model(str(arguments.get("model", ""))).root)
+    return AppConfig.model_validate(arguments)
+
+
+def default_config(gpus: float) -> Path:
+    """The shipped configuration for a machine with that many GPUs."""
+    name = "cpu.yaml" if gpus < 1 else "single_gpu.yaml" if gpus < 2 else "two_gpus.yaml"
+    return CONFIGS / name
+
+
+def read_arguments(path: Path) -> dict[str, Any]:
+    """`AppConfig`'s arguments in a Serve configuration file, or in a file of them alone.
+
+    Raises:
+        ConfigError: the file is not there, or is neither.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"the configuration {path} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the configuration {path} is not YAML: {error}") from error
+    try:
+        arguments = document["applications"][0]["args"] if "applications" in document else document
+        return dict(arguments)
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        raise ConfigError(f"the configuration {path} holds no application's args") from error
+
+
+def gpus_here() -> int:
+    """How many GPUs this machine has."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def start_ray(address: str | None) -> float:
+    """Join the cluster at `address`, or start one in this machine; gives its number of GPUs."""
+    import ray
+
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level="error")
+    except ConnectionError as error:
+        raise ConfigError(f"there is no Ray cluster at {address!r}: {error}") from error
+    return float(ray.cluster_resources().get("GPU", 0))
+
+
+def start_graph(config: AppConfig) -> None:
+    """Run the graph of `config`, without an HTTP route.
+
+    Raises:
+        ConfigError: a stage failed to start.
+    """
+    from ray import serve
+
+    from serve_app.app import app
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # its import has set it to INFO
+    serve.start(proxy_location="Disabled")
+    try:
+        serve.run(app(config), name=APP_NAME, route_prefix=None)
+    except RuntimeError as error:
+        raise ConfigError(f"the graph did not start: {why_it_failed(error)}") from error
+
+
+def why_it_failed(error: Exception) -> str:
+    """The last line that a stage wrote before it gave up, out of Serve's account of it."""
+    from ray import serve
+
+    application = serve.status().applications.get(APP_NAME)
+    accounts = [d.message for d in application.deployments.values()] if application else []
+    lines = [line for account in accounts for line in account.splitlines() if "Error" in line]
+    return lines[-1].strip() if lines else str(error)
+
+
+def graph_backend(config: AppConfig) -> Backend:
+    """The running graph; to be called inside the event loop that will use it."""
+    from ray import serve
+
+    from serve_app.graph.handles import ServeBackend
+
+    speaks = config.token2wav is not None
+    return ServeBackend(
+        serve.get_deployment_handle("Thinker", APP_NAME),
+        serve.get_deployment_handle("Token2Wav", APP_NAME) if speaks else None,
+    )
+
+
+def stop(address: str | None, runner: asyncio.Runner) -> None:
+    """Take the graph away; a cluster that was there before stays."""
+    import ray
+    from ray import serve
+
+    if address is None:
+        runner.run(serve.shutdown_async())
+    else:
+        serve.delete(APP_NAME)
+    ray.shutdown()
+
+
+async def _run_on_graph(
+    batch: Batch, jobs: list[Job], config: AppConfig, options: Options, console: Console
+) -> tuple[list[Result], float]:
+    backend = graph_backend(config)
+    begin = time.perf_counter()
+    with progress_bar(console, len(jobs)) as advance:
+
+        def on_result(result: Result) -> None:
+            if result.error is not None:
+                say(console, f"{result.source}: {result.error}")
+            advance()
+
+        results = await run_batch(
+            batch, jobs, backend, concurrency=options.concurrency, on_result=on_result
+        )
+    return results, time.perf_counter() - begin
+
+
+@contextmanager
+def progress_bar(console: Console, total: int) -> Iterator[Any]:
+    """A bar of `total` steps; gives the function that advances it by one."""
+    columns = (TextColumn("prompts"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,1 @@
+"""The graph as HTTP and the commands see it; `backend.py` is the protocol."""

@@ -1,0 +1,28 @@
+"""What every caller of the graph does with an answer's deltas."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TypeVar
+
+from deployments.errors import EngineFailed
+from deployments.messages import SpeechDelta, ThinkerDelta
+
+Delta = ThinkerDelta | SpeechDelta
+D = TypeVar("D", ThinkerDelta, SpeechDelta)
+
+
+async def complete(deltas: AsyncGenerator[D]) -> AsyncGenerator[D]:
+    """`deltas` unchanged, but an answer that ends early is an error, never a short answer.
+
+    Raises:
+        EngineFailed: the answer was aborted, or stopped without a `finish_reason`.
+    """
+    finish_reason = None
+    async with aclosing(deltas):
+        async for delta in deltas:
+            if delta.finish_reason == "abort":
+                break
+            finish_reason = delta.finish_reason
+            yield delta
+    if finish_reason is None:
+        raise EngineFailed("the answer was cut short")

@@ -1,0 +1,28 @@
+"""The graph as HTTP and the commands know it."""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+
+
+class Backend(Protocol):
+    """The graph behind the HTTP surface. Closing an answer's generator frees all it holds."""
+
+    def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        """Answer in text. The last delta carries a `finish_reason`."""
+
+    def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
+        """Answer aloud. The last delta carries a `finish_reason`.
+
+        Raises UnsupportedRequest on a server that has no Token2Wav.
+        """
+
+    async def voices(self) -> tuple[str, ...]:
+        """Names of the configured voices, the default one first; none without Token2Wav."""
+
+    async def ready(self) -> bool:
+        """Whether any request sent now would be served."""
+
+    async def ready_for_text(self) -> bool:
+        """Whether one that is answered in text would be."""

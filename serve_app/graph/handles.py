@@ -1,0 +1,80 @@
+"""The graph that Ray Serve runs, behind the handles of its two stages."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from deployments.errors import UnsupportedRequest
+from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+
+HEARD_WITHIN_S = 1.0  # a stage that answered so lately has a replica that runs
+
+
+class ServeBackend:
+    """Implements `serve_app.graph.backend.Backend` over the handles of the two stages.
+
+    Answers that come say that the stages run; Serve is asked only in silence, for its status takes
+    30 ms of Python, during which the event loop waits for the interpreter again and again.
+    """
+
+    def __init__(self, thinker: DeploymentHandle, token2wav: DeploymentHandle | None) -> None:
+        self._thinker = thinker.options(stream=True, _by_reference=False)
+        self._token2wav = token2wav and token2wav.options(stream=True, _by_reference=False)
+        self._token2wav_calls = token2wav
+        self._voices: tuple[str, ...] | None = None
+        self._wrote_at = self._spoke_at = -math.inf
+
+    async def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        """Text-only answers go straight to the Thinker."""
+        deltas = self._thinker.generate.remote(request)
+        try:
+            async for delta in deltas:
+                self._wrote_at = time.monotonic()
+                yield delta
+        finally:
+            deltas.cancel()  # does nothing to an answer that is complete
+
+    async def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
+        """Spoken answers come from Token2Wav, which pulls the Thinker's tokens itself."""
+        if self._token2wav is None:
+            raise UnsupportedRequest("this server answers in text only: it runs no Token2Wav")
+        deltas = self._token2wav.speak.remote(request)
+        try:
+            async for delta in deltas:
+                self._spoke_at = time.monotonic()
+                yield delta
+        finally:
+            deltas.cancel()
+
+    async def voices(self) -> tuple[str, ...]:
+        """Names of the configured voices, the default one first."""
+        if self._voices is None:
+            if self._token2wav_calls is None:
+                self._voices = ()
+            else:
+                self._voices = await self._token2wav_calls.voices.remote()
+        return self._voices
+
+    async def ready(self) -> bool:
+        """Whether every stage has a replica that runs."""
+        heard_at = self._wrote_at if self._token2wav is None else self._spoke_at
+        if time.monotonic() - heard_at < HEARD_WITHIN_S:
+            return True
+        running = await self._running()
+        return bool(running) and all(running.values())
+
+    async def ready_for_text(self) -> bool:
+        """Whether the Thinker has one: transcription goes on while Token2Wav restarts."""
+        if time.monotonic() - max(self._wrote_at, self._spoke_at) < HEARD_WITHIN_S:
+            return True
+        return (await self._running()).get("Thinker", False)
+
+    async def _running(self) -> dict[str, bool]:
+        status = await asyncio.to_thread(serve.status)  # it waits for the controller
+        graph = status.applications.get(serve.get_replica_context().app_name)
+        stages = graph.deployments if graph else {}
+        return {name: stage.replica_states.get("RUNNING", 0) > 0 for name, stage in stages.items()}

@@ -1,0 +1,54 @@
+"""A fake of the graph for tests: both stages in this process, without Ray."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from deployments.errors import UnsupportedRequest
+from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+from deployments.pipeline import Synthesizer, ThinkerEngine, speak
+
+
+class InProcessBackend:
+    """Both stages in this process, joined as the graph joins them."""
+
+    def __init__(self, thinker: ThinkerEngine, synthesizer: Synthesizer | None) -> None:
+        self._thinker = thinker
+        self._synthesizer = synthesizer
+        self._started = False
+
+    async def start(self) -> None:
+        """Start the engines; `ready` once they have."""
+        await self._thinker.start()
+        if self._synthesizer is not None:
+            await self._synthesizer.start()
+        self._started = True
+
+    async def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        async with aclosing(self._thinker.generate(request)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
+        if self._synthesizer is None:
+            raise UnsupportedRequest("this server answers in text only: it runs no Token2Wav")
+        stream = await self._synthesizer.open(request.voice)
+        try:
+            thinker_request = replace(request.thinker, chunks=stream.schedule)
+            async with (
+                aclosing(self._thinker.generate(thinker_request)) as deltas,
+                aclosing(speak(deltas, stream)) as spoken,
+            ):
+                async for delta in spoken:
+                    yield delta
+        finally:
+            stream.close()
+
+    async def voices(self) -> tuple[str, ...]:
+        return self._synthesizer.voices() if self._synthesizer is not None else ()
+
+    async def ready(self) -> bool:
+        return self._started
+
+    async def ready_for_text(self) -> bool:
+        return self._started

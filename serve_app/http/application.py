@@ -1,0 +1,48 @@
+"""The FastAPI application: one router a resource, over any Backend."""
+
+import time
+
+from fastapi import FastAPI
+
+from serve_app.graph.backend import Backend
+from serve_app.graph.readiness import Readiness
+from serve_app.http import health
+from serve_app.http.chat import router as chat
+from serve_app.http.chat.spoken_turns import MemorySpokenTurns, SpokenTurnStore
+from serve_app.http.dependencies import Server
+from serve_app.http.errors import install_error_handlers
+from serve_app.http.middleware import Gate, RequestId
+from serve_app.http.models import router as models
+from serve_app.http.settings import HttpSettings
+from serve_app.http.speech import router as speech
+from serve_app.http.transcription import router as transcriptions
+from serve_app.http.types import ErrorBody
+
+DESCRIPTION = "Speech to text, text to speech and speech to speech, under OpenAI's names."
+ERRORS: dict[int | str, dict[str, object]] = {
+    status: {"model": ErrorBody} for status in (400, 401, 404, 413, 415, 429, 500, 503)
+}
+
+
+def create_http_app(
+    backend: Backend, settings: HttpSettings, spoken_turns: SpokenTurnStore | None = None
+) -> FastAPI:
+    """The HTTP surface of `backend`; spoken answers are kept in this process by default."""
+    app = FastAPI(title="Step-Audio 2", description=DESCRIPTION, docs_url="/docs", redoc_url=None)
+    app.state.server = Server(
+        backend=backend,
+        settings=settings,
+        readiness=Readiness(backend.ready),
+        text_readiness=Readiness(backend.ready_for_text),
+        started_at=int(time.time()),
+    )
+    app.state.spoken_turns = spoken_turns or MemorySpokenTurns(
+        settings.spoken_turns_kept, settings.spoken_turn_ttl_s
+    )
+    for module in (speech, transcriptions, chat, models):
+        app.include_router(module.router, prefix="/v1", responses=ERRORS)
+    app.include_router(health.router)
+    install_error_handlers(app, settings.retry_after_s)
+    app.add_middleware(Gate, settings=settings)
+    app.add_middleware(RequestId)
+    return app

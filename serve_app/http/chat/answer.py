@@ -1,0 +1,187 @@
+"""The graph's deltas → a chat completion, whole or in chunks."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from deployments.errors import EngineFailed
+from deployments.messages import SpeechDelta, ToolCall, Usage
+from serve_app.graph.answers import Delta
+from serve_app.http.chat.spoken_turns import SpokenTurn, SpokenTurnStore
+from serve_app.http.chat.types import (
+    AnswerMessage,
+    AudioAnswer,
+    ChatBody,
+    ChatChunk,
+    ChatCompletion,
+    Choice,
+    ChunkChoice,
+    CompletionUsage,
+    FinishReason,
+    FunctionCall,
+    ToolCallOut,
+    WholeMessage,
+)
+from serve_app.http.streaming import base64_of
+from serve_app.sound.formats import wav_file
+
+
+@dataclass(slots=True)
+class Answer:
+    """What has come of one answer so far."""
+
+    text: str = ""
+    reasoning: str = ""
+    pcm: bytearray = field(default_factory=bytearray)
+    heard: bool = False
+    token_ids: list[int] = field(default_factory=list)
+    tool_calls: list[ToolCallOut] = field(default_factory=list)
+    stopped_by: str | None = None
+    usage: Usage = field(default_factory=lambda: Usage(0, 0))
+
+    def add(self, delta: Delta, *, keep_sound: bool) -> list[ToolCallOut]:
+        """Take a delta in; gives the tool calls that came with it."""
+        self.text += delta.text
+        self.reasoning += delta.reasoning
+        self.token_ids += delta.token_ids
+        self.stopped_by = delta.finish_reason or self.stopped_by
+        self.usage = delta.usage or self.usage
+        if isinstance(delta, SpeechDelta) and delta.pcm:
+            self.heard = True
+            if keep_sound:
+                self.pcm += delta.pcm
+        calls = [
+            _tool_call(call, len(self.tool_calls) + index)
+            for index, call in enumerate(delta.tool_calls)
+        ]
+        self.tool_calls += calls
+        return calls
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        if self.tool_calls:
+            return "tool_calls"
+        return "length" if self.stopped_by == "length" else "stop"
+
+    def require_sound(self) -> None:
+        """Raise EngineFailed if there is nothing to hear; an answer may be a tool call alone."""
+        if not self.heard and not self.tool_calls:
+            raise EngineFailed("the model gave no audio for this conversation")
+
+
+def _tool_call(call: ToolCall, index: int) -> ToolCallOut:
+    function = FunctionCall(name=call.name, arguments=call.arguments)
+    return ToolCallOut(index=index, id=f"call_{uuid4().hex}", function=function)
+
+
+class ChatWriter:
+    """Writes the completion of one request."""
+
+    def __init__(self, body: ChatBody, request_id: str, turns: SpokenTurnStore) -> None:
+        self._body = body
+        self._id = f"chatcmpl-{request_id.removeprefix('req_')}"
+        self._created = int(time.time())
+        self._turns = turns
+
+    def whole_format_file(self, pcm: bytes) -> bytes:
+        """A whole spoken answer in the format that the request names."""
+        wav = self._body.audio is not None and self._body.audio.format == "wav"
+        return wav_file(pcm) if wav else pcm
+
+    async def whole(self, deltas: list[Delta]) -> ChatCompletion:
+        """The completion of an answer that is complete."""
+        answer = Answer()
+        for delta in deltas:
+            answer.add(delta, keep_sound=True)
+        message = WholeMessage(role="assistant", reasoning_content=answer.reasoning or None)
+        if self._body.spoken:
+            answer.require_sound()
+        if answer.heard:
+            turn_id, expires_at = self._turns.reserve()
+            await self._keep(turn_id, expires_at, answer)
+            message.audio = AudioAnswer(
+                id=turn_id,
+                data=base64_of(self.whole_format_file(bytes(answer.pcm))),
+                expires_at=expires_at,
+                transcript=answer.text,
+            )
+        elif answer.text or not answer.tool_calls:
+            message.content = answer.text
+        if answer.tool_calls:
+            message.tool_calls = [
+                call.model_copy(update={"index": None}) for call in answer.tool_calls
+            ]
+        choice = Choice(message=message, finish_reason=answer.finish_reason)
+        return ChatCompletion(
+            id=self._id,
+            created=self._created,
+            model=self._body.model,
+            choices=[choice],
+            usage=CompletionUsage.of(answer.usage),
+        )
+
+    async def chunks(self, deltas: AsyncGenerator[Delta]) -> AsyncGenerator[ChatChunk]:
+        """The same in chunks; the first one comes with the answer's first delta."""
+        answer = Answer()
+        spoken = self._body.spoken
+        turn_id, expires_at = self._turns.reserve() if spoken else ("", 0)
+        first = True
+        async with aclosing(deltas):
+            async for delta in deltas:
+                if first:
+                    yield self._opening(turn_id)
+                    first = False
+                calls = answer.add(delta, keep_sound=False)
+                message = _piece(delta, calls, spoken)
+                if message is not None:
+                    yield self._chunk(message)
+        if spoken:
+            answer.require_sound()
+            if answer.heard:
+                await self._keep(turn_id, expires_at, answer)
+                yield self._chunk(AnswerMessage(audio=AudioAnswer(expires_at=expires_at)))
+        yield self._chunk(AnswerMessage(), answer.finish_reason)
+        options = self._body.stream_options
+        if options is not None and options.include_usage:
+            usage = CompletionUsage.of(answer.usage)
+            yield self._chunk_of([], usage)
+
+    def _opening(self, turn_id: str) -> ChatChunk:
+        if turn_id:
+            audio = AudioAnswer(id=turn_id, transcript="")
+            return self._chunk(AnswerMessage(role="assistant", audio=audio))
+        return self._chunk(AnswerMessage(role="assistant", content=""))
+
+    def _chunk(self, message: AnswerMessage, finish: FinishReason | None = None) -> ChatChunk:
+        return self._chunk_of([ChunkChoice(delta=message, finish_reason=finish)])
+
+    def _chunk_of(
+        self, choices: list[ChunkChoice], usage: CompletionUsage | None = None
+    ) -> ChatChunk:
+        return ChatChunk(
+            id=self._id,
+            created=self._created,
+            model=self._body.model,
+            choices=choices,
+            usage=usage,
+        )
+
+    async def _keep(self, turn_id: str, expires_at: int, answer: Answer) -> None:
+        turn = SpokenTurn(tuple(answer.token_ids), answer.text)
+        await self._turns.put(turn_id, turn, expires_at)
+
+
+def _piece(delta: Delta, calls: list[ToolCallOut], spoken: bool) -> AnswerMessage | None:
+    """What a delta brings, or None for nothing that a client sees."""
+    pcm = delta.pcm if isinstance(delta, SpeechDelta) else b""
+    if not (delta.text or delta.reasoning or calls or pcm):
+        return None
+    message = AnswerMessage(reasoning_content=delta.reasoning or None, tool_calls=calls or None)
+    if not spoken:
+        message.content = delta.text or None
+    elif pcm or delta.text:
+        data = base64_of(pcm) if pcm else None
+        message.audio = AudioAnswer(data=data, transcript=delta.text or None)
+    return message

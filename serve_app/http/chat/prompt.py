@@ -1,0 +1,109 @@
+"""OpenAI's conversation → the messages of the model's own roles."""
+
+import asyncio
+import base64
+import binascii
+import json
+
+from deployments.errors import AudioTooLong, AudioUnreadable, SpokenTurnGone, UnsupportedRequest
+from deployments.messages import (
+    INPUT_SAMPLE_RATE_HZ,
+    AudioPart,
+    Message,
+    Part,
+    Role,
+    SpokenPart,
+    TextPart,
+    ToolCall,
+)
+from deployments.thinker import tasks
+from serve_app.http.chat.spoken_turns import SpokenTurnStore
+from serve_app.http.chat.types import ChatBody, ChatMessage, ContentPart, InputAudio
+from serve_app.http.dependencies import Server
+
+ROLES = {
+    "system": Role.SYSTEM,
+    "developer": Role.SYSTEM,
+    "user": Role.HUMAN,
+    "assistant": Role.ASSISTANT,
+    "tool": Role.TOOL_RESULT,
+}
+
+
+async def chat_messages(
+    body: ChatBody, server: Server, turns: SpokenTurnStore
+) -> tuple[Message, ...]:
+    """The whole prompt of `body`.
+
+    Without a system message it begins with the server's own. Tools stand after the system
+    messages, as the model was trained.
+
+    Raises:
+        AudioUnreadable, AudioTooLong: a recording; the limit counts all of a request's together.
+        SpokenTurnGone: an `audio.id` that is not, or no longer, known.
+        UnsupportedRequest: a recording in another role than the user's.
+    """
+    messages = []
+    for index, message in enumerate(body.messages):
+        parts = await _parts(message, f"messages[{index}]", server, turns)
+        messages.append(Message(ROLES[message.role], parts))
+    _require_total(messages, server.settings.max_audio_s)
+
+    head = 0
+    while head < len(messages) and messages[head].role is Role.SYSTEM:
+        head += 1
+    if not any(message.role is Role.SYSTEM for message in messages):
+        messages.insert(0, Message(Role.SYSTEM, (TextPart(tasks.CONVERSE),)))
+        head = 1
+    if body.tools and body.tool_choice != "none":
+        schemas = [tool.model_dump(exclude_none=True) for tool in body.tools]
+        text = json.dumps(schemas, ensure_ascii=False)
+        messages.insert(head, Message(Role.TOOL_SCHEMAS, (TextPart(text),)))
+    return tuple(messages)
+
+
+async def _parts(
+    message: ChatMessage, place: str, server: Server, turns: SpokenTurnStore
+) -> tuple[Part, ...]:
+    if message.role == "assistant" and message.audio is not None:
+        # Its ids hold all of the turn, tool calls too, whatever else the message repeats of it.
+        return (await _spoken(message.audio.id, f"{place}.audio.id", turns),)
+    parts: list[Part] = []
+    for index, part in enumerate(message.content):
+        if part.input_audio is not None and part.type == "input_audio":
+            param = f"{place}.content[{index}].input_audio"
+            if message.role != "user":
+                raise UnsupportedRequest(f"a {message.role} message cannot bring audio", param)
+            parts.append(await _recording(part.input_audio, param, server))
+        else:
+            parts.append(TextPart(_text_of(part)))
+    if message.role == "assistant":
+        calls = [call.function for call in message.tool_calls or ()]
+        parts += [ToolCall(call.name, call.arguments) for call in calls]
+    return tuple(parts)
+
+
+def _text_of(part: ContentPart) -> str:
+    return (part.refusal if part.type == "refusal" else part.text) or ""
+
+
+async def _spoken(turn_id: str, param: str, turns: SpokenTurnStore) -> SpokenPart:
+    turn = await turns.get(turn_id)
+    if turn is None:
+        raise SpokenTurnGone(turn_id, param=param)
+    return SpokenPart(turn.token_ids)
+
+
+async def _recording(audio: InputAudio, param: str, server: Server) -> AudioPart:
+    try:
+        data = await asyncio.to_thread(base64.b64decode, audio.data, validate=True)
+    except binascii.Error:
+        raise AudioUnreadable("its data is not base64", param=f"{param}.data") from None
+    return AudioPart(await server.decode(data, param))
+
+
+def _require_total(messages: list[Message], limit_s: float) -> None:
+    recordings = [p for m in messages for p in m.parts if isinstance(p, AudioPart)]
+    seconds = sum(len(part.samples) for part in recordings) / INPUT_SAMPLE_RATE_HZ
+    if seconds > limit_s:
+        raise AudioTooLong(seconds, limit_s, param="messages")

@@ -1,0 +1,82 @@
+"""`POST /v1/chat/completions`: a conversation in text and speech."""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from deployments.errors import RequestError, UnsupportedRequest
+from deployments.messages import SpeechRequest, ThinkerRequest
+from serve_app.graph.answers import Delta, complete
+from serve_app.http.chat.answer import ChatWriter
+from serve_app.http.chat.prompt import chat_messages
+from serve_app.http.chat.spoken_turns import SpokenTurnStore
+from serve_app.http.chat.types import ChatBody, ChatCompletion
+from serve_app.http.dependencies import Server, ServerDep, require_json, require_ready_for_text
+from serve_app.http.streaming import collect, events, first_then_rest
+from serve_app.http.types import voice_name
+
+WHOLE_FORMATS = ("wav", "pcm16")
+STREAMED_FORMATS = ("pcm16",)  # OpenAI's rule too
+
+router = APIRouter(
+    tags=["chat"], dependencies=[Depends(require_json), Depends(require_ready_for_text)]
+)
+
+
+async def get_spoken_turns(request: Request) -> SpokenTurnStore:
+    turns: SpokenTurnStore = request.app.state.spoken_turns
+    return turns
+
+
+SpokenTurnsDep = Annotated[SpokenTurnStore, Depends(get_spoken_turns)]
+
+
+@router.post(
+    "/chat/completions",
+    summary="Answer a conversation",
+    response_model=ChatCompletion,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def create_completion(
+    body: ChatBody, request: Request, server: ServerDep, turns: SpokenTurnsDep
+) -> Response | ChatCompletion:
+    check(body, server)
+    if body.spoken:
+        await server.readiness.require()
+    thinker = ThinkerRequest(
+        request_id=request.state.request_id,
+        messages=await chat_messages(body, server, turns),
+        reply="speech" if body.spoken else "text",
+        sampling=body.sampling(),
+    )
+    writer = ChatWriter(body, request.state.request_id, turns)
+    if body.audio is not None and body.spoken:
+        speech = SpeechRequest(thinker, voice_name(body.audio.voice))
+        deltas: AsyncGenerator[Delta] = complete(server.backend.speech(speech))
+    else:
+        deltas = complete(server.backend.text(thinker))
+    if body.stream:
+        chunks = await first_then_rest(request, writer.chunks(deltas))
+        return events(chunks, done_mark=True)
+    return await writer.whole(await collect(request, deltas))
+
+
+def check(body: ChatBody, server: Server) -> None:
+    """Refuse what cannot be answered, before anything is decoded."""
+    server.require_model(body.model)
+    body.refuse_unsupported()
+    if body.messages[-1].role == "assistant":
+        raise UnsupportedRequest("the last message is the assistant's own", param="messages")
+    if not body.spoken:
+        return
+    if body.audio is None:
+        raise RequestError("a spoken answer needs `audio`: its format and voice", param="audio")
+    formats = STREAMED_FORMATS if body.stream else WHOLE_FORMATS
+    if body.audio.format not in formats:
+        how = "streamed" if body.stream else "whole"
+        raise UnsupportedRequest(
+            f"a {how} answer cannot be {body.audio.format}; supported now: {', '.join(formats)}",
+            param="audio.format",
+        )

@@ -1,0 +1,88 @@
+"""What every router works with, handed to it by FastAPI's dependencies."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from fastapi import Depends, HTTPException, Request
+
+from deployments.audio import decode_audio
+from deployments.errors import StepAudioError
+from deployments.messages import INPUT_SAMPLE_RATE_HZ
+from serve_app.graph.backend import Backend
+from serve_app.graph.readiness import Readiness
+from serve_app.http.settings import HttpSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One HTTP application's parts."""
+
+    backend: Backend
+    settings: HttpSettings
+    readiness: Readiness  # of all stages
+    text_readiness: Readiness  # of those that a text answer needs
+    started_at: int  # Unix time
+
+    def require_model(self, name: str) -> None:
+        """Answer 404 unless the model goes by `name` here."""
+        if name not in self.settings.models:
+            served = ", ".join(self.settings.models)
+            message = f"there is no model {name!r}; served here: {served}"
+            raise HTTPException(
+                404, {"message": message, "param": "model", "code": "model_not_found"}
+            )
+
+    async def decode(self, data: bytes, param: str) -> np.ndarray:
+        """A request's recording as [N] float32 at 16 kHz, decoded beside the event loop.
+
+        Raises:
+            AudioUnreadable, AudioTooLong: both name `param`.
+        """
+        try:
+            samples, _ = await asyncio.to_thread(
+                decode_audio, data, INPUT_SAMPLE_RATE_HZ, self.settings.max_audio_s
+            )
+        except StepAudioError as error:
+            error.param = param
+            raise
+        return samples
+
+
+# Dependencies are coroutines even where they wait for nothing: FastAPI runs a plain function in a
+# thread, and a burst of requests would spend its time on handing threads work.
+
+
+async def get_server(request: Request) -> Server:
+    server: Server = request.app.state.server
+    return server
+
+
+ServerDep = Annotated[Server, Depends(get_server)]
+
+
+async def require_ready(server: ServerDep) -> None:
+    """Answer 503 until the graph can serve."""
+    await server.readiness.require()
+
+
+async def require_ready_for_text(server: ServerDep) -> None:
+    """Answer 503 until the graph can answer in text."""
+    await server.text_readiness.require()
+
+
+async def require_json(request: Request) -> None:
+    """Answer 415 to a body that is not JSON."""
+    _require_content(request, "application/json")
+
+
+async def require_multipart(request: Request) -> None:
+    """Answer 415 to a body that is not a multipart form."""
+    _require_content(request, "multipart/form-data")
+
+
+def _require_content(request: Request, wanted: str) -> None:
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != wanted:
+        raise HTTPException(415, f"the body must be {wanted}, not {kind or 'untyped'}")

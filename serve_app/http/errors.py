@@ -1,0 +1,152 @@
+"""The one table from exceptions to HTTP statuses, and the one shape of an error's body."""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from deployments.errors import (
+    AudioTooLong,
+    AudioUnreadable,
+    EngineFailed,
+    NotReady,
+    PromptTooLong,
+    ReferenceAudioUnfit,
+    RequestError,
+    SpokenTurnGone,
+    StepAudioError,
+    UnknownVoice,
+    UnsupportedRequest,
+)
+from serve_app.graph import failures
+from serve_app.graph.failures import unwrap
+
+logger = logging.getLogger(__name__)
+
+INVALID = "invalid_request_error"
+CLIENT_GONE = 499  # nobody reads it; the access log shows it
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a caller sees of an exception; `message` stands in for one that is not ours to show."""
+
+    status: int
+    type: str
+    code: str | None
+    message: str | None = None
+
+
+FULL = Row(429, "rate_limit_error", "server_full", "the server is full; try again later")
+NO_REPLICA = Row(
+    503, "server_error", "unavailable", "the model is not available now; try again later"
+)
+INTERNAL = Row(500, "server_error", "internal_error", "the server failed to answer")
+
+# The first class that fits counts: a subclass stands before its base.
+TABLE: tuple[tuple[type[Exception], Row], ...] = (
+    (SpokenTurnGone, Row(404, INVALID, "audio_not_found")),
+    (UnknownVoice, Row(400, INVALID, "voice_not_found")),
+    (AudioUnreadable, Row(400, INVALID, "audio_unreadable")),
+    (AudioTooLong, Row(400, INVALID, "audio_too_long")),
+    (ReferenceAudioUnfit, Row(400, INVALID, "voice_audio_unfit")),
+    (PromptTooLong, Row(400, INVALID, "context_length_exceeded")),
+    (UnsupportedRequest, Row(400, INVALID, "unsupported")),
+    (RequestError, Row(400, INVALID, None)),
+    *((kind, FULL) for kind in failures.FULL),
+    (NotReady, Row(503, "server_error", "not_ready")),
+    (EngineFailed, Row(503, "server_error", "engine_failed")),
+    *((kind, NO_REPLICA) for kind in failures.NO_REPLICA),
+)
+
+# What HTTP itself refuses: status → (type, code).
+HTTP_ROWS: Mapping[int, tuple[str, str]] = {
+    401: ("authentication_error", "invalid_api_key"),
+    404: (INVALID, "not_found"),
+    405: (INVALID, "method_not_allowed"),
+    413: (INVALID, "request_too_large"),
+    415: (INVALID, "unsupported_media_type"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """An exception as a caller sees it."""
+
+    status: int
+    body: dict[str, Any]  # {"error": {message, type, param, code}}
+    headers: dict[str, str]
+
+
+def error_answer(error: BaseException, retry_after_s: float = 1.0) -> ErrorAnswer:
+    """How `error` is told to a caller; what it says of our internals stays here."""
+    error = unwrap(error)
+    if isinstance(error, RequestValidationError):
+        message, param = _first_complaint(error)
+        return ErrorAnswer(400, error_body(message, INVALID, param, "invalid_value"), {})
+    if isinstance(error, HTTPException):
+        kind, code = HTTP_ROWS.get(error.status_code, (INVALID, None))
+        detail = error.detail if isinstance(error.detail, dict) else {"message": error.detail}
+        body = error_body(detail["message"], kind, detail.get("param"), detail.get("code", code))
+        return ErrorAnswer(error.status_code, body, dict(error.headers or {}))
+
+    row = next((row for kind_, row in TABLE if isinstance(error, kind_)), INTERNAL)
+    message = row.message or str(error)
+    param = error.param if isinstance(error, StepAudioError) else None
+    headers = {}
+    if row.status in (429, 503):
+        wait_s = getattr(error, "retry_after_s", None)  # ServerFull's and BackPressureError's
+        headers["Retry-After"] = str(math.ceil(retry_after_s if wait_s is None else wait_s))
+    return ErrorAnswer(row.status, error_body(message, row.type, param, row.code), headers)
+
+
+def error_body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
+    """OpenAI's shape of an error."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _first_complaint(error: RequestValidationError) -> tuple[str, str | None]:
+    complaint = error.errors()[0]
+    if complaint["type"] == "json_invalid":
+        return f"the body is not valid JSON: {complaint['ctx']['error']}", None
+    place = [p for p in complaint["loc"] if p not in ("body", "query", "path")]
+    param = ""
+    for step in place:
+        param += f"[{step}]" if isinstance(step, int) else f".{step}" if param else str(step)
+    text = complaint["msg"].removeprefix("Value error, ")
+    return (f"{param}: {text}" if param else text), param or None
+
+
+def log_if_ours(error: BaseException) -> None:
+    """Errors that callers see nothing of stand in the log instead."""
+    answer = error_answer(error)
+    if answer.status >= 500 and not isinstance(error, NotReady):  # that one is asked for by probes
+        logger.error("answered %d", answer.status, exc_info=error)
+
+
+def install_error_handlers(app: FastAPI, retry_after_s: float) -> None:
+    """Answer every exception of the application in the one shape."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        log_if_ours(error)
+        told = error_answer(error, retry_after_s)
+        # A 500 is answered outside of all middleware, where nothing adds the id any more.
+        headers = {**told.headers, "x-request-id": request.state.request_id}
+        return JSONResponse(told.body, told.status, headers)
+
+    async def nobody_there(request: Request, error: Exception) -> Response:
+        return Response(status_code=CLIENT_GONE)
+
+    # A handler for Exception alone would answer all of these, but raise them again afterwards.
+    kinds = [kind for kind, _ in TABLE]
+    kinds += [HTTPException, RequestValidationError, *failures.WRAPPERS]
+    for kind in (*kinds, Exception):
+        app.add_exception_handler(kind, answer)
+    app.add_exception_handler(ClientDisconnect, nobody_there)

@@ -1,0 +1,37 @@
+"""The HTTP entry of the graph: the FastAPI application in a Ray Serve deployment."""
+
+import asyncio
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from deployments.replica_logs import show_in_replica_log
+from serve_app.graph.handles import ServeBackend
+from serve_app.http.application import create_http_app
+from serve_app.http.dependencies import Server
+from serve_app.http.rehearsal import rehearse
+from serve_app.http.settings import HttpSettings
+
+
+@serve.deployment(name="Ingress")
+@serve.ingress()
+class Ingress:
+    """Owns the HTTP application; requests live in their own generators."""
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        thinker: DeploymentHandle,
+        token2wav: DeploymentHandle | None,
+    ) -> None:
+        show_in_replica_log("serve_app")
+        self._settings = settings
+        self._backend = ServeBackend(thinker, token2wav)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve calls it after __init__, in the loop
+        app = create_http_app(self._backend, self._settings)
+        server: Server = app.state.server
+        rehearsal = rehearse(app, self._backend, self._settings)
+        server.readiness.rehearsal = asyncio.create_task(rehearsal)
+        return app

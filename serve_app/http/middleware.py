@@ -1,0 +1,86 @@
+"""What happens to every request before a router sees it, as plain ASGI.
+
+(Starlette's BaseHTTPMiddleware would stand between a stream and its client's disconnect.)
+"""
+
+import hmac
+from uuid import uuid4
+
+from starlette._utils import get_route_path
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.http.errors import error_answer
+from serve_app.http.settings import HttpSettings
+
+
+class RequestId:
+    """Gives every request an id of its own: `request.state.request_id`, and a header."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        request_id = f"req_{uuid4().hex}"  # never the client's: the engine takes doubles in silence
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+class Gate:
+    """Refuses what is not to be read at all: a wrong key (401), a body that is too large (413)."""
+
+    def __init__(self, app: ASGIApp, settings: HttpSettings) -> None:
+        self._app = app
+        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._limit = settings.max_upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            told = error_answer(refusal)
+            response = JSONResponse(told.body, told.status, told.headers)
+            return await response(scope, receive, send)
+
+        received = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                raise self._too_large()
+            return message
+
+        await self._app(scope, receive_within_limit, send)
+
+    def _refusal(self, scope: Scope) -> HTTPException | None:
+        headers = Headers(scope=scope)
+        if self._keys and get_route_path(scope).startswith("/v1/") and not self._knows(headers):
+            return HTTPException(
+                401, "the API key is missing or wrong", {"WWW-Authenticate": "Bearer"}
+            )
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) > self._limit:
+            return self._too_large()
+        return None
+
+    def _knows(self, headers: Headers) -> bool:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return False
+        return any(hmac.compare_digest(token.strip().encode(), key) for key in self._keys)
+
+    def _too_large(self) -> HTTPException:
+        return HTTPException(413, f"the request is larger than {self._limit} bytes")

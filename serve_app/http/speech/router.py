@@ -1,0 +1,85 @@
+"""`POST /v1/audio/speech`: a text, spoken."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import StreamingResponse
+from starlette.responses import Response
+
+from deployments.errors import EngineFailed, RequestError
+from deployments.messages import SpeechDelta, SpeechRequest, ThinkerRequest, Usage
+from deployments.thinker import tasks
+from serve_app.graph.answers import complete
+from serve_app.http.dependencies import ServerDep, require_json, require_ready
+from serve_app.http.speech.types import SpeechAudioDelta, SpeechAudioDone, SpeechBody
+from serve_app.http.streaming import StreamedBody, base64_of, events, first_then_rest
+from serve_app.http.types import TokenUsage, voice_name
+from serve_app.sound.formats import AudioEncoder, audio_format
+
+router = APIRouter(tags=["audio"], dependencies=[Depends(require_json), Depends(require_ready)])
+
+
+@router.post(
+    "/audio/speech",
+    summary="Speak a text",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"audio/wav": {}, "audio/pcm": {}, "text/event-stream": {}}}},
+)
+async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -> Response:
+    server.require_model(body.model)
+    body.refuse_unsupported()
+    form = audio_format(body.response_format, "response_format")
+    limit = server.settings.max_input_chars
+    if len(body.input) > limit:
+        text = f"the input has {len(body.input)} characters, the limit is {limit}"
+        raise RequestError(text, param="input")
+
+    thinker = ThinkerRequest(
+        request_id=request.state.request_id,
+        messages=tasks.speak(body.input, body.instructions),
+        reply="speech",
+    )
+    spoken = complete(server.backend.speech(SpeechRequest(thinker, voice_name(body.voice))))
+    if body.stream_format == "sse":
+        return events(await first_then_rest(request, sound_events(spoken, form.encoder())))
+    sound = await first_then_rest(request, sound_bytes(spoken, form.encoder()))
+    return StreamedBody(sound, form.media_type)
+
+
+async def sound_bytes(
+    spoken: AsyncGenerator[SpeechDelta], encoder: AudioEncoder
+) -> AsyncGenerator[bytes]:
+    """The encoded sound of an answer, piece by piece, none of them empty.
+
+    Raises:
+        EngineFailed: there is no sound in it.
+    """
+    async for piece, _ in _encoded(spoken, encoder):
+        if piece:
+            yield piece
+
+
+async def sound_events(
+    spoken: AsyncGenerator[SpeechDelta], encoder: AudioEncoder
+) -> AsyncGenerator[SpeechAudioDelta | SpeechAudioDone]:
+    """The same as events; the token counts come with the last one."""
+    usage = Usage(0, 0)
+    async for piece, known in _encoded(spoken, encoder):
+        usage = known or usage
+        if piece:
+            yield SpeechAudioDelta(audio=base64_of(piece))
+    yield SpeechAudioDone(usage=TokenUsage.of(usage))
+
+
+async def _encoded(
+    spoken: AsyncGenerator[SpeechDelta], encoder: AudioEncoder
+) -> AsyncGenerator[tuple[bytes, Usage | None]]:
+    heard = False
+    async with aclosing(spoken):
+        async for delta in spoken:
+            heard = heard or bool(delta.pcm)
+            yield encoder.encode(delta.pcm) if delta.pcm else b"", delta.usage
+    if not heard:
+        raise EngineFailed("the model gave no audio for this input")
+    yield encoder.finish(), None

@@ -1,0 +1,32 @@
+"""The types of `/v1/audio/speech`, under OpenAI's names."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from serve_app.http.types import ApiAnswer, ApiRequest, TokenUsage, VoiceName
+
+
+class SpeechBody(ApiRequest):
+    """`POST /v1/audio/speech`."""
+
+    honoured: ClassVar[Mapping[str, tuple[Any, ...]]] = {"speed": (1,)}
+
+    model: str
+    input: str = Field(min_length=1)
+    voice: VoiceName | None = None
+    instructions: str | None = None
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    speed: Annotated[float, Field(ge=0.25, le=4)] | None = None
+    stream_format: Literal["audio", "sse"] = "audio"
+
+
+class SpeechAudioDelta(ApiAnswer):
+    type: Literal["speech.audio.delta"] = "speech.audio.delta"
+    audio: str  # base64
+
+
+class SpeechAudioDone(ApiAnswer):
+    type: Literal["speech.audio.done"] = "speech.audio.done"
+    usage: TokenUsage

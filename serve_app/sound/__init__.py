@@ -1,0 +1,1 @@
+"""Formats of sound. Pure functions and encoders: no HTTP, no Ray."""

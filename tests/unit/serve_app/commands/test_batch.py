@@ -1,0 +1,162 @@
+"""Batches through the fake engines."""
+
+import asyncio
+import io
+import json
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.chunker import ChunkSchedule
+from deployments.errors import ConfigError
+from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
+from deployments.token2wav.fake import FakeSynthesizer
+from serve_app.commands.batch import Batch, Job, QueryType, Result, run_batch, statistics_table
+from serve_app.commands.end2end import Options, make_config, make_jobs, recordings
+from serve_app.graph.in_process import InProcessBackend
+from tests.integration.http.helpers import wav_of
+from tests.places import CONFIGS
+
+SCHEDULE = ChunkSchedule()
+CPU = CONFIGS / "cpu.yaml"
+
+
+async def run(batch: Batch, sources: list[str], **engine: Any) -> list[Result]:
+    backend = InProcessBackend(FakeThinkerEngine(**engine), FakeSynthesizer(SCHEDULE))
+    jobs = [Job(index, source) for index, source in enumerate(sources)]
+    return await run_batch(batch, jobs, backend, concurrency=4, on_result=lambda result: None)
+
+
+async def test_speech_writes_a_text_and_a_24_khz_wav_for_each_prompt(tmp_path: Path) -> None:
+    results = await run(Batch(QueryType.TEXT_TO_AUDIO, tmp_path), ["One", "Two and three"])
+    for index, text in enumerate(["One", "Two and three"]):
+        assert (tmp_path / f"{index:05d}_text.txt").read_text() == text + "\n"
+        with wave.open(io.BytesIO((tmp_path / f"{index:05d}_output.wav").read_bytes())) as wav:
+            assert wav.getframerate() == 24_000
+            assert wav.getnframes() == 960 * len(audio_tokens_of(text))
+    assert [result.error for result in results] == [None, None]
+
+
+async def test_transcripts_write_no_wav(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(wav_of(1.5))
+    out = tmp_path / "out"
+    await run(Batch(QueryType.AUDIO_TO_TEXT, out), [str(tmp_path / "a.wav")])
+    assert (out / "00000_text.txt").read_text() == "heard 1.50 s\n"
+    assert not list(out.glob("*.wav"))
+
+
+async def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "good.wav").write_bytes(wav_of(1))
+    (tmp_path / "bad.wav").write_bytes(b"junk")
+    sources = [str(tmp_path / name) for name in ("bad.wav", "missing.wav", "good.wav")]
+    out = tmp_path / "out"
+    results = await run(Batch(QueryType.AUDIO_TO_AUDIO, out), sources)
+    assert [result.error is None for result in results] == [False, False, True]
+    assert "AudioUnreadable" in (results[0].error or "")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "00002_output.wav",
+        "00002_text.txt",
+        "results.jsonl",
+    ]
+
+
+async def test_results_say_which_source_each_number_came_from(tmp_path: Path) -> None:
+    await run(Batch(QueryType.TEXT_TO_AUDIO, tmp_path), ["One", "Two"])
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    sources = {json.loads(line)["index"]: json.loads(line)["source"] for line in lines}
+    assert sources == {0: "One", 1: "Two"}
+
+
+async def test_a_full_server_delays_a_prompt_and_loses_none(tmp_path: Path) -> None:
+    backend = InProcessBackend(FakeThinkerEngine(), FakeSynthesizer(SCHEDULE, max_streams=1))
+    jobs = [Job(index, f"sentence {index}") for index in range(4)]
+    batch = Batch(QueryType.TEXT_TO_AUDIO, tmp_path)
+    results = await run_batch(batch, jobs, backend, concurrency=4, on_result=lambda r: None)
+    assert [result.error for result in results] == [None] * 4
+
+
+async def test_prompts_run_at_once_but_never_more_than_asked_for(tmp_path: Path) -> None:
+    most = 0
+    three_at_once = asyncio.Event()
+
+    class Watched(FakeThinkerEngine):
+        async def generate(self, request: Any) -> Any:
+            nonlocal most
+            async for delta in super().generate(request):
+                most = max(most, self.active_requests())
+                if most == 3:
+                    three_at_once.set()
+                await asyncio.wait_for(three_at_once.wait(), timeout=10)
+                yield delta
+
+    backend = InProcessBackend(Watched(), None)
+    source = tmp_path / "a.wav"
+    source.write_bytes(wav_of(0.5))
+    jobs = [Job(index, str(source)) for index in range(12)]
+    batch = Batch(QueryType.AUDIO_TO_TEXT, tmp_path / "out")
+    results = await run_batch(batch, jobs, backend, concurrency=3, on_result=lambda r: None)
+    assert [result.index for result in results] == list(range(12))
+    assert most == 3
+
+
+def test_statistics_leave_failures_out_of_the_times() -> None:
+    good = Result(0, "a", audio_s=2.0, ttfa_s=0.25, total_s=1.0, completion_tokens=50)
+    bad = Result(1, "b", error="broken", total_s=99.0)
+    table = statistics_table([good, bad], wall_s=2.0)
+    values = list(table.columns[1].cells)
+    assert values[0] == "1 done, 1 failed"
+    assert values[2:4] == ["0.250 s", "0.500"]
+    assert values[-1] == "50, 25.0 a second"
+
+
+def test_num_prompts_repeats_the_whole_list() -> None:
+    options = Options(QueryType.TEXT_TO_AUDIO, text=["a", "b"], num_prompts=2)
+    assert [job.source for job in make_jobs(options)] == ["a", "b", "a", "b"]
+
+
+def test_a_folder_and_a_pattern_name_all_their_recordings(tmp_path: Path) -> None:
+    for name in ("a.wav", "sub/b.FLAC", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert recordings(str(tmp_path)) == [str(tmp_path / "a.wav"), str(tmp_path / "sub/b.FLAC")]
+    assert recordings(str(tmp_path / "*.wav")) == [str(tmp_path / "a.wav")]
+
+
+@pytest.mark.parametrize(("path", "said"), [("nope.wav", "no such file"), (".", "a folder")])
+def test_a_path_without_recordings_is_refused(tmp_path: Path, path: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        recordings(str(tmp_path / path))
+
+
+def test_transcribing_starts_no_token2wav(tmp_path: Path) -> None:
+    for query_type, there in ((QueryType.AUDIO_TO_TEXT, False), (QueryType.TEXT_TO_AUDIO, True)):
+        options = Options(query_type, model=str(tmp_path), stage_configs_path=CPU)
+        assert (make_config(options, lambda: 0).token2wav is not None) == there
+
+
+def test_the_voice_variable_reaches_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEP_AUDIO2_DEFAULT_PROMPT_WAV", str(tmp_path / "me.wav"))
+    options = Options(QueryType.TEXT_TO_AUDIO, model=str(tmp_path), stage_configs_path=CPU)
+    token2wav = make_config(options, lambda: 0).token2wav
+    assert token2wav and token2wav.default_voice == str(tmp_path / "me.wav")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{model: M, colour: blue}", "colour"),
+        ("applications: []", "no application's args"),
+        ("{model: M, token2wav: null}", "no Token2Wav"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    options = Options(QueryType.TEXT_TO_AUDIO, model=str(tmp_path), stage_configs_path=path)
+    with pytest.raises(ConfigError, match=said):
+        make_config(options, lambda: 0)

@@ -1,0 +1,88 @@
+"""What a replica asks itself before anybody else does, over fake engines."""
+
+import asyncio
+import logging
+
+import pytest
+
+from deployments.chunker import ChunkSchedule
+from deployments.messages import ThinkerRequest
+from deployments.thinker.fake import FakeThinkerEngine
+from deployments.token2wav.fake import FakeSynthesizer
+from serve_app.graph.in_process import InProcessBackend
+from serve_app.http.application import create_http_app
+from serve_app.http.rehearsal import rehearse
+from serve_app.http.settings import HttpSettings
+
+SCHEDULE = ChunkSchedule()
+
+
+class Listening(FakeThinkerEngine):
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[ThinkerRequest] = []
+
+    def generate(self, request):
+        self.asked.append(request)
+        return super().generate(request)
+
+
+async def rehearsed(
+    synthesizer: FakeSynthesizer | None, *, starts_late: bool = False, **settings: object
+) -> Listening:
+    thinker = Listening()
+    backend = InProcessBackend(thinker, synthesizer)
+    if not starts_late:
+        await backend.start()
+    chosen = HttpSettings.model_validate(settings)
+    app = create_http_app(backend, chosen)
+    readiness = app.state.server.readiness
+    readiness.rehearsal = asyncio.create_task(rehearse(app, backend, chosen))
+    async with asyncio.timeout(5):  # it waits for anything but itself
+        await readiness.rehearsal
+    return thinker
+
+
+@pytest.fixture(autouse=True)
+def complaints(caplog, monkeypatch):
+    monkeypatch.setattr(
+        "serve_app.http.rehearsal.settle_heap", lambda: None
+    )  # the tests' heap lives on
+    monkeypatch.setattr("serve_app.http.rehearsal.ASK_AGAIN_S", 0.0)
+    caplog.set_level(logging.WARNING)
+    return caplog
+
+
+async def test_one_answer_is_written_and_one_spoken_over_http(complaints):
+    synthesizer = FakeSynthesizer(SCHEDULE)
+    thinker = await rehearsed(synthesizer)
+    _, written, spoken = thinker.asked
+    assert written.request_id.startswith("req_")  # what the HTTP surface gives a request
+    assert spoken.request_id.startswith("req_")
+    assert (written.reply, spoken.reply) == ("text", "speech")
+    assert (thinker.active_requests(), synthesizer.open_streams) == (0, 0)
+    assert not complaints.records
+
+
+async def test_a_server_with_keys_rehearses_with_the_first(complaints):
+    thinker = await rehearsed(FakeSynthesizer(SCHEDULE), api_keys=("secret", "other"))
+    assert [request.reply for request in thinker.asked] == ["text", "text", "speech"]
+    assert not complaints.records
+
+
+async def test_a_server_that_only_writes_rehearses_no_speech(complaints):
+    thinker = await rehearsed(None)
+    assert [request.reply for request in thinker.asked] == ["text", "text"]
+    assert not complaints.records
+
+
+async def test_what_fails_is_told_and_harms_nothing(complaints):
+    await rehearsed(FakeSynthesizer(SCHEDULE, max_streams=0))
+    assert "429" in complaints.text
+
+
+async def test_a_graph_that_never_gets_ready_ends_the_rehearsal(complaints):
+    await rehearsed(FakeSynthesizer(SCHEDULE), starts_late=True)
+    assert "503" in complaints.text
