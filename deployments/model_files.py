@@ -1,5 +1,6 @@
 """Where a checkpoint's files lie: the layout of the published Step-Audio 2 repositories."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,19 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from deployments.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+SHIPPED = Path(__file__).parents[1]
+"""The folder of this package and of `configs/`: a checkout, or where a wheel was installed."""
+
+REPOSITORIES = (
+    "stepfun-ai/Step-Audio-2-mini",
+    "stepfun-ai/Step-Audio-2-mini-Base",
+    "stepfun-ai/Step-Audio-2-mini-Think",
+)
+"""The published checkpoints of the family on Hugging Face."""
+
+FAMILY = "stepfunai/stepaudio2"  # as `_letters` writes it
 
 THINKER_FILES = ("config.json", "tokenizer_config.json")
 TOKEN2WAV_FILES = (
@@ -50,7 +64,7 @@ def find_model(model: str) -> ModelFiles:
     Raises:
         ConfigError: there is neither such a directory nor such a repository.
     """
-    path = Path(model).expanduser()
+    path = find_path(model)
     if model and path.is_dir():
         return ModelFiles(path.resolve())
     looks_like_path = model.startswith((".", "/", "~")) or model.count("/") != 1
@@ -59,7 +73,35 @@ def find_model(model: str) -> ModelFiles:
             f"there is no model directory {model!r}; `step-audio2 make-checkpoint --size tiny "
             f"{model}` writes one with random weights"
         )
+    repository = published_name(model)
     try:
-        return ModelFiles(Path(snapshot_download(model)))
+        return ModelFiles(Path(snapshot_download(repository)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigError(f"the model {model!r} cannot be downloaded: {error}") from error
+        raise ConfigError(_not_downloaded(repository, error)) from error
+
+
+def find_path(name: str | Path) -> Path:
+    """The file or folder `name`: from here, or else from where `configs/` lies."""
+    path = Path(name).expanduser()
+    shipped = SHIPPED / path
+    return shipped if not path.exists() and shipped.exists() else path
+
+
+def published_name(repository: str) -> str:
+    """The published repository that `repository` spells in another way, or `repository` itself."""
+    same = [name for name in REPOSITORIES if _letters(name) == _letters(repository)]
+    if not same or repository in same:
+        return repository
+    logger.warning("the repository %s is published as %s, which is taken", repository, same[0])
+    return same[0]
+
+
+def _not_downloaded(repository: str, error: Exception) -> str:
+    if repository not in REPOSITORIES and _letters(repository).startswith(FAMILY):
+        return f"no repository {repository} is to be had; the published one is {REPOSITORIES[0]}"
+    reason = " ".join(str(error).split())  # the hub's own messages have several lines
+    return f"the model {repository!r} cannot be downloaded: {reason}"
+
+
+def _letters(repository: str) -> str:
+    return repository.lower().replace("-", "").replace("_", "")

@@ -81,12 +81,20 @@ def merged(*options: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-default_app = app(
-    AppConfig.model_validate(
-        {
-            "model": os.environ.get("STEP_AUDIO2_MODEL", "stepfun-ai/Step-Audio-2-mini"),
-            "thinker": {"engine_kwargs": {"gpu_memory_utilization": 0.5}},  # half is Token2Wav's
-        }
+def default_graph() -> serve.Application:
+    """The graph with every default on one GPU."""
+    return app(
+        AppConfig.model_validate(
+            {
+                "model": os.environ.get("STEP_AUDIO2_MODEL", "stepfun-ai/Step-Audio-2-mini"),
+                "thinker": {"engine_kwargs": {"gpu_memory_utilization": 0.5}},  # half: Token2Wav's
+            }
+        )
     )
-)
-"""The graph with every default on one GPU, for `serve build`, which takes no builder."""
+
+
+def __getattr__(name: str) -> serve.Application:
+    """`serve build serve_app.app:default_app` takes no builder: the graph is built when asked."""
+    if name == "default_app":
+        return default_graph()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

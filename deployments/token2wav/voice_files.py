@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployments.errors import ConfigError
-from deployments.model_files import ModelFiles
+from deployments.model_files import ModelFiles, find_path
 from deployments.token2wav.config import Token2WavConfig
 
 DEFAULT_VOICE_VARIABLE = "STEP_AUDIO2_DEFAULT_PROMPT_WAV"
@@ -38,7 +38,7 @@ def _default_voice(config: Token2WavConfig, files: ModelFiles, environ: Mapping[
 
 
 def _existing(path: str, what: str) -> Path:
-    found = Path(path).expanduser()
+    found = find_path(path)
     if not found.is_file():
         raise ConfigError(f"{what} names {path}, which is not a file")
     return found

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deployments.errors import ConfigError
-from deployments.model_files import find_model
+from deployments.model_files import SHIPPED, find_model
 from deployments.token2wav.voice_files import DEFAULT_VOICE_VARIABLE, SHIPPED_VOICE
 from serve_app.commands.batch import Batch, Job, QueryType, Result, run_batch, statistics_table
 from serve_app.commands.console import say
@@ -24,7 +24,7 @@ from serve_app.config import AppConfig
 from serve_app.graph.backend import Backend
 
 APP_NAME = "step-audio2-end2end"
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = SHIPPED / "configs"
 SOUND_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm", ".mp4"}
 DEFAULT_TEXT = "A little horse drank some water before breakfast."
 

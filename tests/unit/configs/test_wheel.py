@@ -1,0 +1,64 @@
+"""What a wheel of the project brings, and that it is found where the wheel is installed."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.places import CONFIGS, ROOT
+
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "serve_app", "deployments", "configs")
+FIND = """
+from serve_app.commands.end2end import Options, default_config, make_config
+from serve_app.commands.batch import QueryType
+from deployments.model_files import find_model
+from deployments.token2wav.voice_files import voice_files
+
+print(default_config(0))
+config = make_config(Options(QueryType.AUDIO_TO_AUDIO), lambda: 0)
+files = find_model(config.model)
+files.require()
+print(files.root)
+print(voice_files(config.token2wav, files, {})["low"])
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a wheel was unpacked into; it is built without network and isolation."""
+    top = tmp_path_factory.mktemp("wheel")
+    source = top / "source"
+    source.mkdir()
+    for name in SOURCES:  # a copy: setuptools writes into the folder that it builds from
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", str(top)]
+    subprocess.run([sys.executable, "-m", "pip", *build, str(source)], check=True)
+    (wheel,) = top.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(top / "installed")
+    return top / "installed"
+
+
+def test_a_wheel_brings_every_configuration(installed: Path) -> None:
+    brought = {path.name for path in (installed / "configs").glob("*.yaml")}
+    assert brought == {path.name for path in CONFIGS.glob("*.yaml")}
+
+
+def test_an_installed_wheel_finds_its_configuration_model_and_voices(
+    installed: Path, tmp_path: Path
+) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", FIND],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    nano = installed / "configs" / "nano"
+    assert found == [str(nano.parent / "cpu.yaml"), str(nano), str(nano / "voices" / "low.wav")]
