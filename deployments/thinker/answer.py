@@ -25,6 +25,8 @@ class EngineOutput:
     finish_reason: str | None = None
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
+    leads_nats: tuple[float, ...] = ()
+    """Where log-probabilities were asked for: by how much each token's exceeds the second's."""
 
 
 @dataclass(slots=True)

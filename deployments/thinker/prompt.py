@@ -70,7 +70,7 @@ class PromptBuilder:
 
         Raises:
             AudioTooLong: a recording is longer than the configured limit.
-            AudioUnreadable: a recording has no samples.
+            AudioUnreadable: a recording has no samples, or some that are not finite.
         """
         writer = _Writer(self._plain)
         for message in messages:
@@ -126,6 +126,8 @@ class PromptBuilder:
             raise AudioTooLong(seconds, self._max_audio_s)
         if not len(samples):
             raise AudioUnreadable("it has no samples")
+        if not np.isfinite(samples).all():
+            raise AudioUnreadable("it has samples that are not finite")
         for start in range(0, len(samples), PIECE_SAMPLES):
             piece = np.asarray(samples[start : start + PIECE_SAMPLES], dtype=np.float32)
             yield np.pad(piece, (0, max(0, MIN_PIECE_SAMPLES - len(piece))))

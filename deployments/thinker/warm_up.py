@@ -1,6 +1,8 @@
 """What the engine runs before it is ready, so that no request is the first to meet a kernel."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from deployments.messages import INPUT_SAMPLE_RATE_HZ, SamplingOptions, ThinkerRequest
 from deployments.thinker import tasks
 from deployments.thinker.prompt import Prompt, PromptBuilder
+from deployments.thinker.runner import PromptRunner
 
 SAMPLING = SamplingOptions(temperature=0.7, top_p=0.9, repetition_penalty=1.05, max_tokens=4)
 GREEDY = SamplingOptions(temperature=0.0, max_tokens=4)
@@ -60,6 +63,19 @@ def batches(prompts: PromptBuilder, rows: int, longest: int) -> Iterator[list[Ex
                 prompts.build(tasks.transcribe(_hum(seconds, i)), "text") for i in range(count)
             ]
             yield [Exercise(prompt, GREEDY, 1) for prompt in heard if prompt.length <= longest]
+
+
+async def exercise(runner: PromptRunner, batch: Sequence[Exercise]) -> None:
+    """Run the exercises of a batch at once."""
+    await asyncio.gather(*(_run(runner, one) for one in batch))
+
+
+async def _run(runner: PromptRunner, exercise: Exercise) -> None:
+    parameters = runner.sampling(exercise.sampling, exercise.tokens)
+    parameters.stop_token_ids, parameters.ignore_eos = [], True
+    async with aclosing(runner.run(exercise.prompt, parameters)) as outputs:
+        async for _ in outputs:
+            pass
 
 
 def _lengths(shortest: int, longest: int) -> Iterator[int]:

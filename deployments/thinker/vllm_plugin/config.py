@@ -47,6 +47,8 @@ class StepAudio2Config(PretrainedConfig):
     Args:
         text_config: the decoder, as the published `text_config` section or as a `Qwen2Config`.
         audio_encoder_config: the published `audio_encoder_config` section.
+        non_finite_token_id: what the model answers where its logits are not finite. It is no part
+            of a checkpoint: who starts the engine chooses it. None leaves such logits as they are.
     """
 
     model_type = "step_audio_2"
@@ -55,6 +57,7 @@ class StepAudio2Config(PretrainedConfig):
         self,
         text_config: dict[str, Any] | Qwen2Config | None = None,
         audio_encoder_config: dict[str, Any] | AudioEncoderConfig | None = None,
+        non_finite_token_id: int | None = None,
         **kwargs: Any,
     ) -> None:
         text = text_config if isinstance(text_config, Qwen2Config) else _qwen2(text_config or {})
@@ -63,6 +66,7 @@ class StepAudio2Config(PretrainedConfig):
             audio = AudioEncoderConfig(**_without(audio or {}, "model_type"))
         self.text_config = text
         self.audio_encoder_config = audio
+        self.non_finite_token_id = non_finite_token_id
         kwargs.setdefault("architectures", [ARCHITECTURE])
         kwargs.setdefault("tie_word_embeddings", False)
         kwargs.setdefault("eos_token_id", text.eos_token_id)

@@ -19,6 +19,7 @@ from vllm.sequence import IntermediateTensors
 
 from deployments.thinker.tokens import AUDIO_PATCH
 from deployments.thinker.vllm_plugin.audio_encoder import Adapter, AudioEncoder
+from deployments.thinker.vllm_plugin.finite import mark_non_finite
 from deployments.thinker.vllm_plugin.lengths import num_embeddings
 from deployments.thinker.vllm_plugin.processor import (
     StepAudio2DummyInputs,
@@ -47,6 +48,7 @@ class StepAudio2ForCausalLM(nn.Module, SupportsMultiModal, SupportsPP):
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
         config = vllm_config.model_config.hf_config
+        self._non_finite_token_id = config.non_finite_token_id
         with self._mark_tower_model(vllm_config, "audio"):
             self.encoder = AudioEncoder(config.audio_encoder_config)
             self.adapter = Adapter(config.audio_encoder_config)
@@ -92,7 +94,11 @@ class StepAudio2ForCausalLM(nn.Module, SupportsMultiModal, SupportsPP):
         )
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor | None:
-        return self.language_model.compute_logits(hidden_states)
+        """[rows, hidden] → [rows, vocabulary]; rows that are not finite are marked."""
+        logits = self.language_model.compute_logits(hidden_states)
+        if logits is None or self._non_finite_token_id is None:  # None on all ranks but the first
+            return logits
+        return mark_non_finite(logits, self._non_finite_token_id)
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
         return AutoWeightsLoader(self).load_weights(weights, mapper=self.hf_to_vllm_mapper)

@@ -21,6 +21,7 @@ from vllm.multimodal.processing import (
     PromptUpdateDetails,
 )
 
+from deployments.errors import AudioUnreadable
 from deployments.mel import log_mel_spectrogram
 from deployments.thinker.tokens import AUDIO_PATCH, SpecialTokens
 from deployments.thinker.vllm_plugin.compat import feature_hook
@@ -78,6 +79,8 @@ class StepAudio2Processor(
         Raises:
             ValueError: a piece is longer than 25 s; the encoder's positions would run out and
                 take the engine with them.
+            AudioUnreadable: a piece is so loud that its spectrum is not finite; what the encoder
+                made of it would stay in the KV cache.
         """
         if not (audio := mm_items.get("audio")):
             return BatchFeature()
@@ -87,7 +90,10 @@ class StepAudio2Processor(
             samples = torch.as_tensor(audio.get(index), dtype=torch.float32)
             if len(samples) > PIECE_SAMPLES:
                 raise ValueError(f"a piece of audio has {len(samples)} samples, over 25 s")
-            mels.append(log_mel_spectrogram(samples, n_mels=n_mels, padding=MEL_PADDING))
+            mel = log_mel_spectrogram(samples, n_mels=n_mels, padding=MEL_PADDING)
+            if not torch.isfinite(mel).all():
+                raise AudioUnreadable("its spectrum is not finite")
+            mels.append(mel)
         return BatchFeature({"mels": mels})
 
     def _get_mm_fields_config(

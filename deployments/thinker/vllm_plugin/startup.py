@@ -37,6 +37,9 @@ def engine_arguments(
 ) -> dict[str, Any]:
     """Arguments of vLLM's `AsyncEngineArgs`; what the configuration chose wins."""
     defaults: dict[str, Any] = {"model": str(files.root), "mm_processor_cache_gb": 1.0}
+    if config.non_finite_token_id is not None:
+        overrides = {"non_finite_token_id": config.non_finite_token_id}
+        chosen = chosen | {"hf_overrides": overrides | (chosen.get("hf_overrides") or {})}
     if on_cpu:
         context = chosen.get("max_model_len") or config.text_config.max_position_embeddings
         defaults |= {

@@ -211,7 +211,7 @@ async def test_a_gpu_is_warmed_up_with_every_batch_and_answers_of_just_their_len
     engine, monkeypatch
 ):
     made = []
-    run = engine._run
+    run = engine._runner.run
 
     async def counted(prompt, parameters):
         tokens = 0
@@ -222,12 +222,12 @@ async def test_a_gpu_is_warmed_up_with_every_batch_and_answers_of_just_their_len
         made.append(tokens)
 
     # would end nearly every answer at its first token
-    monkeypatch.setattr(engine, "_stop_ids", frozenset(range(engine._special.audio_pad)))
-    monkeypatch.setattr(engine, "_run", counted)
+    monkeypatch.setattr(engine._runner, "_stop_ids", range(engine._special.audio_pad))
+    monkeypatch.setattr(engine._runner, "run", counted)
     monkeypatch.setattr(warm_up, "RECORDINGS_AT_ONCE", 2)
     exercises = 0
     for batch in warm_up.batches(engine._prompts, rows=20, longest=200):
-        await asyncio.gather(*map(engine._exercise, batch))
+        await warm_up.exercise(engine._runner, batch)
         assert sorted(made[exercises:]) == sorted(exercise.tokens for exercise in batch)
         exercises += len(batch)
     assert len(made) == exercises > 40

@@ -96,9 +96,9 @@ async def test_two_ranks_write_what_one_definition_writes(engine, model, recordi
 
 
 async def test_each_rank_has_its_share_of_the_decoder_and_the_whole_encoder(engine, model):
-    process_ids = await engine._llm.collective_rpc("process_id")
+    process_ids = await engine._runner.llm.collective_rpc("process_id")
     assert len(set(process_ids)) == RANKS
-    first, second = await engine._llm.collective_rpc("matrix_shapes")
+    first, second = await engine._runner.llm.collective_rpc("matrix_shapes")
     assert first == second
     weights = load_file(model / "model.safetensors")
     published = {name: list(value.shape) for name, value in weights.items() if value.dim() > 1}

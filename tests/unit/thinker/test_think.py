@@ -1,7 +1,5 @@
 """A Think checkpoint's two steps, with the engine's outputs written by hand."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from deployments.messages import SamplingOptions, ThinkerRequest
@@ -13,38 +11,54 @@ from deployments.thinker.engine import VllmEngine
 from deployments.thinker.prompt import PromptBuilder
 
 
-class ScriptedEngine(VllmEngine):
+class ScriptedRunner:
     """Plays one list of outputs per prompt instead of running vLLM."""
 
-    def __init__(self, tokenizer, special, vocabulary, scripts, tmp_path) -> None:
+    def __init__(self, tokenizer, scripts) -> None:
+        self._scripts = list(scripts)
+        self._spell = lambda ids: tokenizer.decode(ids, skip_special_tokens=False)
+        self.prompts: list[str] = []
+        self.budgets: list[int] = []
+
+    def require_trust(self) -> None:
+        pass
+
+    def room(self, prompt) -> int:
+        return 1000 - prompt.length
+
+    def sampling(self, options, max_tokens, stop_ids=()) -> int:
+        return max_tokens
+
+    async def run(self, prompt, parameters):
+        self.prompts.append(self._spell(prompt.token_ids))
+        self.budgets.append(parameters)
+        for output in self._scripts.pop(0):
+            yield output
+
+
+class ScriptedEngine(VllmEngine):
+    """An engine that has started, with a scripted runner."""
+
+    def __init__(self, tokenizer, special, vocabulary, runner, tmp_path) -> None:
         super().__init__(ModelFiles(tmp_path), ThinkerConfig(think=True))
-        self._llm = SimpleNamespace(model_config=SimpleNamespace(max_model_len=1000))
         self._special, self._vocabulary = special, vocabulary
         self._prompts = PromptBuilder(tokenizer, special, think=True)
         self._stop_ids = frozenset({special.turn_end})
-        self._scripts = list(scripts)
-        self.prompts: list[str] = []
-        self.budgets: list[int] = []
-        self._spell = lambda ids: tokenizer.decode(ids, skip_special_tokens=False)
-
-    async def _outputs(self, prompt, options, max_tokens, *stop_ids):
-        self.prompts.append(self._spell(prompt.token_ids))
-        self.budgets.append(max_tokens)
-        for output in self._scripts.pop(0):
-            yield output
+        self._runner = runner
 
 
 @pytest.fixture
 def answer(tokenizer, special, vocabulary, tmp_path):
     async def answer(*scripts):
-        engine = ScriptedEngine(tokenizer, special, vocabulary, scripts, tmp_path)
+        runner = ScriptedRunner(tokenizer, scripts)
+        engine = ScriptedEngine(tokenizer, special, vocabulary, runner, tmp_path)
         request = ThinkerRequest(
             "r",
             tasks.converse("hi"),
             reply="speech",
             sampling=SamplingOptions(max_tokens=20),
         )
-        return engine, [delta async for delta in engine.generate(request)]
+        return runner, [delta async for delta in engine.generate(request)]
 
     return answer
 
@@ -52,14 +66,14 @@ def answer(tokenizer, special, vocabulary, tmp_path):
 async def test_the_thought_is_finished_before_the_answer_is_begun(answer, tokenizer, special):
     thought = tokenizer.encode("hello").ids
     code = special.audio_first
-    engine, deltas = await answer(
+    runner, deltas = await answer(
         [EngineOutput(tuple(thought), None, 9), EngineOutput((special.think_end,), "stop", 9)],
         [EngineOutput((code + 4, special.tts_end, special.turn_end), "stop", 14)],
     )
-    first, second = engine.prompts
+    first, second = runner.prompts
     assert first.endswith("assistant\n\n<think>\n")
     assert second == first + "hello</think>\n\n<tts_start>"
-    assert engine.budgets == [20, 20 - len(thought) - 1]
+    assert runner.budgets == [20, 20 - len(thought) - 1]
     assert "".join(delta.reasoning for delta in deltas) == "hello"
     assert [code for delta in deltas for code in delta.audio_tokens] == [4]
     assert [i for delta in deltas for i in delta.token_ids] == [code + 4, special.tts_end]
@@ -69,12 +83,12 @@ async def test_the_thought_is_finished_before_the_answer_is_begun(answer, tokeni
 
 async def test_a_thought_that_never_ends_is_all_there_is(answer, tokenizer):
     thought = tuple(tokenizer.encode("hello").ids)
-    engine, deltas = await answer([EngineOutput(thought, "length", 9)])
-    assert len(engine.prompts) == 1
+    runner, deltas = await answer([EngineOutput(thought, "length", 9)])
+    assert len(runner.prompts) == 1
     assert deltas[-1].finish_reason == "length"
 
 
 async def test_a_turn_that_ends_within_its_thought_has_no_answer(answer, special):
-    engine, deltas = await answer([EngineOutput((special.turn_end,), "stop", 9)])
-    assert len(engine.prompts) == 1
+    runner, deltas = await answer([EngineOutput((special.turn_end,), "stop", 9)])
+    assert len(runner.prompts) == 1
     assert deltas[-1].finish_reason == "stop"

@@ -1,0 +1,131 @@
+"""Prompts through vLLM: a prompt and how to sample in, token ids out."""
+
+import itertools
+import logging
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from deployments.errors import EngineFailed, StepAudioError
+from deployments.messages import SamplingOptions
+from deployments.thinker.answer import EngineOutput
+from deployments.thinker.config import SamplingDefaults
+from deployments.thinker.prompt import Prompt
+
+logger = logging.getLogger(__name__)
+
+
+class PromptRunner:
+    """Runs prompts in a started vLLM, as long as its answers can be trusted."""
+
+    def __init__(
+        self, llm: Any, defaults: SamplingDefaults, *, stop_ids: Iterable[int], non_finite_id: int
+    ) -> None:
+        """Take over a started engine.
+
+        Args:
+            llm: vLLM's `AsyncLLM`.
+            defaults: for what a request does not say.
+            stop_ids: token ids that end an answer.
+            non_finite_id: the id that the model answers where its logits are not finite.
+        """
+        self.llm = llm
+        self._defaults = defaults
+        self._stop_ids = tuple(stop_ids)
+        self._non_finite_id = non_finite_id
+        self._numbers = itertools.count()
+        self._no_more: str | None = None  # why no request may begin
+        self._no_longer: str | None = None  # why no answer may go on
+
+    def room(self, prompt: Prompt) -> int:
+        """Tokens that the model's context leaves for the answer."""
+        return self.llm.model_config.max_model_len - prompt.length
+
+    def require_trust(self) -> None:
+        """Raise EngineFailed where an answer that begins now could not be trusted."""
+        if reason := self._no_longer or self._no_more:
+            raise EngineFailed(reason)
+
+    def distrust(self, reason: str) -> None:
+        """End every answer, and begin none any more: the engine answers nonsense."""
+        logger.error("%s", reason)
+        self._no_longer = reason
+
+    async def run(self, prompt: Prompt, parameters: Any) -> AsyncGenerator[EngineOutput]:
+        """Run one prompt with vLLM's `SamplingParams`. Closing the iterator aborts it.
+
+        Raises:
+            EngineFailed: vLLM failed, or the answer cannot be trusted.
+        """
+        from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+        raw: dict[str, Any] = {"prompt_token_ids": prompt.token_ids}
+        if prompt.audio_pieces:
+            raw["multi_modal_data"] = {"audio": prompt.audio_pieces}
+        # vLLM takes a repeated id without a word and mixes the answers, so ids are our own.
+        request_id = f"thinker-{next(self._numbers)}"
+        try:
+            parsed = parse_model_prompt(self.llm.model_config, raw)
+            (rendered,) = await self.llm.renderer.render_cmpl_async([parsed])
+            async with aclosing(self.llm.generate(rendered, parameters, request_id)) as outputs:
+                async for output in outputs:
+                    self._require_sound(output.outputs[0].token_ids)
+                    yield _engine_output(output)
+        except StepAudioError:
+            raise
+        except Exception as error:
+            logger.exception("vLLM failed")  # callers are told nothing of its insides
+            raise EngineFailed("the model failed to answer") from error
+
+    def sampling(
+        self, options: SamplingOptions, max_tokens: int, stop_ids: Iterable[int] = ()
+    ) -> Any:
+        """vLLM's `SamplingParams` for what a request wants; the defaults for the rest."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        def chosen(name: str) -> Any:
+            value = getattr(options, name)
+            return getattr(self._defaults, name) if value is None else value
+
+        return SamplingParams(
+            temperature=chosen("temperature"),
+            top_p=chosen("top_p"),
+            repetition_penalty=chosen("repetition_penalty"),
+            max_tokens=max_tokens,
+            seed=options.seed,
+            stop_token_ids=[*self._stop_ids, *stop_ids],
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+        )
+
+    def _require_sound(self, token_ids: Iterable[int]) -> None:
+        """Raise EngineFailed where an answer cannot go on.
+
+        What an answer that is not finite leaves in blocks of the KV cache, vLLM gives to others as
+        it is. So no request may begin any more; answers that are finite themselves go on.
+        """
+        if self._no_longer is not None:
+            raise EngineFailed(self._no_longer)
+        if self._non_finite_id in token_ids:
+            self._no_more = "an answer of this engine was not finite"
+            logger.error("%s: the replica must be replaced", self._no_more)
+            raise EngineFailed("the model's answer is not finite")
+
+
+def _engine_output(output: Any) -> EngineOutput:
+    """Ours of vLLM's `RequestOutput`."""
+    new = output.outputs[0]
+    return EngineOutput(
+        tuple(new.token_ids),
+        new.finish_reason,
+        len(output.prompt_token_ids or ()),
+        output.num_cached_tokens or 0,
+        tuple(map(_lead_nats, new.token_ids, new.logprobs or ())),
+    )
+
+
+def _lead_nats(token_id: int, likely: Mapping[int, Any]) -> float:
+    """By how much a token's log-probability exceeds that of any other one among `likely`."""
+    others = (choice.logprob for other, choice in likely.items() if other != token_id)
+    return likely[token_id].logprob - max(others, default=float("-inf"))
