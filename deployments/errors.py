@@ -1,4 +1,4 @@
-"""Every error that a caller can meet, as a tree.
+"""The errors that the stages raise, as a tree.
 
     StepAudioError
     ├── RequestError            the caller can mend it
@@ -8,6 +8,7 @@
     │   ├── UnknownVoice            a voice that is neither configured nor registered
     │   ├── SpokenTurnGone          an `audio.id` that is not, or no longer, known
     │   ├── PromptTooLong           more tokens than the model's context holds
+    │   ├── SpeechTooLong           a text to speak that needs more than the context leaves
     │   └── UnsupportedRequest      well-formed, but this server cannot do it
     ├── ServerFull              no room now; try again
     ├── NotReady                no replica yet, or none left; try again
@@ -82,6 +83,14 @@ class PromptTooLong(RequestError):
     def __init__(self, tokens: int, limit: int) -> None:
         message = f"the prompt needs {tokens} tokens, the model's context leaves {limit}"
         super().__init__(message, tokens=tokens, limit=limit)
+
+
+class SpeechTooLong(RequestError):
+    def __init__(self, tokens: int, limit: int) -> None:
+        message = (
+            f"to speak this text takes about {tokens} tokens, the model's context leaves {limit}"
+        )
+        super().__init__(message, tokens=tokens, limit=limit, param="input")
 
 
 class UnsupportedRequest(RequestError):

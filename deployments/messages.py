@@ -85,6 +85,7 @@ class ThinkerRequest:
     reply: Literal["text", "speech"] = "text"
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     chunks: ChunkSchedule | None = None  # audio tokens are sent as the next chunk needs them
+    needed_tokens: int = 1  # where the context leaves fewer, the request is refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """One answer on its way out: sorted, counted, and held until the next chunk can be made of it."""
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 
 from deployments.chunker import Chunker
@@ -9,6 +10,7 @@ from deployments.thinker.tokens import (
     Mode,
     OutputSplitter,
     SpecialTokens,
+    Split,
     StopStrings,
     TextDecoder,
     TextVocabulary,
@@ -40,6 +42,36 @@ class _Held:
     tool_calls: list[ToolCall] = field(default_factory=list)
 
 
+class _Ids:
+    """Token ids of an answer, each held until the text that it belongs to is shown.
+
+    A stop string takes its own text back, so the ids that made it are no part of the answer.
+    """
+
+    def __init__(self) -> None:
+        self._held: deque[tuple[int, int]] = deque()  # an id, and characters of text with it
+        self._characters = 0
+        self._shown = 0
+
+    def push(self, token_id: int, text: str, shown: str) -> None:
+        """Take an id in, the text that it completes, and what of all text is shown by now."""
+        self._characters += len(text)
+        self._held.append((token_id, self._characters))
+        self._shown += len(shown)
+
+    def release(self) -> list[int]:
+        """The ids whose text is shown, and those without text up to the first that is not."""
+        released = []
+        while self._held and self._held[0][1] <= self._shown:
+            released.append(self._held.popleft()[0])
+        return released
+
+    def flush(self, shown: str) -> list[int]:
+        """The ids that are left, `shown` being the last text."""
+        self._shown += len(shown)
+        return self.release()
+
+
 class Answer:
     """Turns one request's engine outputs into deltas.
 
@@ -60,6 +92,7 @@ class Answer:
         self._stop_ids = stop_ids
         self._stop = StopStrings(request.sampling.stop)
         self._chunker = Chunker(request.chunks) if request.chunks else None
+        self._ids = _Ids()
         self._held = _Held()
         self._usage: Usage | None = None
         self._called = False
@@ -78,11 +111,13 @@ class Answer:
             EngineFailed: the engine gave the request up.
         """
         self._count(output)
-        token_ids = [token_id for token_id in output.token_ids if token_id not in self._stop_ids]
-        split = self._splitter.push(token_ids)
+        split = Split()
+        for token_id in output.token_ids:
+            if token_id not in self._stop_ids and not self._stop.found:
+                self._take(token_id, split)
         held = self._held
-        held.token_ids += token_ids
-        held.text += self._stop.push(split.text)
+        held.token_ids += self._ids.release()
+        held.text += split.text
         held.reasoning += split.reasoning
         held.audio_tokens += split.audio_tokens
         held.tool_calls += split.tool_calls
@@ -95,12 +130,24 @@ class Answer:
         complete = list(self._chunker.push(split.audio_tokens))
         return self._release() if complete or not self._splitter.speaking else None
 
+    def _take(self, token_id: int, split: Split) -> None:
+        """Sort one id into `split`, its text as far as no stop string may begin there."""
+        new = self._splitter.push((token_id,))
+        shown = self._stop.push(new.text)
+        self._ids.push(token_id, new.text, shown)
+        split.text += shown
+        split.reasoning += new.reasoning
+        split.audio_tokens += new.audio_tokens
+        split.tool_calls += new.tool_calls
+
     def finish(self, reason: str) -> ThinkerDelta:
         """The last delta: all that is held, why it ended, and the counts."""
         if reason not in _FINISH_REASONS:
             raise EngineFailed(f"the engine gave the request up: {reason}")
         self.finished = True
-        self._held.text += self._stop.flush()
+        text = self._stop.flush()
+        self._held.text += text
+        self._held.token_ids += self._ids.flush(text)
         last = self._release() or ThinkerDelta()
         finish_reason = _FINISH_REASONS[reason]
         if finish_reason == "stop" and self._called:

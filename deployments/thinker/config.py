@@ -8,12 +8,18 @@ from deployments.settings import Settings, StageSettings
 
 
 class SamplingDefaults(Settings):
-    """Sampling where a request says nothing; the published generation settings."""
+    """Sampling where a request says nothing.
 
-    temperature: float = Field(default=0.7, ge=0)
-    top_p: float = Field(default=0.9, gt=0, le=1)
-    repetition_penalty: float = Field(default=1.05, gt=0)
-    max_tokens: int = Field(default=1024, ge=1)
+    What is None comes from the checkpoint's `generation_config.json`, and what that leaves out
+    from the published settings: temperature 0.7, top-p 0.9, repetition penalty 1.05, 1024 tokens.
+    """
+
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    repetition_penalty: float | None = Field(default=None, gt=0)
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Of an answer in a chat; a text to speak has as many as it needs."""
 
 
 class ThinkerConfig(StageSettings):

@@ -16,6 +16,7 @@ from deployments.pipeline import ThinkerEngine
 from deployments.replica_logs import complaints_shown, show_in_replica_log
 from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.fake import FakeThinkerEngine
+from deployments.thinker.sampling import Sampling
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ logger = logging.getLogger(__name__)
 def build_engine(model: str, config: ThinkerConfig) -> ThinkerEngine:
     """The engine that `config.engine` names, not yet started."""
     if config.engine == "fake":
-        return FakeThinkerEngine(max_tokens=config.sampling.max_tokens, **config.engine_kwargs)
+        limit = config.sampling.max_tokens or Sampling().max_tokens
+        return FakeThinkerEngine(max_tokens=limit, **config.engine_kwargs)
 
     from deployments.thinker.engine import VllmEngine
 

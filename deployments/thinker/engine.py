@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from deployments.errors import ConfigError, EngineFailed, PromptTooLong
+from deployments.errors import ConfigError, EngineFailed, PromptTooLong, SpeechTooLong
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import warm_up
@@ -17,6 +17,7 @@ from deployments.thinker.canary import Canary
 from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.prompt import PromptBuilder
 from deployments.thinker.runner import PromptRunner
+from deployments.thinker.sampling import sampling_of
 from deployments.thinker.tokens import SpecialTokens, TextVocabulary
 from deployments.thinker.vllm_plugin.config import StepAudio2Config
 
@@ -48,7 +49,8 @@ class VllmEngine:
         """Answer one turn. Closing the iterator aborts the request in vLLM.
 
         Raises:
-            AudioTooLong, AudioUnreadable, PromptTooLong: before anything is submitted.
+            AudioTooLong, AudioUnreadable, PromptTooLong, SpeechTooLong: before anything is
+                submitted.
             EngineFailed: the engine died or refused the request, or its answers are not to be
                 trusted.
         """
@@ -57,7 +59,9 @@ class VllmEngine:
         room = runner.room(prompt)
         if room < 1:
             raise PromptTooLong(prompt.length, prompt.length + room - 1)
-        budget = request.sampling.max_tokens or self._config.sampling.max_tokens
+        if room < request.needed_tokens:
+            raise SpeechTooLong(request.needed_tokens, room)
+        budget = request.sampling.max_tokens or runner.defaults.max_tokens
         answer = Answer(request, self._special, self._vocabulary, self._stop_ids)
         if self._config.think:
             think_end = self._special.think_end
@@ -150,7 +154,7 @@ class VllmEngine:
             raise ConfigError(f"vLLM refuses engine_kwargs: {error}") from error
         return PromptRunner(
             llm,
-            self._config.sampling,
+            sampling_of(self._config.sampling, self._files.root),
             stop_ids=self._stop_ids,
             non_finite_id=special.audio_patch,
         )

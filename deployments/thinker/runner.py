@@ -9,8 +9,8 @@ from typing import Any
 from deployments.errors import EngineFailed, StepAudioError
 from deployments.messages import SamplingOptions
 from deployments.thinker.answer import EngineOutput
-from deployments.thinker.config import SamplingDefaults
 from deployments.thinker.prompt import Prompt
+from deployments.thinker.sampling import Sampling
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ class PromptRunner:
     """Runs prompts in a started vLLM, as long as its answers can be trusted."""
 
     def __init__(
-        self, llm: Any, defaults: SamplingDefaults, *, stop_ids: Iterable[int], non_finite_id: int
+        self, llm: Any, defaults: Sampling, *, stop_ids: Iterable[int], non_finite_id: int
     ) -> None:
         """Take over a started engine.
 
@@ -30,7 +30,7 @@ class PromptRunner:
             non_finite_id: the id that the model answers where its logits are not finite.
         """
         self.llm = llm
-        self._defaults = defaults
+        self.defaults = defaults
         self._stop_ids = tuple(stop_ids)
         self._non_finite_id = non_finite_id
         self._numbers = itertools.count()
@@ -86,7 +86,7 @@ class PromptRunner:
 
         def chosen(name: str) -> Any:
             value = getattr(options, name)
-            return getattr(self._defaults, name) if value is None else value
+            return getattr(self.defaults, name) if value is None else value
 
         return SamplingParams(
             temperature=chosen("temperature"),

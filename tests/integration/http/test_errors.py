@@ -38,6 +38,7 @@ ROWS = [
     (errors.AudioTooLong(41, 30), 400, "audio_too_long"),
     (errors.ReferenceAudioUnfit(0.2, 1, 30), 400, "voice_audio_unfit"),
     (errors.PromptTooLong(20_000, 16_384), 400, "context_length_exceeded"),
+    (errors.SpeechTooLong(20_000, 16_384), 400, "context_length_exceeded"),
     (errors.UnsupportedRequest("not that"), 400, "unsupported"),
     (errors.RequestError("wrong"), 400, None),
     (errors.ServerFull(), 429, "server_full"),

@@ -13,6 +13,7 @@ EXAMPLES = [
     errors.UnknownVoice("nobody", known=("default",)),
     errors.SpokenTurnGone("audio_1", param="messages[1].audio.id"),
     errors.PromptTooLong(tokens=9000, limit=4096),
+    errors.SpeechTooLong(tokens=9000, limit=4096),
     errors.UnsupportedRequest("no such format", param="response_format"),
     errors.ServerFull(retry_after_s=2.5),
     errors.NotReady(),

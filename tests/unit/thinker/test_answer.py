@@ -102,3 +102,30 @@ def test_thoughts_are_counted_and_stay_out_of_the_history(answer, special, token
     assert thought == ThinkerDelta(reasoning="hm")
     last = thinking.push(EngineOutput((special.turn_end,), "stop", 20, 16))
     assert last == ThinkerDelta(finish_reason="stop", usage=Usage(10, 3, 0, 0))
+
+
+def test_ids_of_a_stop_string_and_behind_it_are_no_part_of_the_answer(answer, tokenizer, special):
+    ids = tokenizer.encode("abXYcd").ids
+    stopping = answer(sampling=SamplingOptions(stop=("XY",)))
+    deltas = feed(stopping, [EngineOutput(tuple(ids[:3])), EngineOutput(tuple(ids[3:]))])
+    assert "".join(delta.text for delta in deltas) == "ab"
+    assert [i for delta in deltas for i in delta.token_ids] == ids[:2]
+    assert deltas[-1].finish_reason == "stop"
+
+
+def test_ids_wait_with_the_text_that_may_begin_a_stop_string(answer, tokenizer):
+    ids = tokenizer.encode("aXb").ids
+    waiting = answer(sampling=SamplingOptions(stop=("XY",)))
+    deltas = feed(waiting, [EngineOutput((i,)) for i in ids])
+    assert [(delta.text, delta.token_ids) for delta in deltas] == [
+        ("a", (ids[0],)),
+        ("Xb", (ids[1], ids[2])),
+    ]
+
+
+def test_what_was_held_for_a_stop_string_comes_with_its_ids_at_the_end(answer, tokenizer):
+    ids = tokenizer.encode("aX").ids
+    waiting = answer(sampling=SamplingOptions(stop=("XY",)))
+    deltas = feed(waiting, [EngineOutput((ids[0],)), EngineOutput((ids[1],), "length")])
+    assert [i for delta in deltas for i in delta.token_ids] == ids
+    assert "".join(delta.text for delta in deltas) == "aX"
