@@ -18,9 +18,11 @@ from serve_app.http.ingress import Ingress
 # Streams are long and mostly wait, so a replica takes many; what a full stage refuses is a 429.
 # As many as it takes may come at the same moment: while it is asked for each, they count as queued.
 # A replica that stops lets the streams it has end first: the longest default answer is 33 s.
+# Serve replaces a replica whose health check fails three times in a row: 3 s after it turned bad.
 # Replicas hear each other by gRPC, whose default of 4 MB would end a recording after 65 s.
 STAGE_OPTIONS: dict[str, Any] = {
     "graceful_shutdown_timeout_s": 60,
+    "health_check_period_s": 1,
     "ray_actor_options": {
         "runtime_env": {
             "env_vars": {"RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(100 << 20)},

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from deployments.chunker import Chunker
+from deployments.errors import EngineFailed
 from deployments.messages import (
     INPUT_SAMPLE_RATE_HZ,
     AudioPart,
@@ -31,16 +32,25 @@ class FakeThinkerEngine:
     schemas in the prompt and no result yet, the first tool is called with no arguments.
     """
 
-    def __init__(self, seconds_per_delta: float = 0.0, max_tokens: int = 1024) -> None:
+    def __init__(
+        self,
+        seconds_per_delta: float = 0.0,
+        max_tokens: int = 1024,
+        spoilt_by: str | None = None,
+    ) -> None:
+        """A message that is `spoilt_by` makes this engine one whose answers cannot be trusted."""
         self._seconds_per_delta = seconds_per_delta
         self._max_tokens = max_tokens
+        self._spoilt_by = spoilt_by
+        self._spoilt = False
         self._active: set[str] = set()
 
     async def start(self) -> None:
         pass
 
     async def check_health(self) -> None:
-        pass
+        if self._spoilt:
+            raise EngineFailed("an answer of this engine was not finite")
 
     def close(self) -> None:
         pass
@@ -50,6 +60,9 @@ class FakeThinkerEngine:
         return len(self._active)
 
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        if self._spoilt_by is not None and echo(request.messages[-1]) == self._spoilt_by:
+            self._spoilt = True
+        await self.check_health()
         self._active.add(request.request_id)
         try:
             for delta in self._answer(request):

@@ -32,12 +32,33 @@ async def test_a_killed_token2wav_gives_its_client_an_error_and_the_next_request
                 with pytest.raises(httpx.HTTPError):
                     async for _ in chunks:
                         pass
-            deadline = time.monotonic() + 60
-            while (again := await plain.post(url, json=speech_body("hi"))).status_code != 200:
-                assert again.status_code == 503, again.text
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.5)
-            assert len(again.content) == 2 * 960 * len(audio_tokens_of("hi"))
+            await until_spoken(plain, base_url, "hi", within_s=60)
+
+
+async def test_a_spoilt_engine_turns_the_health_bad_within_10_s_and_is_replaced(base_url):
+    config = fake_graph(thinker={"engine_kwargs": {"spoilt_by": "poison"}})
+    with served(config):
+        async with httpx.AsyncClient(timeout=60) as plain:
+            before = replica_record("Thinker")["Name"]
+            spoilt = await plain.post(f"{base_url}/v1/audio/speech", json=speech_body("poison"))
+            assert spoilt.status_code == 503, spoilt.text
+            began_s = time.monotonic()
+            while (await plain.get(f"{base_url}/health")).status_code == 200:
+                assert time.monotonic() - began_s < 10
+                await asyncio.sleep(0.1)
+            await until_spoken(plain, base_url, "hi", within_s=60)
+            assert replica_record("Thinker")["Name"] != before
+
+
+async def until_spoken(plain: httpx.AsyncClient, base_url: str, text: str, within_s: float) -> None:
+    """Ask again until the answer comes whole; nothing but "not now" may come before it."""
+    deadline = time.monotonic() + within_s
+    url = f"{base_url}/v1/audio/speech"
+    while (again := await plain.post(url, json=speech_body(text))).status_code != 200:
+        assert again.status_code == 503, again.text
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.5)
+    assert len(again.content) == 2 * 960 * len(audio_tokens_of(text))
 
 
 async def test_a_disconnect_frees_the_thinker(base_url):

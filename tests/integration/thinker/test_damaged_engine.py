@@ -17,7 +17,7 @@ from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.engine import VllmEngine
 from tests.integration.thinker.conftest import collect
 
-NANO = Path(__file__).parents[3] / "tests" / "nano" / "checkpoint"
+NANO = Path(__file__).parents[3] / "configs" / "nano"
 GREEDY = SamplingOptions(temperature=0.0, max_tokens=40)
 NOTICED_WITHIN_S = 10.0
 CHECKED_EVERY_S = 0.5
