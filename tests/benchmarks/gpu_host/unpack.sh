@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# bash unpack.sh TARGET: makes a virtual environment of the parts beside this script. What is not
+# packed of CUDA's libraries is linked from the packages of the `python3` that is found first.
+set -euo pipefail
+cd "$(dirname "$0")"
+target=$1
+site=$target/lib/python3.12/site-packages
+python3 -m venv --without-pip "$target"
+chmod +x ./zstd
+ls part-* | sort -t- -k2 -n | xargs cat | ./zstd -d --long=27 | tar -C "$target" -xf -
+for program in "$site"/bin/*; do
+  [ -e "$target/bin/${program##*/}" ] || ln -s "$program" "$target/bin/"
+done
+host=$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+for library in "$host"/nvidia/*/; do
+  library=${library%/}
+  [ -e "$site/nvidia/${library##*/}" ] || ln -s "$library" "$site/nvidia/"
+done
