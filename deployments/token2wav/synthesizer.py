@@ -107,9 +107,17 @@ class BatchingSynthesizer:
         self._playbacks: set[Playback] = set()
         self._admission = Admission(max_batch)
         self._failed_steps = 0  # in a row
+        self._closed = False
 
     async def start(self) -> None:
         """Load the engine, prepare every configured voice and speak one answer."""
+        try:
+            await self._start()
+        except BaseException:
+            self.close()  # now: a finalizer would take the locks of threads in a collection
+            raise
+
+    async def _start(self) -> None:
         self._engine = engine = await self._in_thread(self._load)
         if self._max_streams is None:
             self._max_streams = engine.max_streams
@@ -157,6 +165,10 @@ class BatchingSynthesizer:
             raise EngineFailed(f"Token2Wav's last {self._failed_steps} steps failed")
 
     def close(self) -> None:
+        """May be called again, also by a finalizer: then it does nothing and takes no lock."""
+        if self._closed:
+            return
+        self._closed = True
         if self._stepping is not None:
             self._stepping.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -10,9 +10,6 @@ is the one that went in, moved on, and must be closed. One thread may call `prep
 `step`; `open` and `close` are safe from any.
 """
 
-import threading
-import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +18,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from deployments.errors import ServerFull
 from deployments.token2wav.model.flow import EULER_STEPS, Flow
 from deployments.token2wav.model.hift import SAMPLES_PER_FRAME, Hift
 from deployments.token2wav.model.vocoder import OVERLAP_FRAMES
-from deployments.token2wav.resident.memory import IdPool
+from deployments.token2wav.resident.memory import Needs
 from deployments.token2wav.resident.model import ResidentModel
+from deployments.token2wav.resident.places import Place, Places
 from deployments.token2wav.resident.settings import ResidentSettings
 from deployments.token2wav.resident.shapes import Shapes
 from deployments.token2wav.resident.streams import (
-    Place,
     ResidentStream,
     ResidentVoice,
     stream_needs,
@@ -101,14 +97,10 @@ class ResidentEngine:
             flow, hift, seed=seed, device=device, dtype=dtype, settings=settings, steps=steps
         )
         self.max_streams = model.plan.max_streams
-        self._solver_blocks = IdPool(model.plan.solver_blocks)
-        self._encoder_blocks = IdPool(model.plan.encoder_blocks)
-        self._slots = IdPool(model.plan.slots)
-        self._lock = threading.RLock()
-        # voices that have a place, the longest unused first; the engine keeps none alive
-        self._resident: OrderedDict[int, tuple[weakref.ref[ResidentVoice], Place]] = OrderedDict()
-        self._closers: weakref.WeakKeyDictionary[ResidentStream, weakref.finalize] = (
-            weakref.WeakKeyDictionary()
+        self._places = Places(
+            solver_blocks=model.plan.solver_blocks,
+            encoder_blocks=model.plan.encoder_blocks,
+            slots=model.plan.slots,
         )
         self._shapes = Shapes(model, settings)
         self._shapes.capture(progress)
@@ -170,9 +162,7 @@ class ResidentEngine:
         voice = ResidentVoice(
             prompt.codes.cpu(), prompt.embedding, prompt.mel, self._model.frames_per_token
         )
-        with self._lock:
-            place = self._settle(voice)
-        self._prepare(voice, place)
+        self._prepare(voice, self._places.settle(voice, self._voice_needs(voice)))
         return voice
 
     def open(self, voice: ResidentVoice) -> ResidentStream:
@@ -184,19 +174,10 @@ class ResidentEngine:
         needs = stream_needs(
             len(voice.codes), self._model.frames_per_token, self.settings.history_tokens
         )
-        with self._lock:
-            voice.streams += 1  # from here on it gives way to nobody
-            try:
-                self._settle(voice)
-                place = self._take(needs.solver_blocks, needs.encoder_blocks, needs.slots)
-            except BaseException:
-                voice.streams -= 1
-                raise
-            stream = ResidentStream.begin(voice, place)
-            # a stream that is forgotten instead of closed must not keep its memory
-            closer = self._closers[stream] = weakref.finalize(stream, self._end, voice, place)
-            closer.atexit = False
-            return stream
+        place = self._places.begin(voice, self._voice_needs(voice), needs)
+        stream = ResidentStream.begin(voice, place)
+        stream.watch = self._places.watch(stream, voice, place)
+        return stream
 
     def close(self, stream: ResidentStream) -> None:
         """Give a stream's place back. May be called twice, and while a step has the stream.
@@ -204,7 +185,8 @@ class ResidentEngine:
         Whoever gets the place next writes to it in a later step.
         """
         stream.open = False
-        self._closers[stream]()
+        if stream.watch is not None:
+            self._places.end(stream.watch)
 
     def step(self, rows: Sequence[Row]) -> list[ResidentOutput]:
         """Synthesise one chunk of each of several streams.
@@ -231,7 +213,7 @@ class ResidentEngine:
         shape = self._shapes.fit(len(rows), max(counts) * self._model.frames_per_token)
         shape.rows.clear()
         ends = []
-        with self._lock:  # whoever closes a stream now waits for its row to be written
+        with self._places.locked():  # whoever closes a stream now waits for its row to be written
             for at, (row, count) in enumerate(zip(rows, counts, strict=True)):
                 stream = row.state
                 total = stream.held_frames + count * self._model.frames_per_token
@@ -257,60 +239,14 @@ class ResidentEngine:
 
     def _prepare(self, voice: ResidentVoice, place: Place) -> None:
         self._shapes.prepare(voice, place)
-        with self._lock:  # it may have had to give way meanwhile
+        with self._places.locked():  # it may have had to give way meanwhile
             voice.prepared = voice.place is place
 
-    def _settle(self, voice: ResidentVoice) -> Place:
-        """Give a voice a place, if it has none, and mark it as used last. Needs the lock."""
-        key = id(voice)
-        if voice.place is None:
-            needs = voice_needs(len(voice.codes), voice.frames_per_token)
-            voice.place = self._take(needs.solver_blocks, needs.encoder_blocks, needs.slots)
-            self._resident[key] = (weakref.ref(voice), voice.place)
-            weakref.finalize(voice, self._forget, key, voice.place).atexit = False
-        self._resident.move_to_end(key)
-        return voice.place
-
-    def _take(self, solver_blocks: int, encoder_blocks: int, slots: int) -> Place:
-        """Memory from the pools; voices without a stream give way, the longest unused first."""
-        while True:
-            enough = (
-                self._solver_blocks.free >= solver_blocks
-                and self._encoder_blocks.free >= encoder_blocks
-                and self._slots.free >= slots
-            )
-            if enough:
-                return Place(
-                    self._solver_blocks.take(solver_blocks),
-                    self._encoder_blocks.take(encoder_blocks),
-                    self._slots.take(slots),
-                )
-            voices = (reference() for reference, _ in self._resident.values())
-            idle = next((v for v in voices if v is not None and not v.streams), None)
-            if idle is None or idle.place is None:
-                raise ServerFull()
-            self._forget(id(idle), idle.place)
-            idle.place, idle.prepared = None, False
-
-    def _end(self, voice: ResidentVoice, place: Place) -> None:
-        with self._lock:
-            voice.streams -= 1
-            self._give(place)
-
-    def _forget(self, key: int, place: Place) -> None:
-        with self._lock:
-            _, held = self._resident.get(key, (None, None))
-            if held is not place:
-                return  # it gave way before, and has another place by now or none
-            del self._resident[key]
-            self._give(place)
-
-    def _give(self, place: Place) -> None:
-        self._solver_blocks.give(place.solver_blocks)
-        self._encoder_blocks.give(place.encoder_blocks)
-        self._slots.give(place.slots)
+    @staticmethod
+    def _voice_needs(voice: ResidentVoice) -> Needs:
+        return voice_needs(len(voice.codes), voice.frames_per_token)
 
     @property
     def free(self) -> tuple[int, int, int]:
         """Solver blocks, encoder blocks and slots that nobody has."""
-        return self._solver_blocks.free, self._encoder_blocks.free, self._slots.free
+        return self._places.free

@@ -1,7 +1,6 @@
-"""The GPU memory of streams and voices: how much there is, and who has it."""
+"""The GPU memory of streams and voices: how much there is, and how it is divided."""
 
 import math
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -15,10 +14,9 @@ _ALIGNMENT = 256
 
 
 class IdPool:
-    """Hands out ids of equal pieces of memory. Threads may share it."""
+    """Hands out ids of equal pieces of memory. One thread at a time may call it."""
 
     def __init__(self, count: int) -> None:
-        self._lock = threading.Lock()
         self._free = list(range(count - 1, RESERVED - 1, -1))
 
     @property
@@ -27,14 +25,12 @@ class IdPool:
 
     def take(self, count: int) -> list[int]:
         """`count` ids, lowest first where possible. Raises ServerFull if there are too few."""
-        with self._lock:
-            if count > len(self._free):
-                raise ServerFull()
-            return [self._free.pop() for _ in range(count)]
+        if count > len(self._free):
+            raise ServerFull()
+        return [self._free.pop() for _ in range(count)]
 
     def give(self, ids: Iterable[int]) -> None:
-        with self._lock:
-            self._free.extend(ids)
+        self._free.extend(ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from deployments.token2wav.resident.dit import SolverBuffers
 from deployments.token2wav.resident.encoder import EncoderBuffers
 from deployments.token2wav.resident.memory import Arena, Measure, allocator
 from deployments.token2wav.resident.model import Buffers, ResidentModel
+from deployments.token2wav.resident.places import Place
 from deployments.token2wav.resident.rows import StepRows
 from deployments.token2wav.resident.settings import ResidentSettings
-from deployments.token2wav.resident.streams import Place, ResidentVoice, enter_voice
+from deployments.token2wav.resident.streams import ResidentVoice, enter_voice
 
 
 class Shape:

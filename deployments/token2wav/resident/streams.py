@@ -1,5 +1,6 @@
 """What the host knows of voices and streams whose state lies on the GPU."""
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,18 +19,10 @@ from deployments.token2wav.resident.history import (
 )
 from deployments.token2wav.resident.kernels.attention import BLOCK
 from deployments.token2wav.resident.memory import Needs
+from deployments.token2wav.resident.places import Place
 from deployments.token2wav.resident.rows import NOWHERE, StepRows
 
 HostRows = dict[str, NDArray[np.int32]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """Pieces of resident memory that belong to one voice or one stream."""
-
-    solver_blocks: list[int]
-    encoder_blocks: list[int]
-    slots: list[int]
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -75,6 +68,7 @@ class ResidentStream:
     spoken_frames: int = 0
     held_frames: int = 0
     open: bool = True
+    watch: weakref.finalize | None = None  # gives `place` back
 
     @classmethod
     def begin(cls, voice: ResidentVoice, place: Place) -> "ResidentStream":

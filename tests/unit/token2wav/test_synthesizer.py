@@ -276,3 +276,16 @@ async def test_a_closed_synthesizer_is_unhealthy(started):
     await asyncio.sleep(0.01)
     with pytest.raises(EngineFailed):
         await synthesizer.check_health()
+
+
+async def test_a_synthesizer_that_cannot_start_leaves_no_thread_to_a_finalizer(tmp_path):
+    """`ThreadPoolExecutor.shutdown` takes a lock that a collection may find taken."""
+    (tmp_path / "voice").write_bytes(b"broken")
+    synthesizer = BatchingSynthesizer(
+        StandIn, {"default": tmp_path / "voice"}, schedules,
+        max_batch=8, max_streams=None, cached_voices=2,
+    )  # fmt: skip
+    with pytest.raises(ConfigError):
+        await synthesizer.start()
+    with synthesizer._thread._shutdown_lock:
+        synthesizer.close()

@@ -1,5 +1,6 @@
 """The resident engine from tokens to PCM against the functional one, kernels interpreted."""
 
+import gc
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,8 @@ pytest.importorskip("triton")
 
 from deployments.token2wav.resident.engine import ResidentEngine
 from deployments.token2wav.resident.settings import ResidentSettings
-from deployments.token2wav.resident.streams import ResidentStream
+from deployments.token2wav.resident.streams import ResidentStream, ResidentVoice
+from tests.unit.token2wav_resident.collector import collect_anywhere_in
 
 CPU = torch.device("cpu")
 CONFIG = FlowConfig(
@@ -126,6 +128,35 @@ def test_a_stream_that_is_closed_or_forgotten_gives_its_place_back(engine: Resid
     assert engine.step([Row(stream, [1, 2, 3, 4], False)])[0].pcm == b""
     stream = engine.open(voice)
     del stream
+    assert engine.free == before
+
+
+def test_a_stream_found_forgotten_while_another_opens_blocks_nobody(
+    engine: ResidentEngine,
+) -> None:
+    voice = engine.prepare_prompt(random_prompt(5))
+    before = engine.free
+    collect_anywhere_in(lambda: engine.open(voice), forget=lambda: engine.open(voice))
+    gc.collect()
+    assert engine.free == before
+
+
+def test_a_voice_found_forgotten_while_room_is_made_disturbs_nobody(
+    engine: ResidentEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_prepare", lambda voice, place: None)
+    before = engine.free
+
+    def voice() -> ResidentVoice:
+        return engine.prepare_prompt(random_prompt(5))
+
+    def many() -> list[ResidentVoice]:
+        return [voice() for _ in range(40)]
+
+    waiting = many()
+    collect_anywhere_in(many, forget=voice)
+    del waiting
+    gc.collect()
     assert engine.free == before
 
 
