@@ -12,12 +12,14 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as settings_dataclass
 
+from deployments.wire import Wire
+
 AUDIO_TOKEN_S = 0.04
 VOCODER_HOLDS_S = 0.16  # its `OVERLAP_FRAMES`
 
 
 @settings_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
-class ChunkSchedule:
+class ChunkSchedule(Wire):
     """Sizes of the chunks of one stream, in audio tokens of 40 ms.
 
     The first chunks are small, so that sound starts early, and grow only as fast as what is

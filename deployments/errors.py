@@ -18,6 +18,8 @@
 They cross processes by pickle, so each one rebuilds itself from its fields.
 """
 
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -32,14 +34,29 @@ class StepAudioError(Exception):
         self.__dict__.update(fields)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), dict(self.__dict__))
+        names = [(c.__module__, c.__qualname__) for c in type(self).__mro__]
+        bases = names[: names.index((__name__, StepAudioError.__qualname__)) + 1]
+        return read_error, (bases, dict(self.__dict__))
 
 
-def _rebuild(cls: type[StepAudioError], fields: dict[str, Any]) -> StepAudioError:
+def read_error(bases: Sequence[tuple[str, str]], fields: dict[str, Any]) -> "StepAudioError":
+    """An error from its class and the bases of that, the nearest first, and its fields.
+
+    A sender of another version may have a class that is not known here: then the error becomes one
+    of the nearest base.
+    """
+    cls = next(known for name in bases if (known := _known_class(*name)) is not None)
     error = cls.__new__(cls)
     Exception.__init__(error, fields["message"])
     error.__dict__.update(fields)
     return error
+
+
+def _known_class(module: str, name: str) -> "type[StepAudioError] | None":
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) and issubclass(found, StepAudioError) else None
 
 
 class RequestError(StepAudioError):

@@ -2,6 +2,8 @@
 
 Ingress ──SpeechRequest──► Token2Wav ──ThinkerRequest──► Thinker
         ◄──SpeechDelta───           ◄──ThinkerDelta────
+
+Every class is a `Wire`: the versions of a rolling update read each other's messages.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from deployments.chunker import ChunkSchedule
+from deployments.wire import Wire
 
 AUDIO_TOKENS_PER_SECOND = 25
 OUTPUT_SAMPLE_RATE_HZ = 24_000
@@ -29,26 +32,26 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class TextPart:
+class TextPart(Wire):
     text: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AudioPart:
+class AudioPart(Wire):
     """Speech that the model listens to."""
 
     samples: np.ndarray  # [N] float32, mono, 16 kHz, any length up to the configured limit
 
 
 @dataclass(frozen=True, slots=True)
-class SpokenPart:
+class SpokenPart(Wire):
     """An earlier spoken answer: the very token ids that were produced after `<tts_start>`."""
 
     token_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Wire):
     """A function the model asks the caller to run; `arguments` is JSON as the model wrote it."""
 
     name: str
@@ -59,13 +62,13 @@ Part = TextPart | AudioPart | SpokenPart | ToolCall
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Message(Wire):
     role: Role
     parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class SamplingOptions:
+class SamplingOptions(Wire):
     """How the next token is drawn; `None` leaves the stage's configured default."""
 
     temperature: float | None = None
@@ -77,7 +80,7 @@ class SamplingOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class ThinkerRequest:
+class ThinkerRequest(Wire):
     """One turn for the Thinker to answer."""
 
     request_id: str
@@ -89,7 +92,7 @@ class ThinkerRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Wire):
     """Token counts of one turn, complete only with the last delta."""
 
     prompt_tokens: int
@@ -102,7 +105,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
 
 @dataclass(frozen=True, slots=True)
-class ThinkerDelta:
+class ThinkerDelta(Wire):
     """What was produced since the delta before; only the last one has a `finish_reason`."""
 
     text: str = ""
@@ -115,7 +118,7 @@ class ThinkerDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceAudio:
+class ReferenceAudio(Wire):
     """A voice to imitate, as its file came: 3 to 10 seconds of clean speech."""
 
     data: bytes
@@ -125,7 +128,7 @@ Voice = str | ReferenceAudio | None  # a configured name, a recording, or the de
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechRequest:
+class SpeechRequest(Wire):
     """One turn to answer aloud, in a voice."""
 
     thinker: ThinkerRequest
@@ -133,7 +136,7 @@ class SpeechRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechDelta:
+class SpeechDelta(Wire):
     """A piece of a spoken answer; `pcm` and the rest advance independently."""
 
     pcm: bytes = b""  # s16le, mono, 24 kHz

@@ -3,12 +3,22 @@
 The stages' engines are known here by protocol only, so that a fake one runs the whole graph.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
-from deployments.messages import SpeechDelta, ThinkerDelta, ThinkerRequest, Voice
+from deployments.messages import (
+    SpeechDelta,
+    SpeechRequest,
+    ThinkerDelta,
+    ThinkerRequest,
+    Voice,
+)
+
+Think = Callable[[ThinkerRequest], AsyncGenerator[ThinkerDelta]]
+"""How the Thinker is asked: in this process, or through a handle. Closing it aborts the request."""
 
 
 class ThinkerEngine(Protocol):
@@ -61,6 +71,27 @@ class Synthesizer(Protocol):
 
     def close(self) -> None:
         """Free threads and memory."""
+
+
+async def answer_aloud(
+    request: SpeechRequest, synthesizer: Synthesizer, think: Think
+) -> AsyncGenerator[SpeechDelta]:
+    """The whole life of a spoken answer; the last delta carries the `finish_reason`.
+
+    A stream is opened before the Thinker is asked, so a full Token2Wav costs the Thinker nothing.
+    However the answer ends, the Thinker's request is aborted and the stream's place given back.
+
+    Raises:
+        UnknownVoice, ReferenceAudioUnfit, ServerFull: before the Thinker is asked.
+    """
+    stream = await synthesizer.open(request.voice)
+    try:
+        deltas = think(replace(request.thinker, chunks=stream.schedule))
+        async with aclosing(deltas), aclosing(speak(deltas, stream)) as spoken:
+            async for delta in spoken:
+                yield delta
+    finally:
+        stream.close()
 
 
 async def speak(

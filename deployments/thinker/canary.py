@@ -16,6 +16,7 @@ from deployments.thinker import tasks
 from deployments.thinker.prompt import Prompt, PromptBuilder
 from deployments.thinker.runner import PromptRunner
 
+NAME = "canary"
 QUESTION = tasks.converse("Please open the window.")
 GREEDY = SamplingOptions(temperature=0.0, repetition_penalty=1.0)
 TOKENS = 6
@@ -73,7 +74,7 @@ class Canary:
         parameters = runner.sampling(GREEDY, TOKENS)
         parameters.logprobs = 2
         expected: list[Choice] = []
-        async for output in runner.run(prompt, parameters):
+        async for output in runner.run(prompt, parameters, NAME):
             expected += map(Choice, output.token_ids, output.leads_nats)
         if not any(choice.lead_nats >= CLEAR_LEAD_NATS for choice in expected):
             logger.warning(
@@ -97,9 +98,8 @@ class Canary:
     async def _compare(self) -> None:
         answer: list[int] = []
         try:
-            async for output in self._runner.run(
-                self._prompt, self._runner.sampling(GREEDY, TOKENS)
-            ):
+            parameters = self._runner.sampling(GREEDY, TOKENS)
+            async for output in self._runner.run(self._prompt, parameters, NAME):
                 answer += output.token_ids
         except EngineFailed:  # the runner knows, and has said so
             return

@@ -68,7 +68,8 @@ class VllmEngine:
             thought: list[int] = []
             finish_reason: str | None = None
             parameters = runner.sampling(request.sampling, min(budget, room), (think_end,))
-            async with aclosing(runner.run(prompt, parameters)) as outputs:
+            thinking = runner.run(prompt, parameters, request.request_id)
+            async with aclosing(thinking) as outputs:
                 async for output in outputs:
                     thought += output.token_ids
                     finish_reason = output.finish_reason
@@ -83,7 +84,7 @@ class VllmEngine:
                 yield answer.finish("length")
                 return
         parameters = runner.sampling(request.sampling, min(budget, room))
-        async with aclosing(runner.run(prompt, parameters)) as outputs:
+        async with aclosing(runner.run(prompt, parameters, request.request_id)) as outputs:
             async for output in outputs:
                 if delta := answer.push(output):
                     yield delta

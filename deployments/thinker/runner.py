@@ -51,8 +51,12 @@ class PromptRunner:
         logger.error("%s", reason)
         self._no_longer = reason
 
-    async def run(self, prompt: Prompt, parameters: Any) -> AsyncGenerator[EngineOutput]:
+    async def run(
+        self, prompt: Prompt, parameters: Any, request_id: str = "thinker"
+    ) -> AsyncGenerator[EngineOutput]:
         """Run one prompt with vLLM's `SamplingParams`. Closing the iterator aborts it.
+
+        `request_id` names the prompt in vLLM's log and traces, a number makes it unique there.
 
         Raises:
             EngineFailed: vLLM failed, or the answer cannot be trusted.
@@ -62,19 +66,19 @@ class PromptRunner:
         raw: dict[str, Any] = {"prompt_token_ids": prompt.token_ids}
         if prompt.audio_pieces:
             raw["multi_modal_data"] = {"audio": prompt.audio_pieces}
-        # vLLM takes a repeated id without a word and mixes the answers, so ids are our own.
-        request_id = f"thinker-{next(self._numbers)}"
+        # vLLM takes a repeated id without a word and mixes the answers.
+        unique_id = f"{request_id}-{next(self._numbers)}"
         try:
             parsed = parse_model_prompt(self.llm.model_config, raw)
             (rendered,) = await self.llm.renderer.render_cmpl_async([parsed])
-            async with aclosing(self.llm.generate(rendered, parameters, request_id)) as outputs:
+            async with aclosing(self.llm.generate(rendered, parameters, unique_id)) as outputs:
                 async for output in outputs:
-                    self._require_sound(output.outputs[0].token_ids)
+                    self._require_sound(output.outputs[0].token_ids, unique_id)
                     yield _engine_output(output)
         except StepAudioError:
             raise
         except Exception as error:
-            logger.exception("vLLM failed")  # callers are told nothing of its insides
+            logger.exception("vLLM failed at %s", unique_id)  # callers are told nothing of it
             raise EngineFailed("the model failed to answer") from error
 
     def sampling(
@@ -99,7 +103,7 @@ class PromptRunner:
             output_kind=RequestOutputKind.DELTA,
         )
 
-    def _require_sound(self, token_ids: Iterable[int]) -> None:
+    def _require_sound(self, token_ids: Iterable[int], unique_id: str) -> None:
         """Raise EngineFailed where an answer cannot go on.
 
         What an answer that is not finite leaves in blocks of the KV cache, vLLM gives to others as
@@ -109,7 +113,7 @@ class PromptRunner:
             raise EngineFailed(self._no_longer)
         if self._non_finite_id in token_ids:
             self._no_more = "an answer of this engine was not finite"
-            logger.error("%s: the replica must be replaced", self._no_more)
+            logger.error("%s: %s; the replica must be replaced", unique_id, self._no_more)
             raise EngineFailed("the model's answer is not finite")
 
 

@@ -1,17 +1,17 @@
-"""Token2Wav as a Ray Serve deployment: a thin shell around `pipeline.speak`."""
+"""Token2Wav as a Ray Serve deployment: a thin shell around `pipeline.answer_aloud`."""
 
 import logging
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import replace
+from contextlib import aclosing
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.heap import settle_heap
-from deployments.messages import SpeechDelta, SpeechRequest
+from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
-from deployments.pipeline import Synthesizer, speak
+from deployments.pipeline import Synthesizer, answer_aloud
 from deployments.replica_logs import complaints_shown, show_in_replica_log
 from deployments.token2wav.config import Token2WavConfig
 from deployments.token2wav.engines import load_engine
@@ -58,16 +58,18 @@ class Token2WavDeployment:
 
     async def speak(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         """Answer aloud; the last delta carries the `finish_reason`."""
-        stream = await self._synthesizer.open(request.voice)
+        spoken = answer_aloud(request, self._synthesizer, self._think)
+        async with aclosing(spoken):
+            async for delta in spoken:
+                yield delta
+
+    async def _think(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        deltas = self._thinker.generate.remote(request)
         try:
-            deltas = self._thinker.generate.remote(replace(request.thinker, chunks=stream.schedule))
-            try:
-                async for delta in speak(deltas, stream):
-                    yield delta
-            finally:
-                deltas.cancel()  # does nothing to an answer that is complete
+            async for delta in deltas:
+                yield delta
         finally:
-            stream.close()
+            deltas.cancel()  # does nothing to an answer that is complete
 
     async def voices(self) -> tuple[str, ...]:
         """Names of the configured voices, the default one first."""

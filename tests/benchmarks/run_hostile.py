@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from serve_app.word_errors import word_error_rate
 
 from serve_app.bench.inputs import synthetic_wav
 from serve_app.bench.metrics import percentiles
-from serve_app.word_errors import word_error_rate
 from tests.benchmarks.hostile_clients import (
     HONEST_KINDS,
     TRANSCRIPTION,

@@ -14,7 +14,7 @@ import uvicorn
 from deployments.chunker import ChunkSchedule
 from deployments.thinker.fake import FakeThinkerEngine
 from deployments.token2wav.fake import FakeSynthesizer
-from serve_app.graph.in_process import InProcessBackend
+from serve_app.graph.fake import FakeServeBackend
 from serve_app.http.application import create_http_app
 from serve_app.http.settings import HttpSettings
 from tests.integration.graph.conftest import MODEL, fake_graph, served
@@ -42,7 +42,7 @@ def first_byte_ms(base_url: str) -> float:
 def in_one_process() -> Iterator[str]:
     """The same HTTP application over the same fake engines, without Ray."""
     schedule = ChunkSchedule()
-    backend = InProcessBackend(FakeThinkerEngine(), FakeSynthesizer(schedule))
+    backend = FakeServeBackend(FakeThinkerEngine(), FakeSynthesizer(schedule))
     asyncio.run(backend.start())
     app = create_http_app(backend, HttpSettings(models=(MODEL,)))
     with socket.socket() as listener:

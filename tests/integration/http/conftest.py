@@ -16,7 +16,7 @@ from deployments.chunker import ChunkSchedule
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
 from deployments.thinker.fake import FakeThinkerEngine
 from deployments.token2wav.fake import FakeSynthesizer
-from serve_app.graph.in_process import InProcessBackend
+from serve_app.graph.fake import FakeServeBackend
 from serve_app.http.application import create_http_app
 from serve_app.http.settings import HttpSettings
 from tests.integration.http.helpers import MODEL, wav_of
@@ -30,7 +30,7 @@ class Graph:
     def __init__(self, seconds_per_delta: float = 0.0, **settings: object) -> None:
         self.thinker = FakeThinkerEngine(seconds_per_delta)
         self.synthesizer = FakeSynthesizer(SCHEDULE, voices=("anna",))
-        self.backend = InProcessBackend(self.thinker, self.synthesizer)
+        self.backend = FakeServeBackend(self.thinker, self.synthesizer)
         self.settings = HttpSettings(models=(MODEL,), **settings)  # type: ignore[arg-type]
         self.app = create_http_app(self.backend, self.settings)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deployments.chunker import Chunker, ChunkSchedule
-from deployments.errors import AudioTooLong, ConfigError, EngineFailed, PromptTooLong
+from deployments.errors import AudioTooLong, ConfigError, EngineFailed, PromptTooLong, SpeechTooLong
 from deployments.messages import Message, Role, SamplingOptions, SpokenPart, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import tasks, warm_up
@@ -126,6 +126,21 @@ async def test_a_prompt_that_does_not_fit_is_refused_before_the_engine_sees_it(e
     assert engine.active_requests() == 0
 
 
+async def test_a_text_whose_speech_does_not_fit_is_refused_before_the_engine_sees_it(engine):
+    with pytest.raises(SpeechTooLong) as refused:
+        await collect(engine, speech("hello", needed_tokens=9000))
+    assert refused.value.limit < 8192
+    assert engine.active_requests() == 0
+
+
+async def test_two_requests_of_one_id_do_not_mix(engine):
+    sampling = SamplingOptions(temperature=0.0, max_tokens=20)
+    request = ThinkerRequest("same", tasks.converse("hello"), sampling=sampling)
+    alone = ids_of(await collect(engine, request))
+    twice = await asyncio.gather(collect(engine, request), collect(engine, request))
+    assert [ids_of(answer) for answer in twice] == [alone, alone]
+
+
 async def test_a_recording_over_the_limit_is_refused(engine):
     with pytest.raises(AudioTooLong):
         await collect(engine, ask(tasks.transcribe(np.zeros(16_000 * 601, dtype=np.float32))))
@@ -213,9 +228,9 @@ async def test_a_gpu_is_warmed_up_with_every_batch_and_answers_of_just_their_len
     made = []
     run = engine._runner.run
 
-    async def counted(prompt, parameters):
+    async def counted(prompt, parameters, request_id="counted"):
         tokens = 0
-        async with aclosing(run(prompt, parameters)) as outputs:
+        async with aclosing(run(prompt, parameters, request_id)) as outputs:
             async for output in outputs:
                 tokens += len(output.token_ids)
                 yield output

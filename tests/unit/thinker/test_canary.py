@@ -22,7 +22,7 @@ class Runner:
     def sampling(self, options, max_tokens):
         return options
 
-    async def run(self, prompt, parameters):
+    async def run(self, prompt, parameters, request_id):
         self.asked += 1
         if isinstance(self.answer, Exception):
             raise self.answer

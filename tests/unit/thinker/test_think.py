@@ -29,7 +29,7 @@ class ScriptedRunner:
     def sampling(self, options, max_tokens, stop_ids=()) -> int:
         return max_tokens
 
-    async def run(self, prompt, parameters):
+    async def run(self, prompt, parameters, request_id):
         self.prompts.append(self._spell(prompt.token_ids))
         self.budgets.append(parameters)
         for output in self._scripts.pop(0):

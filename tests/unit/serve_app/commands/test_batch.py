@@ -15,7 +15,7 @@ from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
 from deployments.token2wav.fake import FakeSynthesizer
 from serve_app.commands.batch import Batch, Job, QueryType, Result, run_batch, statistics_table
 from serve_app.commands.end2end import Options, make_config, make_jobs, recordings
-from serve_app.graph.in_process import InProcessBackend
+from serve_app.graph.fake import FakeServeBackend
 from tests.integration.http.helpers import wav_of
 from tests.places import CONFIGS
 
@@ -24,7 +24,7 @@ CPU = CONFIGS / "cpu.yaml"
 
 
 async def run(batch: Batch, sources: list[str], **engine: Any) -> list[Result]:
-    backend = InProcessBackend(FakeThinkerEngine(**engine), FakeSynthesizer(SCHEDULE))
+    backend = FakeServeBackend(FakeThinkerEngine(**engine), FakeSynthesizer(SCHEDULE))
     jobs = [Job(index, source) for index, source in enumerate(sources)]
     return await run_batch(batch, jobs, backend, concurrency=4, on_result=lambda result: None)
 
@@ -70,7 +70,7 @@ async def test_results_say_which_source_each_number_came_from(tmp_path: Path) ->
 
 
 async def test_a_full_server_delays_a_prompt_and_loses_none(tmp_path: Path) -> None:
-    backend = InProcessBackend(FakeThinkerEngine(), FakeSynthesizer(SCHEDULE, max_streams=1))
+    backend = FakeServeBackend(FakeThinkerEngine(), FakeSynthesizer(SCHEDULE, max_streams=1))
     jobs = [Job(index, f"sentence {index}") for index in range(4)]
     batch = Batch(QueryType.TEXT_TO_AUDIO, tmp_path)
     results = await run_batch(batch, jobs, backend, concurrency=4, on_result=lambda r: None)
@@ -91,7 +91,7 @@ async def test_prompts_run_at_once_but_never_more_than_asked_for(tmp_path: Path)
                 await asyncio.wait_for(three_at_once.wait(), timeout=10)
                 yield delta
 
-    backend = InProcessBackend(Watched(), None)
+    backend = FakeServeBackend(Watched(), None)
     source = tmp_path / "a.wav"
     source.write_bytes(wav_of(0.5))
     jobs = [Job(index, str(source)) for index in range(12)]

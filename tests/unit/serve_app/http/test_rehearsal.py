@@ -9,7 +9,7 @@ from deployments.chunker import ChunkSchedule
 from deployments.messages import ThinkerRequest
 from deployments.thinker.fake import FakeThinkerEngine
 from deployments.token2wav.fake import FakeSynthesizer
-from serve_app.graph.in_process import InProcessBackend
+from serve_app.graph.fake import FakeServeBackend
 from serve_app.http.application import create_http_app
 from serve_app.http.rehearsal import rehearse
 from serve_app.http.settings import HttpSettings
@@ -33,7 +33,7 @@ async def rehearsed(
     synthesizer: FakeSynthesizer | None, *, starts_late: bool = False, **settings: object
 ) -> Listening:
     thinker = Listening()
-    backend = InProcessBackend(thinker, synthesizer)
+    backend = FakeServeBackend(thinker, synthesizer)
     if not starts_late:
         await backend.start()
     chosen = HttpSettings.model_validate(settings)

@@ -16,15 +16,15 @@ from deployments.messages import (
 )
 from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
 from deployments.token2wav.fake import FakeStream, FakeSynthesizer
-from serve_app.graph.in_process import InProcessBackend
+from serve_app.graph.fake import FakeServeBackend
 
 SCHEDULE = ChunkSchedule()
 REQUEST = ThinkerRequest("r", (Message(Role.HUMAN, (TextPart("Good morning"),)),), reply="speech")
 
 
-def engines() -> tuple[FakeThinkerEngine, FakeSynthesizer, InProcessBackend]:
+def engines() -> tuple[FakeThinkerEngine, FakeSynthesizer, FakeServeBackend]:
     thinker, synthesizer = FakeThinkerEngine(), FakeSynthesizer(SCHEDULE)
-    return thinker, synthesizer, InProcessBackend(thinker, synthesizer)
+    return thinker, synthesizer, FakeServeBackend(thinker, synthesizer)
 
 
 async def test_speech_holds_960_samples_for_every_audio_token() -> None:
@@ -47,7 +47,7 @@ async def test_text_never_touches_the_synthesizer() -> None:
         async def open(self, voice: Voice) -> FakeStream:
             raise AssertionError("a text answer opened a stream")
 
-    backend = InProcessBackend(FakeThinkerEngine(), NoSpeech(SCHEDULE))
+    backend = FakeServeBackend(FakeThinkerEngine(), NoSpeech(SCHEDULE))
     request = ThinkerRequest("r", REQUEST.messages)
     assert "".join([d.text async for d in backend.text(request)]) == "Good morning"
 
@@ -63,7 +63,7 @@ async def test_a_failing_synthesis_frees_both_stages() -> None:
             return Broken(self, SCHEDULE)
 
     thinker, synthesizer = FakeThinkerEngine(), BrokenSynthesizer(SCHEDULE)
-    backend = InProcessBackend(thinker, synthesizer)
+    backend = FakeServeBackend(thinker, synthesizer)
     with pytest.raises(EngineFailed):
         async for _ in backend.speech(SpeechRequest(REQUEST)):
             pass
@@ -72,14 +72,14 @@ async def test_a_failing_synthesis_frees_both_stages() -> None:
 
 async def test_a_stream_that_cannot_be_opened_starts_no_answer() -> None:
     thinker = FakeThinkerEngine()
-    backend = InProcessBackend(thinker, FakeSynthesizer(SCHEDULE, max_streams=0))
+    backend = FakeServeBackend(thinker, FakeSynthesizer(SCHEDULE, max_streams=0))
     with pytest.raises(ServerFull):
         await anext(backend.speech(SpeechRequest(REQUEST)))
     assert thinker.active_requests() == 0
 
 
 async def test_without_a_synthesizer_speech_is_unsupported() -> None:
-    backend = InProcessBackend(FakeThinkerEngine(), None)
+    backend = FakeServeBackend(FakeThinkerEngine(), None)
     assert await backend.voices() == ()
     with pytest.raises(UnsupportedRequest):
         await anext(backend.speech(SpeechRequest(REQUEST)))

@@ -1,15 +1,17 @@
-"""A fake of the graph for tests: both stages in this process, without Ray."""
+"""A fake of the graph for tests: both stages in this process, without Ray.
+
+What is not Ray's is the served code: a spoken answer lives in `pipeline.answer_aloud`.
+"""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 
 from deployments.errors import UnsupportedRequest
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
-from deployments.pipeline import Synthesizer, ThinkerEngine, speak
+from deployments.pipeline import Synthesizer, ThinkerEngine, answer_aloud
 
 
-class InProcessBackend:
+class FakeServeBackend:
     """Both stages in this process, joined as the graph joins them."""
 
     def __init__(self, thinker: ThinkerEngine, synthesizer: Synthesizer | None) -> None:
@@ -32,17 +34,10 @@ class InProcessBackend:
     async def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         if self._synthesizer is None:
             raise UnsupportedRequest("this server answers in text only: it runs no Token2Wav")
-        stream = await self._synthesizer.open(request.voice)
-        try:
-            thinker_request = replace(request.thinker, chunks=stream.schedule)
-            async with (
-                aclosing(self._thinker.generate(thinker_request)) as deltas,
-                aclosing(speak(deltas, stream)) as spoken,
-            ):
-                async for delta in spoken:
-                    yield delta
-        finally:
-            stream.close()
+        spoken = answer_aloud(request, self._synthesizer, self._thinker.generate)
+        async with aclosing(spoken):
+            async for delta in spoken:
+                yield delta
 
     async def voices(self) -> tuple[str, ...]:
         return self._synthesizer.voices() if self._synthesizer is not None else ()
