@@ -78,8 +78,8 @@ async def answer_aloud(
 ) -> AsyncGenerator[SpeechDelta]:
     """The whole life of a spoken answer; the last delta carries the `finish_reason`.
 
-    A stream is opened before the Thinker is asked, so a full Token2Wav costs the Thinker nothing.
-    However the answer ends, the Thinker's request is aborted and the stream's place given back.
+    A stream is opened before the Thinker is asked, so a full Token2Wav refuses without work for the
+    Thinker. However the answer ends, the Thinker's request is aborted and the stream closed.
 
     Raises:
         UnknownVoice, ReferenceAudioUnfit, ServerFull: before the Thinker is asked.
@@ -99,9 +99,10 @@ async def speak(
 ) -> AsyncGenerator[SpeechDelta]:
     """Turn one answer's deltas into speech, while the rest of the answer is still being made.
 
-    Each chunk's sound goes out as soon as it is made: the last chunk may wait for company as long
-    as the sound before it plays. What else a delta says comes with its first chunk, or alone; the
-    `finish_reason` comes last, with or after the last of the audio.
+    Each chunk's sound is yielded as soon as it is made. The synthesizer may delay the next chunk
+    while earlier sound still plays, so no chunk waits for another one. A delta's text, ids and tool
+    calls come with its first chunk, or alone where it completes none. The `finish_reason` comes
+    with the last of the audio, or after it.
     """
     chunker = Chunker(stream.schedule)
     async for delta in deltas:

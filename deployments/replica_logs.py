@@ -1,8 +1,9 @@
-"""What our own code logs, where an operator looks: the replica's log, the console of `serve run`.
+"""Our log lines go where an operator looks: into the replica's log and onto the console.
 
-In a replica only Ray's own loggers are at INFO and have handlers; of ours Python prints warnings
-alone, and those without a time or the replica's name. With RAY_SERVE_THROUGHPUT_OPTIMIZED Ray Serve
-prints nothing, and what goes into the log waits in memory for 999 other lines.
+In a replica Ray configures its own loggers only. Python prints warnings of all other loggers,
+without a time or the replica's name, and drops their INFO lines. With
+RAY_SERVE_THROUGHPUT_OPTIMIZED Ray Serve prints nothing on the console, and writes its log when 1000
+lines have come together.
 """
 
 import logging
@@ -20,9 +21,9 @@ CONSOLE_FORMAT = "%(levelname)s %(asctime)s -- %(message)s"  # Ray puts the repl
 
 
 class ServeLogs(logging.Handler):
-    """Gives every record to what Ray Serve's own logger has for handlers at that moment.
+    """Passes every record to the handlers that Ray Serve's own logger has at that moment.
 
-    Not a copy of its handlers: a new `logging_config` takes them away and sets others.
+    It keeps no copy of them, since a new `logging_config` replaces them.
     """
 
     def __init__(self) -> None:
@@ -44,10 +45,10 @@ class ServeLogs(logging.Handler):
 
 
 def show_in_replica_log(name: str = "deployments") -> None:
-    """Log and print what `name` and the loggers below it say, from INFO on.
+    """Write the records of logger `name` and its children, from INFO on, to log and console.
 
-    For the constructor of a deployment, first of all: what comes before is not shown. Called
-    again, as by two replicas in one process, it changes nothing.
+    A deployment's constructor calls it first. A second call, by another replica in the same
+    process, changes nothing.
     """
     logger = logging.getLogger(name)
     logger.setLevel(logging.INFO)
@@ -58,9 +59,9 @@ def show_in_replica_log(name: str = "deployments") -> None:
 
 @contextmanager
 def complaints_shown() -> Iterator[None]:
-    """Log in one line what the block finds wrong with the configuration, and raise it.
+    """Log a ConfigError of the block in one line, and raise it.
 
-    Ray Serve keeps what a constructor raises to its controller's log, and tries again.
+    Ray Serve writes what a constructor raises to the controller's log only, and tries again.
     """
     try:
         yield

@@ -15,11 +15,12 @@ from deployments.token2wav.deployment import Token2WavDeployment
 from serve_app.config import AppConfig
 from serve_app.http.ingress import Ingress
 
-# Streams are long and mostly wait, so a replica takes many; what a full stage refuses is a 429.
-# As many as it takes may come at the same moment: while it is asked for each, they count as queued.
-# A replica that stops lets the streams it has end first: the longest default answer is 33 s.
-# Serve replaces a replica whose health check fails three times in a row: 3 s after it turned bad.
-# Replicas hear each other by gRPC, whose default of 4 MB would end a recording after 65 s.
+# `graceful_shutdown_timeout_s`: a replica that stops finishes its streams first. A chat's longest
+# default answer plays for 33 s.
+# `health_check_period_s`: Serve replaces a replica after three failed checks in a row, so 3 s after
+# its health turned bad.
+# RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH: replicas call each other by gRPC. Its default limit of
+# 4 MB is 65 s of a recording.
 STAGE_OPTIONS: dict[str, Any] = {
     "graceful_shutdown_timeout_s": 60,
     "health_check_period_s": 1,
@@ -29,6 +30,8 @@ STAGE_OPTIONS: dict[str, Any] = {
         },
     },
 }
+# Streams mostly wait, so one replica serves many; a full stage refuses with a 429. Serve counts a
+# request as queued while it looks for a replica, so the queue must hold a whole burst.
 THINKER_OPTIONS: dict[str, Any] = {
     "max_ongoing_requests": 256,
     "max_queued_requests": 256,
@@ -40,7 +43,7 @@ TOKEN2WAV_OPTIONS: dict[str, Any] = {
     "ray_actor_options": {"num_gpus": 0.4},
 }
 INGRESS_OPTIONS: dict[str, Any] = {"max_ongoing_requests": 1024}
-CALLED_OPTIONS: dict[str, Any] = {  # of what handles call: before the ingress stands HAProxy
+CALLED_OPTIONS: dict[str, Any] = {  # of the stages, which handles call; HAProxy calls the ingress
     "request_router_config": {
         "request_router_class": "serve_app.graph.replica_choice:ReplicaChoice"
     },

@@ -43,8 +43,8 @@ class ThinkerDeployment:
     ) -> None:
         show_in_replica_log()
         started_s = time.monotonic()
-        # vLLM's engine process starts its ranks through Ray where the configuration says so. vLLM
-        # tells it which Ray, but not where VLLM_WORKER_MULTIPROC_METHOD is set; it would guess.
+        # With `distributed_executor_backend: ray` vLLM's engine process connects to Ray. vLLM gives
+        # it the address, except where VLLM_WORKER_MULTIPROC_METHOD is set: Ray would guess one.
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         with complaints_shown():
             self._engine = build_engine(model, config)

@@ -7,11 +7,12 @@ from ray.serve.request_router import PendingRequest, ReplicaID, RunningReplica
 
 
 class ReplicaChoice(PowerOfTwoChoicesRequestRouter):
-    """Ray Serve's own choice, without its question where there is nothing to choose.
+    """Ray Serve's own choice, without a probe where there is only one replica.
 
-    What a replica has said of its load holds for 10 s. After a longer silence Serve's router asks
-    again and the request waits for the answer, 3 ms at each stage. An only replica needs no
-    comparison: it refuses by itself what is too much, and says then how much it has.
+    Serve's router knows each replica's queue length for 10 s. After that it probes the replica
+    again, and the request waits 3 ms for the answer, at each stage. A single replica needs no
+    comparison, so it is taken for empty: if it is full, it rejects the request and tells its queue
+    length.
     """
 
     def initialize_state(self, **kwargs: Any) -> None:
