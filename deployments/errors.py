@@ -69,9 +69,16 @@ class AudioUnreadable(RequestError):
 
 
 class AudioTooLong(RequestError):
-    def __init__(self, seconds: float, limit_s: float, param: str | None = None) -> None:
-        message = f"the audio lasts {seconds:.1f} s, the limit is {limit_s:g} s"
-        super().__init__(message, seconds=seconds, limit_s=limit_s, param=param)
+    seconds: float
+    limit_s: float
+    is_all: bool  # whether `seconds` is the whole length, or where decoding stopped
+
+    def __init__(
+        self, seconds: float, limit_s: float, param: str | None = None, is_all: bool = True
+    ) -> None:
+        length = f"{seconds:.1f} s" if is_all else f"{seconds:.1f} s or more"
+        message = f"the audio lasts {length}, the limit is {limit_s:g} s"
+        super().__init__(message, seconds=seconds, limit_s=limit_s, param=param, is_all=is_all)
 
 
 class ReferenceAudioUnfit(RequestError):

@@ -21,7 +21,12 @@ class Block:
 class Notes:
     """What a decoder finds out about one recording, besides its samples."""
 
-    promised_s: float | None = None  # it lasts at least this, the header says; None: it does not
+    promised_s: float | None = None  # what the header says; None where it says nothing
+    tolerance_s: float = 0.0  # what an honest header may differ by
     skipped_packets: int = 0  # damaged ones
     moments: int = 0  # stretches of samples that were looked at
     bursts: int = 0  # those among them that damage made absurdly loud; they are skipped
+
+    def is_kept(self, seconds: float) -> bool:
+        """Whether so much sound is what the header promises."""
+        return self.promised_s is None or seconds >= self.promised_s - self.tolerance_s

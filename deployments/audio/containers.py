@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from deployments.audio import chunk_sizes, mpeg_frames, ogg_pages
+from deployments.audio import chunk_sizes, mov_index, mpeg_frames, ogg_pages
 from deployments.audio.block import Undecodable
 
 # Each takes a millisecond to open, however short it is.
@@ -113,4 +113,6 @@ def _part(mark: Mark, data: bytes) -> Part:
         return _headerless(mpeg_frames.without_id3(data))
     if mark.format == "ogg":
         return Part("ogg", ogg_pages.repaired(data))
+    if mark.format == "mov":
+        mov_index.require_bounded(data)
     return Part(mark.format, chunk_sizes.corrected(mark.format, data))

@@ -10,7 +10,7 @@ from deployments.audio import ffmpeg, libsndfile
 from deployments.audio.block import Block, Notes, Undecodable
 from deployments.audio.containers import Part, parts_of
 from deployments.audio.mono import MonoSound
-from deployments.errors import AudioUnreadable
+from deployments.errors import AudioTooLong, AudioUnreadable
 
 logger = logging.getLogger(__name__)
 
@@ -80,19 +80,28 @@ def _decode_part(part: Part, sound: MonoSound) -> Answer:
     notes = Notes()
     try:
         first = _collect(ffmpeg.blocks(part, notes), sound.anew())
+    except AudioTooLong as error:
+        raise _with_the_whole_length(error, sound.before_s, notes) from None
     except Undecodable as error:
         second = _second_opinion(part, sound)
         if second is None:
             raise error
         return second
-    is_short = first.seconds < (notes.promised_s or 0.0)
-    if is_short and not notes.skipped_packets:
+    if not notes.is_kept(first.seconds) and not notes.skipped_packets:
         second = _second_opinion(part, sound)
-        if second is not None and second.seconds >= (notes.promised_s or 0.0):
+        if second is not None and notes.is_kept(second.seconds):
             return second
-    if is_short or notes.skipped_packets or notes.bursts:
+    if not notes.is_kept(first.seconds) or notes.skipped_packets or notes.bursts:
         _log_damage(first, notes)
     return first
+
+
+def _with_the_whole_length(error: AudioTooLong, before_s: float, notes: Notes) -> AudioTooLong:
+    """The error with what the header promises, unless more than that is decoded already."""
+    whole_s = before_s + (notes.promised_s or 0.0)
+    if whole_s + notes.tolerance_s < error.seconds:
+        return error
+    return AudioTooLong(max(whole_s, error.seconds), error.limit_s)
 
 
 def _second_opinion(part: Part, sound: MonoSound) -> Answer | None:

@@ -19,6 +19,9 @@ MAX_FAILURES = 32
 # Among raw samples FFmpeg looks for other formats, 2500 packets long: it takes 10 to 60 ms, and
 # what samples look like is not for it to guess. It opens no other files.
 OPTIONS = {"max_probe_packets": "1", "protocol_whitelist": "none"}
+OPTIONS |= {
+    "max_size": "16384"
+}  # bytes of a packet of WAV, the fastest; others have no such option
 # Containers whose header says how long the sound is, and what it may differ by; s. Some count
 # samples, others what codecs pad, too. Of those that are not here FFmpeg estimates it.
 TOLERANCES_S = dict.fromkeys(("wav", "w64", "aiff", "au", "caf", "flac"), 0.01)
@@ -46,8 +49,11 @@ def blocks(part: Part, notes: Notes) -> Iterator[Block]:
             stream = container.streams.best("audio")
             if not isinstance(stream, AudioStream):
                 raise Undecodable("the file holds no audio")
+            if stream.codec_context is None:
+                raise Undecodable("its codec is not known")
             if part.format in TOLERANCES_S and container.duration:
-                notes.promised_s = container.duration * _MICROSECOND - TOLERANCES_S[part.format]
+                notes.promised_s = container.duration * _MICROSECOND
+                notes.tolerance_s = TOLERANCES_S[part.format]
             yield from _blocks(container, stream, notes)
     except (av.FFmpegError, ValueError, MemoryError) as error:
         raise Undecodable("no known format, or the file is damaged") from error
@@ -112,7 +118,7 @@ def _packets(
             break
         except av.EOFError:
             break
-        except av.FFmpegError:  # the demuxer goes on behind the damage
+        except (av.FFmpegError, IndexError):  # behind the damage, or a stream that only now begins
             notes.skipped_packets += 1
             failures += 1
     yield None

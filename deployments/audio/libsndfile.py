@@ -17,6 +17,17 @@ _MPEG = re.compile(
 )
 
 
+class _File(io.BytesIO):
+    """A file for a library that prints what a callback raises."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Stay where it is rather than before the beginning, where damaged headers point."""
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
 def blocks(part: Part) -> Iterator[Block]:
     """Decode a file of any format that libsndfile recognizes, except MP3.
 
@@ -26,7 +37,7 @@ def blocks(part: Part) -> Iterator[Block]:
     if part.format in ("mp3", "aac") or _MPEG.match(part.data):
         raise Undecodable("libsndfile is not asked for MP3")
     try:
-        with soundfile.SoundFile(io.BytesIO(part.data)) as file:
+        with soundfile.SoundFile(_File(part.data)) as file:
             frames = max(1, BLOCK_VALUES // file.channels)
             while len(values := file.read(frames, dtype="float32", always_2d=True)):
                 yield Block(values.T, file.samplerate)

@@ -15,6 +15,7 @@ SOFTEST = 1e-15
 # Telephones record at 8 kHz, the fastest converters at 768 kHz. Other rates come from damaged
 # headers, and resampling from them takes any amount of memory.
 RATES_HZ = range(1_000, 768_001)
+ROUNDING_S = 1e-6  # of the sum of many blocks
 
 
 class MonoSound:
@@ -28,6 +29,7 @@ class MonoSound:
 
     def __init__(self, rate_hz: int | None, max_s: float | None, before_s: float = 0.0) -> None:
         self.rate_hz = rate_hz
+        self.before_s = before_s
         self.seconds = 0.0
         self._terms = rate_hz, max_s, before_s
         self._pieces: list[np.ndarray] = []
@@ -62,8 +64,8 @@ class MonoSound:
         self.seconds += block.samples.shape[1] / block.rate_hz
         _, max_s, before_s = self._terms
         total_s = before_s + self.seconds
-        if max_s is not None and total_s > max_s:
-            raise AudioTooLong(total_s, max_s)
+        if max_s is not None and total_s > max_s + ROUNDING_S:
+            raise AudioTooLong(total_s, max_s, is_all=False)
 
     def _go_on_from(self, from_hz: int) -> None:
         """Expect samples at `from_hz`, which may change where recordings were joined."""

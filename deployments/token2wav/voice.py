@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deployments.audio import decode_audio, resample
-from deployments.errors import ConfigError, ReferenceAudioUnfit
+from deployments.errors import AudioTooLong, ConfigError, ReferenceAudioUnfit
 from deployments.mel import log_mel_spectrogram, voice_mel_spectrogram
 
 _TOKENIZER_RATE_HZ = 16_000
@@ -59,9 +59,12 @@ class VoiceEncoder:
             AudioUnreadable: the recording cannot be decoded.
             ReferenceAudioUnfit: it is too short or too long.
         """
-        samples, rate_hz = decode_audio(data)
-        seconds = len(samples) / rate_hz
         shortest, longest = self._limits_s
+        try:
+            samples, rate_hz = decode_audio(data, max_s=longest)
+        except AudioTooLong as error:
+            raise ReferenceAudioUnfit(error.seconds, shortest, longest) from None
+        seconds = len(samples) / rate_hz
         if not shortest <= seconds <= longest:
             raise ReferenceAudioUnfit(seconds, shortest, longest)
         speech = resample(samples, rate_hz, _TOKENIZER_RATE_HZ)

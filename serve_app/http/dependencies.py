@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import Depends, HTTPException, Request
 
 from deployments.audio import decode_audio
-from deployments.errors import StepAudioError
+from deployments.errors import AudioTooLong, StepAudioError
 from deployments.messages import INPUT_SAMPLE_RATE_HZ
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
@@ -34,16 +34,21 @@ class Server:
                 404, {"message": message, "param": "model", "code": "model_not_found"}
             )
 
-    async def decode(self, data: bytes, param: str) -> np.ndarray:
+    async def decode(self, data: bytes, param: str, spent_s: float = 0.0) -> np.ndarray:
         """A request's recording as [N] float32 at 16 kHz, decoded beside the event loop.
+
+        All recordings of a request share one limit; `spent_s` is what those before it took.
 
         Raises:
             AudioUnreadable, AudioTooLong: both name `param`.
         """
+        limit_s = self.settings.max_audio_s
         try:
             samples, _ = await asyncio.to_thread(
-                decode_audio, data, INPUT_SAMPLE_RATE_HZ, self.settings.max_audio_s
+                decode_audio, data, INPUT_SAMPLE_RATE_HZ, limit_s - spent_s
             )
+        except AudioTooLong as error:
+            raise AudioTooLong(spent_s + error.seconds, limit_s, param, error.is_all) from None
         except StepAudioError as error:
             error.param = param
             raise

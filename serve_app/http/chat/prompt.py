@@ -4,8 +4,9 @@ import asyncio
 import base64
 import binascii
 import json
+from collections.abc import Sequence
 
-from deployments.errors import AudioTooLong, AudioUnreadable, SpokenTurnGone, UnsupportedRequest
+from deployments.errors import AudioUnreadable, SpokenTurnGone, UnsupportedRequest
 from deployments.messages import (
     INPUT_SAMPLE_RATE_HZ,
     AudioPart,
@@ -43,11 +44,12 @@ async def chat_messages(
         SpokenTurnGone: an `audio.id` that is not, or no longer, known.
         UnsupportedRequest: a recording in another role than the user's.
     """
-    messages = []
+    messages: list[Message] = []
+    spent_s = 0.0
     for index, message in enumerate(body.messages):
-        parts = await _parts(message, f"messages[{index}]", server, turns)
+        parts = await _parts(message, f"messages[{index}]", server, turns, spent_s)
         messages.append(Message(ROLES[message.role], parts))
-    _require_total(messages, server.settings.max_audio_s)
+        spent_s += _seconds_of(parts)
 
     head = 0
     while head < len(messages) and messages[head].role is Role.SYSTEM:
@@ -63,7 +65,7 @@ async def chat_messages(
 
 
 async def _parts(
-    message: ChatMessage, place: str, server: Server, turns: SpokenTurnStore
+    message: ChatMessage, place: str, server: Server, turns: SpokenTurnStore, spent_s: float
 ) -> tuple[Part, ...]:
     if message.role == "assistant" and message.audio is not None:
         # Its ids hold all of the turn, tool calls too, whatever else the message repeats of it.
@@ -74,7 +76,8 @@ async def _parts(
             param = f"{place}.content[{index}].input_audio"
             if message.role != "user":
                 raise UnsupportedRequest(f"a {message.role} message cannot bring audio", param)
-            parts.append(await _recording(part.input_audio, param, server))
+            before_s = spent_s + _seconds_of(parts)
+            parts.append(await _recording(part.input_audio, param, server, before_s))
         else:
             parts.append(TextPart(_text_of(part)))
     if message.role == "assistant":
@@ -94,16 +97,14 @@ async def _spoken(turn_id: str, param: str, turns: SpokenTurnStore) -> SpokenPar
     return SpokenPart(turn.token_ids)
 
 
-async def _recording(audio: InputAudio, param: str, server: Server) -> AudioPart:
+async def _recording(audio: InputAudio, param: str, server: Server, spent_s: float) -> AudioPart:
     try:
         data = await asyncio.to_thread(base64.b64decode, audio.data, validate=True)
     except binascii.Error:
         raise AudioUnreadable("its data is not base64", param=f"{param}.data") from None
-    return AudioPart(await server.decode(data, param))
+    return AudioPart(await server.decode(data, param, spent_s))
 
 
-def _require_total(messages: list[Message], limit_s: float) -> None:
-    recordings = [p for m in messages for p in m.parts if isinstance(p, AudioPart)]
-    seconds = sum(len(part.samples) for part in recordings) / INPUT_SAMPLE_RATE_HZ
-    if seconds > limit_s:
-        raise AudioTooLong(seconds, limit_s, param="messages")
+def _seconds_of(parts: Sequence[Part]) -> float:
+    recordings = [part for part in parts if isinstance(part, AudioPart)]
+    return sum(len(part.samples) for part in recordings) / INPUT_SAMPLE_RATE_HZ
