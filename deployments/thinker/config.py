@@ -33,8 +33,5 @@ class ThinkerConfig(StageSettings):
 
     sampling: SamplingDefaults = SamplingDefaults()
 
-    max_audio_s: float = Field(default=600.0, gt=0)
-    """The longest recording that one message part may bring, in seconds."""
-
     think: bool = False
     """For a Think checkpoint: let it think before it answers."""

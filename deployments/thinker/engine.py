@@ -49,7 +49,7 @@ class VllmEngine:
         """Answer one turn. Closing the iterator aborts the request in vLLM.
 
         Raises:
-            AudioTooLong, AudioUnreadable, PromptTooLong, SpeechTooLong: before anything is
+            AudioUnreadable, PromptTooLong, SpeechTooLong: before anything is
                 submitted.
             EngineFailed: the engine died or refused the request, or its answers are not to be
                 trusted.
@@ -142,7 +142,6 @@ class VllmEngine:
         self._prompts = PromptBuilder(
             tokenizer,
             special,
-            max_audio_s=self._config.max_audio_s,
             think=self._config.think,
         )
         ends = config.text_config.eos_token_id

@@ -14,9 +14,8 @@ from typing import Literal
 import numpy as np
 from tokenizers import Tokenizer
 
-from deployments.errors import AudioTooLong, AudioUnreadable
+from deployments.errors import AudioUnreadable
 from deployments.messages import (
-    INPUT_SAMPLE_RATE_HZ,
     AudioPart,
     Message,
     Part,
@@ -55,12 +54,10 @@ class PromptBuilder:
         tokenizer: Tokenizer,
         special: SpecialTokens,
         *,
-        max_audio_s: float = 600.0,
         think: bool = False,
     ) -> None:
         self._plain = without_added_tokens(tokenizer)
         self._special = special
-        self._max_audio_s = max_audio_s
         self._think = think
         # Ids that shape a prompt have no place in a turn that was spoken.
         self._never_spoken = {special.turn_start, special.turn_end, special.audio_patch}
@@ -69,7 +66,6 @@ class PromptBuilder:
         """The prompt up to where the answer begins.
 
         Raises:
-            AudioTooLong: a recording is longer than the configured limit.
             AudioUnreadable: a recording has no samples, or some that are not finite.
         """
         writer = _Writer(self._plain)
@@ -121,9 +117,6 @@ class PromptBuilder:
 
     def _pieces(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Cut a recording into pieces of 25 s; a last scrap is padded to what can be encoded."""
-        seconds = len(samples) / INPUT_SAMPLE_RATE_HZ
-        if seconds > self._max_audio_s:
-            raise AudioTooLong(seconds, self._max_audio_s)
         if not len(samples):
             raise AudioUnreadable("it has no samples")
         if not np.isfinite(samples).all():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deployments.chunker import Chunker, ChunkSchedule
-from deployments.errors import AudioTooLong, ConfigError, EngineFailed, PromptTooLong, SpeechTooLong
+from deployments.errors import ConfigError, EngineFailed, PromptTooLong, SpeechTooLong
 from deployments.messages import Message, Role, SamplingOptions, SpokenPart, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import tasks, warm_up
@@ -141,9 +141,10 @@ async def test_two_requests_of_one_id_do_not_mix(engine):
     assert [ids_of(answer) for answer in twice] == [alone, alone]
 
 
-async def test_a_recording_over_the_limit_is_refused(engine):
-    with pytest.raises(AudioTooLong):
-        await collect(engine, ask(tasks.transcribe(np.zeros(16_000 * 601, dtype=np.float32))))
+async def test_a_recording_that_does_not_fit_is_refused_before_the_engine_sees_it(engine):
+    with pytest.raises(PromptTooLong):
+        await collect(engine, ask(tasks.transcribe(np.zeros(16_000 * 700, dtype=np.float32))))
+    assert engine.active_requests() == 0
 
 
 async def test_an_answer_ends_where_the_context_does(engine):
