@@ -45,7 +45,6 @@ MARKS = (
     _mark("avi", b"RIFF", rb"RIFF....AVI "),
     _mark("voc", b"Creative Voice File", rb"Creative Voice File\x1a"),
     _mark("nistsphere", b"NIST_1A", rb"NIST_1A\n"),
-    _mark("mp3", b"ID3", rb"ID3[\x02-\x04][\x00-\x0a].[\x00-\x7f]{4}"),
 )
 # Weaker ones, which hold only at the beginning of a file.
 FIRST_MARKS = (
@@ -70,7 +69,7 @@ def parts_of(data: bytes) -> list[Part]:
     Raises:
         Undecodable: there are more than MAX_PARTS.
     """
-    data = mpeg_frames.without_id3(data)
+    data = mpeg_frames.without_first_tags(data)
     mark = _mark_of(data)
     if mark is None:
         return [_headerless(data)]
@@ -85,6 +84,7 @@ def _mark_of(data: bytes) -> Mark | None:
 
 def _headerless(data: bytes) -> Part:
     """MP3 and AAC have frames and nothing before, except what a broken download leaves there."""
+    data = mpeg_frames.without_tags(data)
     found = mpeg_frames.find_frames(data)
     return Part(None, data) if found is None else Part(found.format, data[found.offset :])
 
@@ -109,10 +109,8 @@ def _marks_in(data: bytes, mark: Mark) -> Iterator[int]:
 
 
 def _part(mark: Mark, data: bytes) -> Part:
-    if mark.format == "mp3":  # the mark was a tag's
-        return _headerless(mpeg_frames.without_id3(data))
     if mark.format == "ogg":
         return Part("ogg", ogg_pages.repaired(data))
     if mark.format == "mov":
-        mov_index.require_bounded(data)
+        mov_index.require_sane(data)
     return Part(mark.format, chunk_sizes.corrected(mark.format, data))

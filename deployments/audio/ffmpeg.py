@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.codec.context import Flags2
 from av.container import InputContainer
 
 from deployments.audio.block import Block, Notes, Undecodable
@@ -25,7 +26,7 @@ OPTIONS |= {
 # Containers whose header says how long the sound is, and what it may differ by; s. Some count
 # samples, others what codecs pad, too. Of those that are not here FFmpeg estimates it.
 TOLERANCES_S = dict.fromkeys(("wav", "w64", "aiff", "au", "caf", "flac"), 0.01)
-TOLERANCES_S |= dict.fromkeys(("mov", "matroska", "ogg", "asf"), 0.2)
+TOLERANCES_S |= dict.fromkeys(("mov", "matroska", "ogg", "asf", "flv", "avi"), 0.2)
 # Damage makes a few moments absurdly loud: in 3 of 100 files of which 20 bytes had been changed.
 BURST_SAMPLES = 1024  # the length of a moment
 FEW_BURSTS = 8
@@ -93,6 +94,8 @@ def _frames(
     codec.thread_count = 1  # frames this small gain nothing from more
     if codec.name == "flac":  # it has checksums; a damaged frame would be full of noise
         codec.options = {"err_detect": "crccheck+explode"}
+    if codec.name == "alac":  # its last frame is short; FFmpeg would shorten it again
+        codec.flags2 |= Flags2.skip_manual
     for packet in _packets(container, stream, notes):
         try:
             frames = codec.decode(packet)

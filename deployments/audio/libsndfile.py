@@ -10,10 +10,11 @@ from deployments.audio.block import Block, Undecodable
 from deployments.audio.containers import Part
 
 BLOCK_VALUES = 1 << 16  # of all channels
-# MP3 by itself, and by the codec's number in a WAV. It is not given to libsndfile, whose decoder
-# prints warnings to the process's standard error.
-_MPEG = re.compile(
-    rb"ID3|\xff|.{0,4096}?fmt .{4,20}?(?:[\x50\x55]\x00|\xfe\xff.{22}[\x50\x55]\x00)", re.DOTALL
+# MP3 by itself, and by the codec's number in a WAV, and CAF, which may hold ALAC: libsndfile's
+# decoders of both print warnings to the process's standard output and error.
+_PRINTING = re.compile(
+    rb"ID3|\xff|caff|.{0,4096}?fmt .{4,20}?(?:[\x50\x55]\x00|\xfe\xff.{22}[\x50\x55]\x00)",
+    re.DOTALL,
 )
 
 
@@ -29,13 +30,13 @@ class _File(io.BytesIO):
 
 
 def blocks(part: Part) -> Iterator[Block]:
-    """Decode a file of any format that libsndfile recognizes, except MP3.
+    """Decode a file of any format that libsndfile recognizes and is quiet about.
 
     Raises:
         Undecodable: it recognizes none, or the file is damaged from its beginning on.
     """
-    if part.format in ("mp3", "aac") or _MPEG.match(part.data):
-        raise Undecodable("libsndfile is not asked for MP3")
+    if part.format in ("mp3", "aac") or _PRINTING.match(part.data):
+        raise Undecodable("libsndfile is not asked")
     try:
         with soundfile.SoundFile(_File(part.data)) as file:
             frames = max(1, BLOCK_VALUES // file.channels)

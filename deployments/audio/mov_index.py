@@ -17,12 +17,14 @@ _TIMES = re.compile(rb"stts.{4}(.{12})", re.DOTALL)
 _ONE_BY_ONE = re.compile(rb"\x00\x00\x00\x01.{4}\x00\x00\x00\x01", re.DOTALL)
 
 
-def require_bounded(data: bytes) -> None:
-    """Refuse an index that would take more memory than any recording needs.
+def require_sane(data: bytes) -> None:
+    """Refuse an index that is not there, or would take more memory than any recording needs.
 
     Raises:
-        Undecodable: it names more than MAX_ENTRIES.
+        Undecodable: there is none, or it names more than MAX_ENTRIES.
     """
+    if b"moov" not in data:
+        raise Undecodable("its index is missing: the end was cut off, or never written")
     runs = sum(_number(match[1]) for match in _RUN.finditer(data))
     edits = max((_number(match[1]) for match in _EDITS.finditer(data)), default=1)
     if (runs + _sizes(data)) * max(1, edits) > MAX_ENTRIES:

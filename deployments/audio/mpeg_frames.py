@@ -35,17 +35,32 @@ class _Header(NamedTuple):
     frame_bytes: int
 
 
-def without_id3(data: bytes) -> bytes:
+def without_first_tags(data: bytes) -> bytes:
     """`data` from behind the ID3v2 tags at its beginning: they hold pictures, not sound."""
     start = 0
     while tag := ID3.match(data, start):
-        size = 0
-        for byte in tag[2]:
-            size = size << 7 | byte
-        footer = ID3_HEADER_BYTES if tag[1][0] & 0x10 else 0
-        end = start + ID3_HEADER_BYTES + size + footer
-        start = end if end < len(data) else start + ID3_HEADER_BYTES  # its size may be a lie
+        start = _end_of(tag)
     return data[start:]
+
+
+def without_tags(data: bytes) -> bytes:
+    """`data` without any ID3v2 tag: one stands before each of the files that were joined."""
+    pieces, at = [], 0
+    for tag in ID3.finditer(data):
+        if tag.start() >= at:
+            pieces.append(data[at : tag.start()])
+            at = _end_of(tag)
+    return b"".join([*pieces, data[at:]])
+
+
+def _end_of(tag: re.Match[bytes]) -> int:
+    """Where the tag ends, or its header where its size is a lie."""
+    size = 0
+    for byte in tag[2]:
+        size = size << 7 | byte
+    footer = ID3_HEADER_BYTES if tag[1][0] & 0x10 else 0
+    end = tag.end() + size + footer
+    return end if end < len(tag.string) else tag.end()
 
 
 def find_frames(data: bytes) -> Found | None:
