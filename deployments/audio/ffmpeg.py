@@ -15,6 +15,8 @@ from deployments.audio.containers import Part
 from deployments.audio.mono import LOUDEST, peak_of
 
 BLOCK_VALUES = 1 << 16  # of all channels
+# PyAV (up to 18.1) takes eight planes for more and reads past the last: the process dies.
+MAX_PLANES = 7
 # A demuxer that finds nothing this many times running will find nothing more.
 MAX_FAILURES = 32
 # Among raw samples FFmpeg looks for other formats, 2500 packets long: it takes 10 to 60 ms, and
@@ -131,12 +133,20 @@ def _merged(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
     """Longer frames: one of a codec's own is too short for numpy to be fast."""
     for _, alike in itertools.groupby(frames, key=_kind):
         fifo = av.AudioFifo()
-        for frame in alike:
+        for frame in _packed(alike):
             frame.pts = None  # it may jump where packets are lost
             fifo.write(frame)
             if fifo.samples * frame.layout.nb_channels >= BLOCK_VALUES:
                 yield from _all_of(fifo)
         yield from _all_of(fifo)
+
+
+def _packed(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+    """Frames of one kind, with their channels in one plane where there are many."""
+    to_packed = av.AudioResampler("flt")
+    for frame in frames:
+        many = frame.format.is_planar and frame.layout.nb_channels > MAX_PLANES
+        yield from to_packed.resample(frame) if many else [frame]
 
 
 def _all_of(fifo: av.AudioFifo) -> list[av.AudioFrame]:
@@ -155,7 +165,7 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
         values = values.reshape(frame.samples, -1).T
     if values.dtype == np.uint8:
         return (values.astype(np.float32) - 128) / 128
-    with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite
+    with np.errstate(over="ignore", invalid="ignore"):  # a double beyond float32 becomes infinite
         samples = values.astype(np.float32)
     if values.dtype.kind == "f":
         return samples

@@ -63,7 +63,7 @@ def write_ffmpeg(
 
 
 def _mux(output: OutputContainer, samples: np.ndarray, rate_hz: int, codec: str) -> None:
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(samples)]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(samples)]
     stream = output.add_stream(codec, rate=rate_hz, layout=layout)
     stream.bit_rate = {"libopencore_amrnb": 12_200}.get(codec, 64_000)
     for packet in [*_packets(stream, samples, layout), *stream.encode(None)]:
@@ -73,8 +73,8 @@ def _mux(output: OutputContainer, samples: np.ndarray, rate_hz: int, codec: str)
 
 def _packets(stream: AudioStream, samples: np.ndarray, layout: str) -> Iterator[av.Packet]:
     for start in range(0, samples.shape[1], FRAME_SAMPLES):
-        piece = np.ascontiguousarray(samples[:, start : start + FRAME_SAMPLES])
-        frame = av.AudioFrame.from_ndarray(piece, "fltp", layout)
+        piece = samples[:, start : start + FRAME_SAMPLES].T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(piece, "flt", layout)
         frame.sample_rate = stream.rate
         yield from stream.encode(frame)
 

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from deployments.audio import decode_audio
-from tests.unit.audio.recordings import MAKERS, TONE_HZ, make_recording, make_sound, write_soundfile
+from tests.unit.audio.recordings import (
+    MAKERS,
+    TONE_HZ,
+    make_recording,
+    make_sound,
+    write_ffmpeg,
+    write_soundfile,
+)
 
 RATE_HZ = 16_000
 SECONDS = 3.0
@@ -56,3 +63,25 @@ def test_joined_recordings_may_differ_in_rate_and_channels() -> None:
     samples, _ = decode_audio(wide + narrow, RATE_HZ)
     assert len(samples) == 2 * RATE_HZ
     assert tone_share(samples) > 0.9
+
+
+@pytest.mark.parametrize("channels", [2, 6, 8])
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("wav", "pcm_s16le"), ("flac", "flac"), ("ipod", "aac"), ("webm", "libopus"),
+     ("matroska", "pcm_f64le")],
+)  # fmt: skip
+def test_many_channels_are_mixed(container: str, codec: str, channels: int) -> None:
+    sound = np.stack([make_sound(1.0, 48_000)] * channels)
+    samples, _ = decode_audio(write_ffmpeg(sound, 48_000, container, codec), RATE_HZ)
+    assert abs(len(samples) / RATE_HZ - 1.0) < PADDING_S
+    assert tone_share(samples) > 0.9
+
+
+@pytest.mark.parametrize("channels", [8, 9, 13, 64])
+def test_more_channels_than_any_layout_has_are_mixed(channels: int) -> None:
+    sound = np.stack([make_sound(1.0, 48_000)] * channels, axis=1)
+    for container, subtype in (("OGG", "VORBIS"), ("WAV", "PCM_16"), ("CAF", "FLOAT")):
+        samples, _ = decode_audio(write_soundfile(sound, 48_000, container, subtype), RATE_HZ)
+        assert len(samples) == RATE_HZ
+        assert tone_share(samples) > 0.9
