@@ -12,6 +12,7 @@ from deployments.errors import AudioTooLong, StepAudioError
 from deployments.messages import INPUT_SAMPLE_RATE_HZ
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
+from serve_app.http.reading import media_type
 from serve_app.http.settings import HttpSettings
 
 
@@ -88,6 +89,6 @@ async def require_multipart(request: Request) -> None:
 
 
 def _require_content(request: Request, wanted: str) -> None:
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = media_type(request.headers.get("content-type", ""))
     if kind != wanted:
         raise HTTPException(415, f"the body must be {wanted}, not {kind or 'untyped'}")

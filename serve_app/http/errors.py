@@ -28,6 +28,7 @@ from deployments.errors import (
 )
 from serve_app.graph import failures
 from serve_app.graph.failures import unwrap
+from serve_app.http.reading import field_name
 
 logger = logging.getLogger(__name__)
 
@@ -116,12 +117,7 @@ def error_body(message: str, kind: str, param: str | None, code: str | None) -> 
 
 def _first_complaint(error: RequestValidationError) -> tuple[str, str | None]:
     complaint = error.errors()[0]
-    if complaint["type"] == "json_invalid":
-        return f"the body is not valid JSON: {complaint['ctx']['error']}", None
-    place = [p for p in complaint["loc"] if p not in ("body", "query", "path")]
-    param = ""
-    for step in place:
-        param += f"[{step}]" if isinstance(step, int) else f".{step}" if param else str(step)
+    param = field_name([p for p in complaint["loc"] if p not in ("body", "query", "path")])
     text = complaint["msg"].removeprefix("Value error, ")
     return (f"{param}: {text}" if param else text), param or None
 

@@ -7,7 +7,7 @@ request class lists, in `honoured`, the only values of such fields that change n
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from deployments.errors import UnsupportedRequest
 from deployments.messages import Usage
@@ -15,6 +15,8 @@ from deployments.messages import Usage
 
 class ApiRequest(BaseModel):
     """A request's body."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     honoured: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
 

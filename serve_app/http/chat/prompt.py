@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import json
 from collections.abc import Sequence
 
@@ -100,7 +99,7 @@ async def _spoken(turn_id: str, param: str, turns: SpokenTurnStore) -> SpokenPar
 async def _recording(audio: InputAudio, param: str, server: Server, spent_s: float) -> AudioPart:
     try:
         data = await asyncio.to_thread(base64.b64decode, audio.data, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, or a character outside ASCII
         raise AudioUnreadable("its data is not base64", param=f"{param}.data") from None
     return AudioPart(await server.decode(data, param, spent_s))
 

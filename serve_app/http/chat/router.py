@@ -14,6 +14,7 @@ from serve_app.http.chat.prompt import chat_messages
 from serve_app.http.chat.spoken_turns import SpokenTurnStore
 from serve_app.http.chat.types import ChatBody, ChatCompletion
 from serve_app.http.dependencies import Server, ServerDep, require_json, require_ready_for_text
+from serve_app.http.reading import CheckedRoute
 from serve_app.http.streaming import collect, events, first_then_rest
 from serve_app.http.types import voice_name
 
@@ -21,7 +22,9 @@ WHOLE_FORMATS = ("wav", "pcm16")
 STREAMED_FORMATS = ("pcm16",)  # OpenAI's rule too
 
 router = APIRouter(
-    tags=["chat"], dependencies=[Depends(require_json), Depends(require_ready_for_text)]
+    tags=["chat"],
+    dependencies=[Depends(require_json), Depends(require_ready_for_text)],
+    route_class=CheckedRoute,
 )
 
 

@@ -12,12 +12,17 @@ from deployments.messages import SpeechDelta, SpeechRequest, ThinkerRequest, Usa
 from deployments.thinker import tasks
 from serve_app.graph.answers import complete
 from serve_app.http.dependencies import ServerDep, require_json, require_ready
+from serve_app.http.reading import CheckedRoute
 from serve_app.http.speech.types import SpeechAudioDelta, SpeechAudioDone, SpeechBody
 from serve_app.http.streaming import StreamedBody, base64_of, events, first_then_rest
 from serve_app.http.types import TokenUsage, voice_name
 from serve_app.sound.formats import AudioEncoder, audio_format
 
-router = APIRouter(tags=["audio"], dependencies=[Depends(require_json), Depends(require_ready)])
+router = APIRouter(
+    tags=["audio"],
+    dependencies=[Depends(require_json), Depends(require_ready)],
+    route_class=CheckedRoute,
+)
 
 
 @router.post(

@@ -11,6 +11,7 @@ from deployments.messages import Message, SamplingOptions, ThinkerDelta, Thinker
 from deployments.thinker import tasks
 from serve_app.graph.answers import complete
 from serve_app.http.dependencies import Server, ServerDep, require_multipart, require_ready_for_text
+from serve_app.http.reading import CheckedRoute
 from serve_app.http.streaming import collect, events, first_then_rest
 from serve_app.http.transcription.types import (
     TranscriptDelta,
@@ -22,7 +23,9 @@ from serve_app.http.transcription.types import (
 )
 
 router = APIRouter(
-    tags=["audio"], dependencies=[Depends(require_multipart), Depends(require_ready_for_text)]
+    tags=["audio"],
+    dependencies=[Depends(require_multipart), Depends(require_ready_for_text)],
+    route_class=CheckedRoute,
 )
 
 
