@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -19,6 +18,7 @@ from deployments.errors import ConfigError
 from deployments.model_files import SHIPPED, find_model
 from deployments.token2wav.voice_files import DEFAULT_VOICE_VARIABLE, SHIPPED_VOICE
 from serve_app.commands.batch import Batch, Job, QueryType, Result, run_batch, statistics_table
+from serve_app.commands.configuration import read_configuration
 from serve_app.commands.console import say
 from serve_app.config import AppConfig
 from serve_app.graph.backend import Backend
@@ -118,13 +118,14 @@ def make_config(options: Options, count_gpus: Callable[[], float]) -> AppConfig:
     Raises:
         ConfigError: the file cannot be read, or names no model that is there.
     """
-    arguments = read_arguments(options.stage_configs_path or default_config(count_gpus()))
+    path = options.stage_configs_path or default_config(count_gpus())
+    arguments = read_configuration(path).arguments
     if options.model is not None:
         arguments["model"] = options.model
     if not options.query_type.speaks:
         arguments["token2wav"] = None
     elif arguments.get("token2wav", {}) is None:
-        raise ConfigError(f"{options.stage_configs_path} has no Token2Wav, which speech needs")
+        raise ConfigError(f"{path} has no Token2Wav, which speech needs")
     elif voice := os.environ.get(DEFAULT_VOICE_VARIABLE):
         # The stages may run where this shell's environment is not known.
         arguments.setdefault("token2wav", {}).setdefault(
@@ -139,25 +140,6 @@ def default_config(gpus: float) -> Path:
     """The shipped configuration for a machine with that many GPUs."""
     name = "cpu.yaml" if gpus < 1 else "single_gpu.yaml" if gpus < 2 else "two_gpus.yaml"
     return CONFIGS / name
-
-
-def read_arguments(path: Path) -> dict[str, Any]:
-    """`AppConfig`'s arguments in a Serve configuration file, or in a file of them alone.
-
-    Raises:
-        ConfigError: the file is not there, or is neither.
-    """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"the configuration {path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the configuration {path} is not YAML: {error}") from error
-    try:
-        arguments = document["applications"][0]["args"] if "applications" in document else document
-        return dict(arguments)
-    except (TypeError, KeyError, IndexError, ValueError) as error:
-        raise ConfigError(f"the configuration {path} holds no application's args") from error
 
 
 def gpus_here() -> int:
