@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from openai import APIError, AsyncOpenAI, BadRequestError, NotFoundError
 
+from deployments.audio import decode_audio
 from deployments.messages import (
     Message,
     Role,
@@ -345,6 +346,29 @@ async def test_recordings_of_one_request_share_the_limit() -> None:
             await openai.chat.completions.create(
                 model=MODEL, messages=[{"role": "user", "content": [part, part]}]
             )
+
+
+async def test_recordings_over_the_limit_of_a_request_are_not_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoded_s: list[float] = []
+
+    def decode(data: bytes, rate_hz: int, max_s: float) -> tuple[np.ndarray, int]:
+        samples, rate_hz = decode_audio(data, rate_hz, max_s)
+        decoded_s.append(len(samples) / rate_hz)
+        return samples, rate_hz
+
+    monkeypatch.setattr("serve_app.server.decode_audio", decode)
+    graph = Graph(max_audio_s=5.0)
+    await graph.backend.start()
+    data = base64.b64encode(wav_of(seconds=2)).decode()
+    part: Any = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+    turns: list[Any] = [{"role": "user", "content": [part, part]}] * 10
+    async with openai_client(graph.app) as openai:
+        with pytest.raises(BadRequestError, match=r"lasts 6\.0 s, the limit is 5 s") as refused:
+            await openai.chat.completions.create(model=MODEL, messages=turns)
+    assert refused.value.param == "messages[1].content[0].input_audio"
+    assert decoded_s == [2.0, 2.0]
 
 
 async def test_a_spoken_answer_without_sound_is_an_error() -> None:

@@ -1,6 +1,7 @@
 """What is derived from a recording of a voice."""
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import soundfile
 import torch
 
 from deployments.audio import resample
+from deployments.errors import ReferenceAudioUnfit
 from deployments.mel import voice_mel_spectrogram
 from deployments.token2wav.voice import VoiceEncoder, fit_frames
+from tests.unit.audio.recordings import make_recording
 from tests.unit.token2wav.samples import make_wav
 
 
@@ -31,6 +34,18 @@ def test_every_voice_has_two_mel_frames_a_code_and_25_codes_a_second(
     assert prompt.codes.dtype == torch.int64
     assert all(0 <= code < 6561 for code in prompt.codes.tolist())
     assert prompt.mel.isfinite().all() and prompt.embedding.isfinite().all()
+
+
+def test_a_voice_over_the_limit_is_refused_before_it_is_decoded_whole(
+    encoder: VoiceEncoder,
+) -> None:
+    ten_minutes = make_recording("adts", 1.0) * 600
+    tracemalloc.start()
+    with pytest.raises(ReferenceAudioUnfit, match="a voice recording must last"):
+        encoder.encode(ten_minutes)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 20e6  # whole, it takes 58 MB
 
 
 def test_two_voices_differ_in_everything(encoder: VoiceEncoder) -> None:
