@@ -5,6 +5,7 @@
     │   ├── AudioUnreadable         not a recording that can be decoded
     │   ├── AudioTooLong            longer than the configured limit
     │   ├── ReferenceAudioUnfit     a voice recording that is too short or too long
+    │   ├── VoiceUnusable           a voice recording of which the models make no numbers
     │   ├── UnknownVoice            a voice that is neither configured nor registered
     │   ├── SpokenTurnGone          an `audio.id` that is not, or no longer, known
     │   ├── PromptTooLong           more tokens than the model's context holds
@@ -85,6 +86,12 @@ class ReferenceAudioUnfit(RequestError):
     def __init__(self, seconds: float, min_s: float, max_s: float) -> None:
         message = f"a voice recording must last {min_s:g} to {max_s:g} s, this one {seconds:.1f} s"
         super().__init__(message, seconds=seconds, param="voice")
+
+
+class VoiceUnusable(RequestError):
+    def __init__(self, what: str) -> None:
+        message = f"the voice recording cannot be used: its {what}"
+        super().__init__(message, param="voice")
 
 
 class UnknownVoice(RequestError):

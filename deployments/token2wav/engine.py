@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from deployments.audio import to_pcm16
-from deployments.errors import ConfigError
+from deployments.errors import ConfigError, VoiceUnusable
 from deployments.token2wav.model import (
     FlowConfig,
     FlowInput,
@@ -66,9 +66,14 @@ class StepOutput:
     state: StreamState
 
     @property
+    def finite(self) -> bool:
+        """Whether every sample is a number. If not, the stream has come to its end."""
+        return bool(self.samples.isfinite().all())
+
+    @property
     def pcm(self) -> bytes:
-        """The samples as s16le."""
-        return to_pcm16(self.samples.numpy())
+        """The samples as s16le; nothing where they are not finite."""
+        return to_pcm16(self.samples.numpy()) if self.finite else b""
 
 
 class Token2WavEngine:
@@ -124,7 +129,12 @@ class Token2WavEngine:
         flow = load_flow(token2wav_dir).to(device=device, dtype=dtype)
         require_lookahead(lookahead, flow.config)
         hift = load_hift(token2wav_dir).to(device)
-        voices = VoiceEncoder(token2wav_dir, num_threads=num_threads, limits_s=reference_audio_s)
+        voices = VoiceEncoder(
+            token2wav_dir,
+            num_threads=num_threads,
+            limits_s=reference_audio_s,
+            codebook_size=flow.config.vocab_size,
+        )
         # A core has nothing to gain from wider matrices (8 tiny streams: 193 ms together, 233 ms
         # one by one), and rows computed alone are exact.
         rows_per_call = 1 if torch.device(device).type == "cpu" else None
@@ -137,12 +147,21 @@ class Token2WavEngine:
         Raises:
             AudioUnreadable: the recording cannot be decoded.
             ReferenceAudioUnfit: it is too short or too long.
+            VoiceUnusable: the models make no numbers of it.
         """
         return self.prepare_prompt(self._voices.encode(data))
 
     def prepare_prompt(self, prompt: VoicePrompt) -> PreparedVoice:
-        """Run the flow over a voice that is already encoded."""
-        return PreparedVoice(prompt, self._flow.prepare(prompt.codes, prompt.embedding, prompt.mel))
+        """Run the flow over a voice that is already encoded.
+
+        Raises:
+            VoiceUnusable: the flow makes no numbers of it.
+        """
+        try:
+            state = self._flow.prepare(prompt.codes, prompt.embedding, prompt.mel)
+        except FloatingPointError as error:
+            raise VoiceUnusable("tokens make the flow overflow") from error
+        return PreparedVoice(prompt, state)
 
     def open(self, voice: PreparedVoice) -> StreamState:
         """Begin a stream. It costs nothing: nothing is copied before the first step."""
@@ -156,7 +175,8 @@ class Token2WavEngine:
 
         Rows do not touch each other. Computed in one call they still round differently than
         alone: the mels agree to 1e-5, the samples to about 1e-4, because the vocoder's phase
-        grows to 10 000 rad, where float32 is that coarse. On a CPU they agree bit for bit.
+        grows to 10 000 rad, where float32 is that coarse. On a CPU they agree bit for bit. A row
+        that turns non-finite says so in its output, and harms no other.
 
         Raises:
             ValueError: a chunk that consumes no token or names one outside the codebook; then

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deployments.errors import ConfigError
+from deployments.errors import ConfigError, VoiceUnusable
 from deployments.token2wav.engine import (
     PreparedVoice,
     StepInput,
@@ -95,6 +95,7 @@ class ReferenceEngine:
             token2wav_dir,
             num_threads=num_threads,
             limits_s=(shortest, min(longest, LONGEST_VOICE_S)),
+            codebook_size=config.vocab_size,
         )
         return cls(flow, hift, noise, voices, config)
 
@@ -112,6 +113,8 @@ class ReferenceEngine:
                 self._on_device(prompt.embedding),
                 n_timesteps=EULER_STEPS,
             )
+        if not all(cache.isfinite().all() for cache in caches.values()):
+            raise VoiceUnusable("tokens make the flow overflow")
         return PreparedVoice(prompt, _copied(caches))
 
     def open(self, voice: PreparedVoice) -> StreamState:

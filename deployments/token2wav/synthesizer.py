@@ -18,15 +18,23 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
-from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice
+from deployments.errors import (
+    ConfigError,
+    EngineFailed,
+    RequestError,
+    ServerFull,
+    UnknownVoice,
+)
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, ReferenceAudio, Voice
 from deployments.token2wav.admission import Admission
+from deployments.token2wav.canary import Canary, canary_tokens
 from deployments.token2wav.engine import StepInput
 from deployments.token2wav.schedule import Playback, held_until_s, next_batch, next_due_s
 
 T = TypeVar("T")
 DEFAULT_VOICE = "default"
 FAILED_STEPS_ARE_DEAD = 3  # in a row: a GPU that has faulted fails every step from then on
+BROKEN_STREAMS_ARE_DEAD = 3  # in a row: what is wrong with one stream ends with it
 logger = logging.getLogger(__name__)
 BYTES_PER_S = 2 * OUTPUT_SAMPLE_RATE_HZ
 
@@ -38,6 +46,9 @@ class EngineOutput(Protocol):
     def pcm(self) -> bytes: ...
     @property
     def state(self) -> Any: ...
+    @property
+    def finite(self) -> bool:
+        """Whether every sample is a number. If not, the stream has come to its end."""
 
 
 class StepEngine(Protocol):
@@ -85,12 +96,14 @@ class BatchingSynthesizer:
         max_batch: int,
         max_streams: int | None,
         cached_voices: int,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`load` runs in the engine's thread; `voice_files` has `default` and every name.
 
         `schedules` says what an answer is cut by that begins beside so many streams.
-        `max_streams` None is as many as the engine holds.
+        `max_streams` None is as many as the engine holds. `now_s` is the clock, in seconds.
         """
+        self.now_s = now_s
         self._load = load
         self._voice_files = voice_files
         self._schedules = schedules
@@ -107,6 +120,9 @@ class BatchingSynthesizer:
         self._playbacks: set[Playback] = set()
         self._admission = Admission(max_batch)
         self._failed_steps = 0  # in a row
+        self._broken_streams = 0  # in a row
+        self._canary = Canary()
+        self._in_step = False
         self._closed = False
 
     async def start(self) -> None:
@@ -126,10 +142,14 @@ class BatchingSynthesizer:
                 data = path.read_bytes()
             except OSError as error:
                 raise ConfigError(f"the voice {name!r} cannot be read: {error}") from error
-            self._named[name] = await self._in_thread(partial(engine.prepare_voice, data))
+            try:
+                self._named[name] = await self._in_thread(partial(engine.prepare_voice, data))
+            except RequestError as error:
+                raise ConfigError(f"the voice {name!r} ({path}): {error}") from error
         logger.info("Token2Wav: holds up to %d streams", self._max_streams)
         self._stepping = asyncio.create_task(self._step_forever(engine))
         await self._warm_up()
+        await self._hear_canary(engine)
 
     def voices(self) -> tuple[str, ...]:
         return tuple(self._voice_files)
@@ -137,7 +157,7 @@ class BatchingSynthesizer:
     async def open(self, voice: Voice) -> "BatchedStream":
         """As `Synthesizer.open`. ServerFull: no place, or no time to give it its sound."""
         engine = self._running_engine()
-        now_s = time.monotonic()
+        now_s = self.now_s()
         playback = Playback(now_s, self._schedules(len(self._playbacks)))
         if not self._has_room(engine, playback, now_s):
             raise ServerFull()
@@ -163,6 +183,34 @@ class BatchingSynthesizer:
             raise EngineFailed("Token2Wav's engine has stopped")
         if self._failed_steps >= FAILED_STEPS_ARE_DEAD:
             raise EngineFailed(f"Token2Wav's last {self._failed_steps} steps failed")
+        if self._broken_streams >= BROKEN_STREAMS_ARE_DEAD:
+            raise EngineFailed(f"Token2Wav's last {self._broken_streams} streams were not finite")
+        if self._canary.is_due(now_s := self.now_s()) and self._has_time(now_s):
+            with contextlib.suppress(ServerFull):  # others have all the places
+                await self._hear_canary(self._running_engine())
+        self._canary.require_alive()
+
+    def _has_time(self, now_s: float) -> bool:
+        """Whether nobody would wait for a step that begins now and that nobody listens to."""
+        free_until_s = now_s + 2 * self._canary.took_s
+        return not (self._waiting or self._in_step) and all(
+            playback.due_at_s > free_until_s for playback in self._playbacks
+        )
+
+    async def _hear_canary(self, engine: StepEngine) -> None:
+        """Speak a short answer in the default voice, beside no other."""
+        state = engine.open(next(iter(self._named.values())))
+        row = StepInput(state, canary_tokens(engine.codebook_size), last=True)
+        began_s = self.now_s()
+        try:
+            (output,) = await self._in_thread(lambda: engine.step([row]))
+        except Exception as error:
+            raise EngineFailed("a synthesis step failed") from error
+        finally:
+            engine.close(state)
+        if not output.finite:
+            raise EngineFailed("Token2Wav's engine makes no finite samples")
+        self._canary.hear(output.pcm, began_s, self.now_s())
 
     def close(self) -> None:
         """May be called again, also by a finalizer: then it does nothing and takes no lock."""
@@ -184,7 +232,7 @@ class BatchingSynthesizer:
             if not 0 <= token < self._running_engine().codebook_size:
                 raise ValueError(f"audio token {token} is outside the codebook")
         output: asyncio.Future[EngineOutput] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Row(row, playback, output, time.monotonic()))
+        self._waiting.append(_Row(row, playback, output, self.now_s()))
         self._arrived.set()
         return await output
 
@@ -212,7 +260,7 @@ class BatchingSynthesizer:
         while True:
             self._arrived.clear()
             self._waiting = [row for row in self._waiting if not row.output.cancelled()]
-            now_s = time.monotonic()
+            now_s = self.now_s()
             batch = next_batch(
                 self._waiting, now_s, open_streams=len(self._playbacks), max_batch=self._max_batch
             )
@@ -234,7 +282,8 @@ class BatchingSynthesizer:
                 await asyncio.wait_for(self._arrived.wait(), within_s)
 
     async def _step(self, engine: StepEngine, rows: list[_Row]) -> None:
-        began_s = time.monotonic()
+        began_s = self.now_s()
+        self._in_step = True
         try:
             outputs = await self._in_thread(lambda: engine.step([row.input for row in rows]))
         except Exception:
@@ -244,12 +293,25 @@ class BatchingSynthesizer:
                 if not row.output.done():
                     row.output.set_exception(EngineFailed("a synthesis step failed"))
             return
+        finally:
+            self._in_step = False
         self._failed_steps = 0
-        ended_s = time.monotonic()
+        ended_s = self.now_s()
         self._admission.note_step(len(rows), ended_s - began_s, ended_s)
+        self._hand_over(rows, outputs)
+
+    def _hand_over(self, rows: list[_Row], outputs: Sequence[EngineOutput]) -> None:
+        broken = sum(not output.finite for output in outputs)
+        self._broken_streams = self._broken_streams + broken if broken == len(outputs) else 0
+        if broken:
+            logger.error("%d of %d streams of a step were not finite", broken, len(rows))
         for row, output in zip(rows, outputs, strict=True):
-            if not row.output.done():
+            if row.output.done():
+                continue
+            if output.finite:
                 row.output.set_result(output)
+            else:
+                row.output.set_exception(EngineFailed("the sound of this answer is not finite"))
 
     async def _prepared(self, voice: Voice) -> Any:
         if not isinstance(voice, ReferenceAudio):
@@ -300,7 +362,7 @@ class BatchedStream:
         row = StepInput(self._state, chunk.tokens, chunk.last)
         output = await self._synthesizer.step(row, self._playback)
         self._state, pcm = output.state, output.pcm
-        self._playback.sent(len(pcm) / BYTES_PER_S, time.monotonic())
+        self._playback.sent(len(pcm) / BYTES_PER_S, self._synthesizer.now_s())
         return pcm
 
     def close(self) -> None:

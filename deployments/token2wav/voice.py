@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deployments.audio import decode_audio, resample
-from deployments.errors import AudioTooLong, ConfigError, ReferenceAudioUnfit
+from deployments.errors import AudioTooLong, ConfigError, ReferenceAudioUnfit, VoiceUnusable
 from deployments.mel import log_mel_spectrogram, voice_mel_spectrogram
 
 _TOKENIZER_RATE_HZ = 16_000
@@ -37,6 +37,7 @@ class VoiceEncoder:
         *,
         num_threads: int | None = None,
         limits_s: tuple[float, float] = (1.0, 30.0),
+        codebook_size: int = 6561,
     ) -> None:
         """Load both models.
 
@@ -44,11 +45,13 @@ class VoiceEncoder:
             token2wav_dir: the published folder.
             num_threads: of onnxruntime, within one operator; None leaves its default.
             limits_s: the shortest and longest recording. The tokenizer's positions end at 30 s.
+            codebook_size: codes below it are the flow's.
 
         Raises:
             ConfigError: a model is missing or damaged.
         """
         self._limits_s = limits_s
+        self._codebook_size = codebook_size
         self._tokenizer = _session(token2wav_dir / "speech_tokenizer_v2_25hz.onnx", num_threads)
         self._speaker = _session(token2wav_dir / "campplus.onnx", num_threads)
 
@@ -58,6 +61,7 @@ class VoiceEncoder:
         Raises:
             AudioUnreadable: the recording cannot be decoded.
             ReferenceAudioUnfit: it is too short or too long.
+            VoiceUnusable: its mel or its embedding is not finite, or a code is no audio token.
         """
         shortest, longest = self._limits_s
         try:
@@ -73,10 +77,22 @@ class VoiceEncoder:
         # the filters reach to just there.
         sound = torch.from_numpy(resample(samples, rate_hz, _MEL_RATE_HZ))
         mel = fit_frames(voice_mel_spectrogram(sound), _FRAMES_PER_CODE * len(codes))
-        return VoicePrompt(codes, self._embedding(speech), mel)
+        embedding = self._embedding(speech)
+        self._require_usable(codes, embedding, mel)
+        return VoicePrompt(codes, embedding, mel)
+
+    def _require_usable(self, codes: Tensor, embedding: Tensor, mel: Tensor) -> None:
+        if not mel.isfinite().all():
+            raise VoiceUnusable("mel spectrogram holds values that are not finite")
+        if not embedding.isfinite().all():
+            raise VoiceUnusable("speaker embedding holds values that are not finite")
+        if not len(codes) or not 0 <= int(codes.min()) <= int(codes.max()) < self._codebook_size:
+            raise VoiceUnusable("audio tokens are not of the model's codebook")
 
     def _codes(self, speech: np.ndarray) -> Tensor:
         mel = log_mel_spectrogram(torch.from_numpy(speech))[None].numpy()  # [1, 128, T]
+        if not np.isfinite(mel).all():  # the tokenizer would make codes of it all the same
+            raise VoiceUnusable("mel spectrogram holds values that are not finite")
         length = np.array([mel.shape[2]], dtype=np.int32)
         (codes,) = self._tokenizer.run(None, {"feats": mel, "feats_length": length})
         return torch.from_numpy(np.asarray(codes).reshape(-1).astype(np.int64))

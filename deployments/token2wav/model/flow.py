@@ -101,6 +101,7 @@ class FlowSynthesizer:
 
         Raises:
             ValueError: fewer codes than the lookahead, or a mel of another length.
+            FloatingPointError: what the flow makes of it is not finite.
         """
         ahead = self.flow.lookahead
         if len(codes) < ahead or len(mel) != len(codes) * self.flow.frames_per_token:
@@ -108,7 +109,10 @@ class FlowSynthesizer:
         state = self._empty_state(embedding, prompt_frames=len(mel))
         # The prompt's end has no lookahead of its own: its first codes stand in, as officially.
         chunk = FlowInput(torch.cat((codes, codes[:ahead])), last=False, state=state)
-        _, states = self._run([chunk], [mel])
+        mels, states = self._run([chunk], [mel])
+        # every key and value of the prompt went into every frame of its mel
+        if not mels[0].isfinite().all():
+            raise FloatingPointError("the prompt makes the flow overflow")
         return states[0]
 
     @torch.inference_mode()

@@ -11,13 +11,17 @@ is the one that went in, moved on, and must be closed. One thread may call `prep
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from deployments.errors import VoiceUnusable
 from deployments.token2wav.model.flow import EULER_STEPS, Flow
 from deployments.token2wav.model.hift import SAMPLES_PER_FRAME, Hift
 from deployments.token2wav.model.vocoder import OVERLAP_FRAMES
@@ -59,8 +63,9 @@ class Row(Protocol):
 class ResidentOutput:
     """What one step made of a chunk: s16le at 24 kHz, and the stream, moved on."""
 
-    pcm: bytes
+    pcm: bytes  # nothing where a sample is not finite
     state: ResidentStream
+    finite: bool  # if not, the stream has come to its end
 
 
 class ResidentEngine:
@@ -130,7 +135,12 @@ class ResidentEngine:
 
         flow, hift = load_flow(token2wav_dir), load_hift(token2wav_dir)
         require_lookahead(lookahead, flow.config)
-        voices = VoiceEncoder(token2wav_dir, num_threads=num_threads, limits_s=reference_audio_s)
+        voices = VoiceEncoder(
+            token2wav_dir,
+            num_threads=num_threads,
+            limits_s=reference_audio_s,
+            codebook_size=flow.config.vocab_size,
+        )
         engine = cls(
             flow.to(device),
             hift.to(device),
@@ -149,7 +159,8 @@ class ResidentEngine:
         """Encode a recording and run the flow over it, once for all streams in this voice.
 
         Raises:
-            AudioUnreadable, ReferenceAudioUnfit: as `Token2WavEngine.prepare_voice`.
+            AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as
+                `Token2WavEngine.prepare_voice`.
             ServerFull: the memory is taken by streams.
         """
         return self.prepare_prompt(self._voices.encode(data))
@@ -199,10 +210,10 @@ class ResidentEngine:
             raise ValueError("a stream has two chunks in one step")
         for row in rows:
             self._check(row)
-        for row in rows:
-            voice = row.state.voice
+        for voice in {id(row.state.voice): row.state.voice for row in rows}.values():
             if not voice.prepared and (place := voice.place) is not None:
-                self._prepare(voice, place)
+                with suppress(VoiceUnusable):  # its rows alone fail
+                    self._prepare(voice, place)
         outputs: list[ResidentOutput] = []
         for begin in range(0, len(rows), self.settings.max_batch):
             outputs += self._together(rows[begin : begin + self.settings.max_batch])
@@ -212,21 +223,27 @@ class ResidentEngine:
         counts = [len(row.tokens) - (0 if row.last else self.lookahead) for row in rows]
         shape = self._shapes.fit(len(rows), max(counts) * self._model.frames_per_token)
         shape.rows.clear()
-        ends = []
+        entered, ends = [], []
         with self._places.locked():  # whoever closes a stream now waits for its row to be written
             for at, (row, count) in enumerate(zip(rows, counts, strict=True)):
                 stream = row.state
                 total = stream.held_frames + count * self._model.frames_per_token
                 ends.append(total if row.last else total - min(OVERLAP_FRAMES, total))
-                if stream.open:
+                entered.append(stream.open and stream.voice.prepared)
+                if entered[at]:
                     stream.enter(shape.rows.host, at, row.tokens, count)
-                else:
-                    ends[at] = 0  # nobody listens any more: an unused row
-        pcm = self._shapes.run(shape)
+        pcm, finite = self._shapes.run(shape)
         return [
-            ResidentOutput(pcm[at, : end * SAMPLES_PER_FRAME].tobytes(), row.state)
+            # a row that was left unused is closed, or its voice could not be prepared again
+            self._output(pcm[at, : end * SAMPLES_PER_FRAME], row.state, bool(finite[at]))
+            if entered[at]
+            else ResidentOutput(b"", row.state, finite=not row.state.open)
             for at, (row, end) in enumerate(zip(rows, ends, strict=True))
         ]
+
+    @staticmethod
+    def _output(pcm: NDArray[np.int16], stream: ResidentStream, finite: bool) -> ResidentOutput:
+        return ResidentOutput(pcm.tobytes() if finite else b"", stream, finite)
 
     def _check(self, row: Row) -> None:
         seen_only = 0 if row.last else self.lookahead
@@ -238,7 +255,10 @@ class ResidentEngine:
             raise ValueError(f"{len(row.tokens)} tokens in one chunk")
 
     def _prepare(self, voice: ResidentVoice, place: Place) -> None:
-        self._shapes.prepare(voice, place)
+        try:
+            self._shapes.prepare(voice, place)
+        except FloatingPointError as error:
+            raise VoiceUnusable("tokens make the flow overflow") from error
         with self._places.locked():  # it may have had to give way meanwhile
             voice.prepared = voice.place is place
 

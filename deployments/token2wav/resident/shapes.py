@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,14 +26,28 @@ class Shape:
         self.rows = StepRows(rows, frames, model.limits, model.device)
         self.buffers = buffers
         self.graph: torch.cuda.CUDAGraph | None = None
-        pcm = buffers.vocoder.pcm
+        emitted, pcm = buffers.vocoder.emitted, buffers.vocoder.pcm
         pinned = model.device.type == "cuda"
-        self._pcm = torch.zeros(pcm.shape, dtype=pcm.dtype, pin_memory=pinned)
-        self.pcm: NDArray[np.int16] = self._pcm.numpy()  # [rows, samples]
+        self._emitted = torch.zeros(emitted.shape, dtype=emitted.dtype, pin_memory=pinned)
+        on_host = self._emitted.numpy()
+        self._pcm: NDArray[np.int16] = on_host[: pcm.numel()].reshape(pcm.shape)
+        self._broken: NDArray[np.int16] = on_host[pcm.numel() :].reshape(rows, -1)
 
     def fetch(self) -> None:
-        """Send the PCM to the host, in the order of the current stream."""
-        self._pcm.copy_(self.buffers.vocoder.pcm, non_blocking=True)
+        """Send PCM and what is said of it to the host, in the order of the current stream."""
+        self._emitted.copy_(self.buffers.vocoder.emitted, non_blocking=True)
+
+    @property
+    def fetched(self) -> "Emitted":
+        """What was fetched last. Its PCM is overwritten by the next run of this shape."""
+        return Emitted(self._pcm, self._broken.max(axis=1) == 0)
+
+
+class Emitted(NamedTuple):
+    """What a step made of its rows, on the host."""
+
+    pcm: NDArray[np.int16]  # [rows, samples]
+    finite: NDArray[np.bool_]  # [rows] whether every sample was a number
 
 
 class Shapes:
@@ -86,16 +101,13 @@ class Shapes:
             buffers = Buffers(self._model, rows, frames, allocator(self._model.device))
             return Shape(self._model, rows, frames, buffers)
 
-    def run(self, shape: Shape) -> NDArray[np.int16]:
-        """Compute what `shape.rows` holds. Returns PCM [rows, samples] int16 on the CPU.
-
-        It is overwritten by the next run of that shape.
-        """
+    def run(self, shape: Shape) -> Emitted:
+        """Compute what `shape.rows` holds."""
         if self._stream is None:
             shape.rows.upload()
             self._compute(shape)
             shape.fetch()
-            return shape.pcm
+            return shape.fetched
         with torch.cuda.stream(self._stream):
             shape.rows.upload()
             if shape.graph is not None:
@@ -107,11 +119,16 @@ class Shapes:
             done = torch.cuda.Event(blocking=True)
             done.record(self._stream)
         done.synchronize()
-        return shape.pcm
+        return shape.fetched
 
     @torch.inference_mode()
     def prepare(self, voice: ResidentVoice, place: Place) -> None:
-        """Run the encoder and the solve over a voice's prompt, into `place`."""
+        """Run the encoder and the solve over a voice's prompt, into `place`.
+
+        Raises:
+            ValueError: codes and mel do not make a prompt.
+            FloatingPointError: what the flow makes of them is not finite.
+        """
         model = self._model
         count = len(voice.codes)
         frames = count * model.frames_per_token
@@ -128,9 +145,10 @@ class Shapes:
             speaker = model.project_speaker(voice.embedding)
             model.solver_pool.speakers[place.slots[0]] = model.solver.speaker_part(speaker)
             model.encoder.encode(encoder, model.encoder_pool, rows.encoder, solver.mu)
-            model.solver.solve(solver, model.solver_pool, rows.solver)
-            if self._stream is not None:
-                self._stream.synchronize()
+            mel = model.solver.solve(solver, model.solver_pool, rows.solver)
+            # every key and value of the prompt went into every frame; this waits for the stream
+            if not mel.isfinite().all():
+                raise FloatingPointError("the prompt makes the flow overflow")
 
     def _running(self) -> AbstractContextManager[object]:
         """Work is queued on the engine's own stream."""

@@ -112,7 +112,12 @@ class VocoderBuffers:
         self.logits = take((rows, steps, 2 * _BINS), exact)
         self.waves = take((rows, steps, _N_FFT), exact)
         self.sound = take((rows, total * SAMPLES_PER_FRAME), exact)
-        self.pcm = take((rows, total * SAMPLES_PER_FRAME), torch.int16)
+        samples = total * SAMPLES_PER_FRAME
+        parts = -(-samples // waves.EMITTED)
+        # PCM and what is said of it lie together: one copy brings both to the host
+        self.emitted = take((rows * (samples + parts),), torch.int16)
+        self.pcm = self.emitted[: rows * samples].view(rows, samples)
+        self.broken = self.emitted[rows * samples :].view(rows, parts)
 
 
 class ResidentVocoder:
@@ -189,6 +194,8 @@ class ResidentVocoder:
     def vocode(self, b: VocoderBuffers, pool: VocoderPool, rows: VocoderRows, mel: Tensor) -> None:
         """Vocode new frames mel [rows, frames, mels] float32 into `b.sound` and `b.pcm`.
 
+        `b.broken` has a 1 for each row that holds a sample which is not finite.
+
         A row's first `480 * (held + length)` samples are its own; the last 8 frames of them are
         held back too, and come again, cross-faded, at the beginning of its next step.
         """
@@ -218,7 +225,7 @@ class ResidentVocoder:
             rate=_STEPS_PER_FRAME, limit=published.MAX_MAGNITUDE,
         )  # fmt: skip
         waves.emit(
-            b.waves, self._window, b.source, b.sound, b.pcm, pool.samples, pool.source,
+            b.waves, self._window, b.source, b.sound, b.pcm, b.broken, pool.samples, pool.source,
             *spans, rows.slots, samples_per_frame=SAMPLES_PER_FRAME, hop=_HOP,
             limit=published.MAX_SAMPLE,
         )  # fmt: skip

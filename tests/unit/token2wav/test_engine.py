@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
-from deployments.errors import AudioUnreadable, ConfigError, ReferenceAudioUnfit
+from deployments.errors import AudioUnreadable, ConfigError, ReferenceAudioUnfit, VoiceUnusable
 from deployments.token2wav.engine import PreparedVoice, StepInput, Token2WavEngine
 from tests.unit.token2wav.samples import make_tokens, make_wav
 
@@ -131,7 +131,35 @@ def test_a_poisoned_stream_does_not_reach_its_neighbours(
     rows = [StepInput(state, chunk.tokens, False) for state in (sick, healthy)]
     poisoned, spared = engine.step(rows)
     assert poisoned.samples.isnan().any()
+    assert not poisoned.finite and poisoned.pcm == b""
+    assert spared.finite and spared.pcm
     assert torch.equal(spared.samples, engine.step([rows[1]])[0].samples)
+
+
+@pytest.mark.parametrize("part", ["mel", "source", "samples"])
+def test_one_non_finite_value_of_what_the_vocoder_held_back_is_noticed(
+    engine: Token2WavEngine, voices: list[PreparedVoice], part: str
+) -> None:
+    chunks = cut(make_tokens(40), SCHEDULES[0])
+    state = engine.step([StepInput(engine.open(voices[0]), chunks[0].tokens, False)])[0].state
+    spoilt = getattr(state.vocoder, part).clone()
+    spoilt.view(-1)[-1] = torch.nan
+    state = dataclasses.replace(state, vocoder=dataclasses.replace(state.vocoder, **{part: spoilt}))
+    assert not engine.step([StepInput(state, chunks[1].tokens, False)])[0].finite
+
+
+def test_a_voice_of_which_the_flow_makes_no_numbers_is_refused_and_spoils_no_other(
+    engine: Token2WavEngine, voices: list[PreparedVoice]
+) -> None:
+    prompt = voices[0].prompt
+    mel = prompt.mel.clone()
+    mel[3, 2] = torch.inf
+    with pytest.raises(VoiceUnusable, match="overflow"):
+        engine.prepare_prompt(dataclasses.replace(prompt, mel=mel))
+    row = StepInput(engine.open(voices[0]), make_tokens(13), False)
+    again = StepInput(engine.open(engine.prepare_prompt(prompt)), make_tokens(13), False)
+    first, second = engine.step([row, again])
+    assert torch.equal(first.samples, second.samples) and first.finite
 
 
 def test_a_single_last_chunk_is_the_whole_but_for_attention_to_the_prompt(

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +36,7 @@ CHUNKS = 9
 class Output:
     pcm: bytes
     state: int  # chunks so far
+    finite: bool = True
 
 
 class Engine:
@@ -126,7 +126,6 @@ async def listen(synthesizer: BatchingSynthesizer, heard: Heard, after_s: float)
 
 
 def run(
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     engine: Engine,
     admission: Admission,
@@ -138,9 +137,6 @@ def run(
 
     async def whole() -> None:
         loop = asyncio.get_running_loop()
-        monkeypatch.setattr(
-            "deployments.token2wav.synthesizer.time", SimpleNamespace(monotonic=loop.time)
-        )
         synthesizer = TimedSynthesizer(
             lambda: engine,
             {"default": voice},
@@ -148,6 +144,7 @@ def run(
             max_batch=MAX_BATCH,
             max_streams=None,
             cached_voices=1,
+            now_s=loop.time,
         )
         synthesizer._admission = admission
         await synthesizer.start()
@@ -158,7 +155,6 @@ def run(
 
 
 def load(
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     listeners: int,
     within_s: float,
@@ -173,42 +169,40 @@ def load(
             *(listen(synthesizer, heard, within_s * i / listeners) for i in range(listeners))
         )
 
-    run(monkeypatch, tmp_path, Engine(), admission, serve)
+    run(tmp_path, Engine(), admission, serve)
     assert heard.refused + len(heard.first_sound_s) == listeners
     return heard
 
 
-def test_128_who_come_at_one_moment_are_all_let_in_and_hear_no_gap(monkeypatch, tmp_path):
-    heard = load(monkeypatch, tmp_path, 128, 0.0, Experienced(MAX_BATCH))
+def test_128_who_come_at_one_moment_are_all_let_in_and_hear_no_gap(tmp_path):
+    heard = load(tmp_path, 128, 0.0, Experienced(MAX_BATCH))
     assert (heard.refused, heard.with_a_gap) == (0, 0)
     assert max(heard.first_sound_s) < 1.0
 
 
 @pytest.mark.parametrize("listeners", [256, 512])
-def test_of_more_than_fit_some_are_refused_and_the_others_hear_no_gap(
-    monkeypatch, tmp_path, listeners
-):
-    heard = load(monkeypatch, tmp_path, listeners, 0.0, Experienced(MAX_BATCH))
+def test_of_more_than_fit_some_are_refused_and_the_others_hear_no_gap(tmp_path, listeners):
+    heard = load(tmp_path, listeners, 0.0, Experienced(MAX_BATCH))
     assert 128 <= len(heard.first_sound_s) < listeners
     assert heard.with_a_gap == 0
     assert max(heard.first_sound_s) < 1.2
 
 
-def test_without_admission_they_would(monkeypatch, tmp_path):
-    heard = load(monkeypatch, tmp_path, 256, 0.0, Anybody(MAX_BATCH))
+def test_without_admission_they_would(tmp_path):
+    heard = load(tmp_path, 256, 0.0, Anybody(MAX_BATCH))
     assert heard.refused == 0
     assert heard.with_a_gap > 128
 
 
-def test_those_who_come_one_after_another_are_let_in(monkeypatch, tmp_path):
-    heard = load(monkeypatch, tmp_path, 192, 2.0, Experienced(MAX_BATCH))
+def test_those_who_come_one_after_another_are_let_in(tmp_path):
+    heard = load(tmp_path, 192, 2.0, Experienced(MAX_BATCH))
     assert heard.refused + heard.with_a_gap <= 10
     assert statistics.median(heard.first_sound_s) < 0.5
 
 
 @pytest.mark.parametrize("within_s", [4.0, 8.0])
-def test_a_calm_arrival_of_128_leaves_nobody_out(monkeypatch, tmp_path, within_s):
-    heard = load(monkeypatch, tmp_path, 128, within_s, Experienced(MAX_BATCH))
+def test_a_calm_arrival_of_128_leaves_nobody_out(tmp_path, within_s):
+    heard = load(tmp_path, 128, within_s, Experienced(MAX_BATCH))
     assert (heard.refused, heard.with_a_gap) == (0, 0)
 
 
@@ -219,7 +213,7 @@ async def far_ahead(synthesizer: BatchingSynthesizer) -> BatchedStream:
     return stream
 
 
-def test_a_step_is_held_anew_after_the_one_it_was_held_for_has_gone(monkeypatch, tmp_path):
+def test_a_step_is_held_anew_after_the_one_it_was_held_for_has_gone(tmp_path):
     engine = Engine()
 
     async def serve(synthesizer: BatchingSynthesizer) -> None:
@@ -235,17 +229,17 @@ def test_a_step_is_held_anew_after_the_one_it_was_held_for_has_gone(monkeypatch,
         await asyncio.sleep(0.001)
         await asyncio.gather(first, streams[0].synthesize(one))
 
-    run(monkeypatch, tmp_path, engine, Experienced(MAX_BATCH), serve)
+    run(tmp_path, engine, Experienced(MAX_BATCH), serve)
     assert engine.batches == [2]
 
 
-def test_16_share_their_steps_though_half_of_them_come_a_little_later(monkeypatch, tmp_path):
+def test_16_share_their_steps_though_half_of_them_come_a_little_later(tmp_path):
     engine, heard = Engine(), Heard()
 
     async def serve(synthesizer: BatchingSynthesizer) -> None:
         engine.batches.clear()
         await asyncio.gather(*(listen(synthesizer, heard, 0.008 * (i % 2)) for i in range(16)))
 
-    run(monkeypatch, tmp_path, engine, Experienced(MAX_BATCH), serve)
+    run(tmp_path, engine, Experienced(MAX_BATCH), serve)
     assert heard.with_a_gap == 0
     assert engine.batches[-4:] == [16] * 4

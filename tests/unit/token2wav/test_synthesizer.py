@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from deployments.chunker import Chunk, ChunkSchedule
-from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice
+from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice, VoiceUnusable
 from deployments.messages import ReferenceAudio
+from deployments.token2wav.canary import INTERVAL_S, TOKENS
 from deployments.token2wav.synthesizer import BatchingSynthesizer
 
 STEP_S = 0.02
@@ -21,6 +22,17 @@ CROWDED = ChunkSchedule(ramp=(8,), steady=10, lookahead=3)
 class Output:
     pcm: bytes
     state: str
+    finite: bool = True
+
+
+class Clock:
+    """Goes with the real one, and can be put forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead_s
 
 
 class StandIn:
@@ -38,6 +50,8 @@ class StandIn:
         self.threads: set[int] = set()
         self.stepping = False
         self.fails = False
+        self.broken: set[str] = set()  # states that turn non-finite
+        self.off_by = 0  # added to every token
         self.may_end = threading.Event()  # a step that is held up ends when it is set
         self.may_end.set()
 
@@ -64,7 +78,12 @@ class StandIn:
             raise RuntimeError("out of memory")
         self.batches.append(len(rows))
         self.chunks += [(len(row.tokens), row.last) for row in rows]
-        return [Output(bytes(row.tokens), row.state) for row in rows]
+        return [self._speak(row) for row in rows]
+
+    def _speak(self, row) -> Output:
+        if row.state in self.broken:
+            return Output(b"", row.state, finite=False)
+        return Output(bytes(token + self.off_by for token in row.tokens), row.state)
 
 
 def schedules(open_streams: int) -> ChunkSchedule:
@@ -72,15 +91,21 @@ def schedules(open_streams: int) -> ChunkSchedule:
 
 
 @pytest.fixture
-async def started(tmp_path):
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def started(tmp_path, clock):
     engine = StandIn()
     files = {}
     for name in ("default", "other"):
         files[name] = tmp_path / name
         files[name].write_text(name)
     synthesizer = BatchingSynthesizer(
-        lambda: engine, files, schedules, max_batch=8, max_streams=None, cached_voices=2
-    )
+        lambda: engine, files, schedules,
+        max_batch=8, max_streams=None, cached_voices=2, now_s=clock,
+    )  # fmt: skip
     await synthesizer.start()
     engine.batches.clear()
     yield synthesizer, engine
@@ -90,9 +115,10 @@ async def started(tmp_path):
 async def test_before_it_is_ready_every_size_of_chunk_has_been_spoken_once(started):
     synthesizer, engine = started
     sizes = [4 + 3, 6 + 3, 10 + 3]  # with the lookahead; the last one sees nothing more
-    assert engine.chunks == [*((size, False) for size in sizes), (10 + 3 - 1, True)]
+    warm_up = [*((size, False) for size in sizes), (10 + 3 - 1, True)]
+    assert engine.chunks == [*warm_up, (TOKENS, True)]  # and the canary
     assert len(engine.threads) == 1
-    assert (synthesizer.open_streams, len(engine.closed)) == (0, 1)
+    assert (synthesizer.open_streams, len(engine.closed)) == (0, 2)
 
 
 def chunk(*tokens: int) -> Chunk:
@@ -199,7 +225,7 @@ async def test_a_stream_cancelled_in_a_step_gives_its_place_back(started):
     stream.close()
     engine.may_end.set()
     await asyncio.sleep(3 * STEP_S)
-    assert len(engine.closed) == 2  # the warm-up's stream and this one
+    assert len(engine.closed) == 3  # the warm-up's stream, the canary's and this one
     other = await synthesizer.open(None)
     assert await other.synthesize(chunk(5)) == b"\x05"
 
@@ -238,6 +264,101 @@ async def test_an_engine_whose_every_step_fails_is_unhealthy(started):
         stream.close()
     with pytest.raises(EngineFailed):
         await synthesizer.check_health()
+
+
+async def test_a_stream_that_turns_non_finite_fails_alone(started):
+    synthesizer, engine = started
+    streams = [await synthesizer.open(None) for _ in range(3)]
+    engine.broken = {f"default-{engine.opened}"}  # the last one
+    answers = await asyncio.gather(
+        *(stream.synthesize(chunk(5)) for stream in streams), return_exceptions=True
+    )
+    assert answers[:2] == [b"\x05", b"\x05"]
+    assert isinstance(answers[2], EngineFailed)
+    await synthesizer.check_health()
+
+
+async def test_an_engine_that_makes_no_finite_stream_is_unhealthy(started):
+    synthesizer, engine = started
+    for _ in range(3):
+        await synthesizer.check_health()
+        stream = await synthesizer.open(None)
+        engine.broken = {f"default-{engine.opened}"}
+        with pytest.raises(EngineFailed):
+            await stream.synthesize(chunk(1))
+        stream.close()
+    with pytest.raises(EngineFailed, match="not finite"):
+        await synthesizer.check_health()
+
+
+async def test_streams_that_turn_non_finite_between_good_ones_leave_the_engine_healthy(started):
+    synthesizer, engine = started
+    for turn in range(6):
+        stream = await synthesizer.open(None)
+        engine.broken = {f"default-{engine.opened}"} if turn % 2 else set()
+        await asyncio.gather(stream.synthesize(chunk(1)), return_exceptions=True)
+        stream.close()
+    await synthesizer.check_health()
+
+
+async def test_an_idle_engine_that_answers_otherwise_than_at_start_is_unhealthy(started, clock):
+    synthesizer, engine = started
+    await synthesizer.check_health()
+    engine.off_by = 90
+    clock.ahead_s += INTERVAL_S + 1
+    with pytest.raises(EngineFailed, match="another sound"):
+        await synthesizer.check_health()
+    engine.off_by = 0
+    clock.ahead_s += INTERVAL_S + 1
+    with pytest.raises(EngineFailed, match="another sound"):  # it is not trusted again
+        await synthesizer.check_health()
+
+
+async def test_an_idle_engine_whose_answer_is_not_finite_is_unhealthy(started, clock):
+    synthesizer, engine = started
+    engine.broken = {f"default-{engine.opened + 1}"}
+    clock.ahead_s += INTERVAL_S + 1
+    with pytest.raises(EngineFailed, match="finite"):
+        await synthesizer.check_health()
+
+
+async def test_the_canary_is_heard_at_most_every_few_seconds(started, clock):
+    synthesizer, engine = started
+    engine.chunks.clear()
+    for _ in range(5):
+        await synthesizer.check_health()
+    assert engine.chunks == []
+    for _ in range(2):
+        clock.ahead_s += INTERVAL_S + 1
+        await synthesizer.check_health()
+    assert engine.chunks == [(TOKENS, True)] * 2
+
+
+async def test_the_canary_is_silent_while_a_listener_needs_the_engine(started, clock):
+    synthesizer, engine = started
+    stream = await synthesizer.open(None)  # it has no sound yet
+    clock.ahead_s += INTERVAL_S + 1
+    engine.chunks.clear()
+    await synthesizer.check_health()
+    assert engine.chunks == []
+    await stream.synthesize(chunk(*[1] * 48_000))  # 1 s of sound: now it is far ahead
+    await synthesizer.check_health()
+    assert engine.chunks[-1] == (TOKENS, True)
+    stream.close()
+
+
+async def test_a_configured_voice_that_cannot_be_used_is_named_at_start(tmp_path):
+    class Choosy(StandIn):
+        def prepare_voice(self, data: bytes) -> str:
+            raise VoiceUnusable("embedding is not finite")
+
+    (tmp_path / "voice").touch()
+    synthesizer = BatchingSynthesizer(
+        Choosy, {"default": tmp_path / "voice"}, schedules,
+        max_batch=8, max_streams=None, cached_voices=2,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"'default'.*voice.*embedding is not finite"):
+        await synthesizer.start()
 
 
 async def test_a_recording_is_prepared_once_for_all_that_bring_it(started):

@@ -3,6 +3,7 @@
 import io
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ import soundfile
 import torch
 
 from deployments.audio import resample
-from deployments.errors import ReferenceAudioUnfit
+from deployments.errors import ReferenceAudioUnfit, VoiceUnusable
 from deployments.mel import voice_mel_spectrogram
 from deployments.token2wav.voice import VoiceEncoder, fit_frames
 from tests.unit.audio.recordings import make_recording
-from tests.unit.token2wav.samples import make_wav
+from tests.unit.token2wav.samples import make_samples, make_wav
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,57 @@ def test_a_voice_over_the_limit_is_refused_before_it_is_decoded_whole(
     _, most_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most_bytes < 20e6  # whole, it takes 58 MB
+
+
+def wav_of(samples: np.ndarray, rate_hz: int = 24_000) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("loudest", [1e30, 3e38])
+def test_a_recording_of_which_no_finite_mel_is_made_is_refused(
+    encoder: VoiceEncoder, loudest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = (make_samples(2.0) * loudest).astype(np.float32)
+    assert np.isfinite(samples).all()
+    # as they come where nobody bounds them
+    monkeypatch.setattr(
+        "deployments.token2wav.voice.decode_audio", lambda _, max_s: (samples, 24_000)
+    )
+    with pytest.raises(VoiceUnusable, match="not finite") as refused:
+        encoder.encode(b"")
+    assert refused.value.param == "voice"
+
+
+class Session:
+    """Stands in for one of the two ONNX models."""
+
+    def __init__(self, output: np.ndarray) -> None:
+        self._output = output
+
+    def run(self, names: None, feeds: object) -> list[np.ndarray]:
+        return [self._output]
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="input")]
+
+
+@pytest.mark.parametrize("codes", [[], [5, -1], [6561, 3]])
+def test_a_recording_whose_codes_are_no_audio_tokens_is_refused(
+    encoder: VoiceEncoder, codes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "_tokenizer", Session(np.array(codes, np.int64)))
+    with pytest.raises(VoiceUnusable, match="codebook"):
+        encoder.encode(wav_of(make_samples(2.0)))
+
+
+def test_a_recording_without_a_finite_embedding_is_refused(
+    encoder: VoiceEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "_speaker", Session(np.full(192, np.nan, np.float32)))
+    with pytest.raises(VoiceUnusable, match="embedding"):
+        encoder.encode(wav_of(make_samples(2.0)))
 
 
 def test_two_voices_differ_in_everything(encoder: VoiceEncoder) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deployments.errors import ServerFull
+from deployments.errors import ServerFull, VoiceUnusable
 from deployments.token2wav.model import (
     Flow,
     FlowConfig,
@@ -186,6 +186,76 @@ def test_a_voice_without_streams_gives_way_and_comes_back(engine: ResidentEngine
         engine.close(stream)
     again = engine.open(first)
     assert engine.step([Row(again, [1, 2, 3, 4], False)])[0].pcm == heard
+
+
+def spoil(engine: ResidentEngine, stream: ResidentStream) -> None:
+    """No number in any memory that is the stream's own."""
+    model, place = engine._model, stream.place
+    model.solver_pool.history[:, :, place.solver_blocks] = torch.nan
+    model.solver_pool.conv[:, :, :, :, place.slots] = torch.nan
+    for blocks in (model.encoder_pool.attention, model.encoder_pool.up_attention):
+        blocks[:, place.encoder_blocks] = torch.nan
+    encoder, vocoder = model.encoder_pool, model.vocoder_pool
+    for slots in (
+        encoder.lookahead, encoder.upsample, vocoder.mel, vocoder.source, vocoder.samples,
+    ):  # fmt: skip
+        slots[place.slots] = torch.nan
+
+
+def sound(pcm: bytes) -> np.ndarray:
+    return np.frombuffer(pcm, "<i2") / 32767.0
+
+
+def test_a_stream_that_turns_non_finite_fails_alone_and_leaves_nothing_behind(
+    engine: ResidentEngine,
+) -> None:
+    voice = engine.prepare_prompt(random_prompt(5))
+    chunks = [([1, 2, 3, 4, 5], False), ([9, 8], True)]
+    sick, healthy = engine.open(voice), engine.open(voice)
+    heard = [engine.step([Row(sick, *chunks[0]), Row(healthy, *chunks[0])])[1]]
+    spoil(engine, sick)
+    failed, well = engine.step([Row(sick, *chunks[1]), Row(healthy, *chunks[1])])
+    heard.append(well)
+    assert well.pcm
+    assert not failed.finite and failed.pcm == b""
+    assert all(output.finite for output in heard)
+
+    engine.close(sick)
+    follower = engine.open(voice)  # in the same memory, which nobody has cleared
+    assert set(follower.place.solver_blocks) == set(sick.place.solver_blocks)
+    for chunk, expected in zip(chunks, heard, strict=True):
+        (output,) = engine.step([Row(follower, *chunk)])
+        assert output.finite
+        np.testing.assert_allclose(sound(output.pcm), sound(expected.pcm), atol=3e-3)
+
+
+def test_a_voice_that_is_no_number_is_refused_and_its_memory_spoils_no_other(
+    engine: ResidentEngine,
+) -> None:
+    good, bad = random_prompt(5), random_prompt(5)
+    bad.mel[3, 2] = torch.nan
+    before = engine.free
+    with pytest.raises(VoiceUnusable):
+        engine.prepare_prompt(bad)
+    assert engine.free == before
+    outputs = []
+    for _ in range(2):  # the first one in the memory of the bad voice
+        stream = engine.open(engine.prepare_prompt(good))
+        outputs += engine.step([Row(stream, [1, 2], True)])
+    assert outputs[0].finite and outputs[0].pcm
+    np.testing.assert_array_equal(sound(outputs[0].pcm), sound(outputs[1].pcm))
+
+
+def test_a_voice_that_cannot_be_prepared_again_fails_its_own_streams(
+    engine: ResidentEngine,
+) -> None:
+    well = engine.open(engine.prepare_prompt(random_prompt(5)))
+    voice = engine.prepare_prompt(random_prompt(5))
+    sick = engine.open(voice)
+    voice.prepared, voice.mel = False, voice.mel * torch.nan  # as after it gave way
+    failed, other = engine.step([Row(sick, [1, 2], True), Row(well, [1, 2], True)])
+    assert not failed.finite and failed.pcm == b""
+    assert other.finite and sound(other.pcm).any()
 
 
 def test_an_unfit_chunk_is_refused_before_anything_happens(engine: ResidentEngine) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from deployments.token2wav.resident.kernels.convolution import row_length
 
 PAD = 8  # positions of silence before an excitation; a strided convolution reads 7 of them
+EMITTED = 1024  # samples that one program of the last kernel makes
 EXCITATION_CHANNELS = 32  # of which 18 are used: rows of a product begin at 16 bytes
 
 
@@ -87,13 +88,14 @@ def _invert_kernel(
 
 @triton.jit(do_not_specialize=["capacity", "samples"])
 def _emit_kernel(
-    frames, window, source, sound, pcm, past, next_past, next_source,
+    frames, window, source, sound, pcm, broken, past, next_past, next_source,
     lengths, held, slots, capacity, samples,
     SAMPLES_PER_FRAME: tl.constexpr, N: tl.constexpr, HOP: tl.constexpr,
     KEPT: tl.constexpr, LIMIT: tl.constexpr, BT: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(1)
-    n = tl.program_id(0) * BT + tl.arange(0, BT)
+    part = tl.program_id(0)
+    n = part * BT + tl.arange(0, BT)
     length = row_length(lengths, held, row, SAMPLES_PER_FRAME, 0)
     inside = n < length
     place = n + N // 2
@@ -108,6 +110,9 @@ def _emit_kernel(
         shape = tl.load(window + offset, mask=seen, other=0.0)
         weight += shape * shape
     value = value / tl.where(inside, weight, 1.0)
+    # before the limits, which may make a number of what is none; NaN is not below anything
+    bad = tl.where(inside & ~(tl.abs(value) < float("inf")), 1, 0)
+    tl.store(broken + row * tl.num_programs(0) + part, tl.max(bad, 0).to(broken.dtype.element_ty))
     value = tl.minimum(tl.maximum(value, -LIMIT), LIMIT)
     overlap = tl.load(held + row) * SAMPLES_PER_FRAME
     fading = inside & (n < overlap)
@@ -172,7 +177,7 @@ def invert(
 
 
 def emit(
-    frames: Tensor, window: Tensor, source: Tensor, sound: Tensor, pcm: Tensor,
+    frames: Tensor, window: Tensor, source: Tensor, sound: Tensor, pcm: Tensor, broken: Tensor,
     past: Tensor, past_source: Tensor, lengths: Tensor, held: Tensor, slots: Tensor, *,
     samples_per_frame: int, hop: int, limit: float,
 ) -> None:  # fmt: skip
@@ -181,12 +186,14 @@ def emit(
     Args:
         frames: [rows, n, window] of `invert`.
         source, sound, pcm: [rows, samples] float32, float32, int16.
+        broken: [rows, parts of EMITTED samples] int16, 1 where a part has a sample that is not
+            finite; PCM holds no trace of it.
         past, past_source: [slots, kept] read and written at different slots.
     """
     rows, samples = sound.shape
-    _emit_kernel[(triton.cdiv(samples, 1024), rows)](
-        frames, window, source, sound, pcm, past, past, past_source,
+    _emit_kernel[(triton.cdiv(samples, EMITTED), rows)](
+        frames, window, source, sound, pcm, broken, past, past, past_source,
         lengths, held, slots, frames.shape[1], samples,
         SAMPLES_PER_FRAME=samples_per_frame, N=len(window), HOP=hop, KEPT=past.shape[1],
-        LIMIT=limit, BT=1024, num_warps=4,
+        LIMIT=limit, BT=EMITTED, num_warps=4,
     )  # fmt: skip
