@@ -42,7 +42,16 @@ TOKEN2WAV_OPTIONS: dict[str, Any] = {
     "max_queued_requests": 256,
     "ray_actor_options": {"num_gpus": 0.4},
 }
-INGRESS_OPTIONS: dict[str, Any] = {"max_ongoing_requests": 1024}
+INGRESS_OPTIONS: dict[str, Any] = {
+    "max_ongoing_requests": 1024,
+    "ray_actor_options": {
+        "runtime_env": {
+            "env_vars": {
+                "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.http.front:middlewares"
+            },
+        },
+    },
+}
 CALLED_OPTIONS: dict[str, Any] = {  # of the stages, which handles call; HAProxy calls the ingress
     "request_router_config": {
         "request_router_class": "serve_app.graph.replica_choice:ReplicaChoice"

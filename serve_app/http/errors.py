@@ -135,9 +135,7 @@ def install_error_handlers(app: FastAPI, retry_after_s: float) -> None:
     async def answer(request: Request, error: Exception) -> Response:
         log_if_ours(error)
         told = error_answer(error, retry_after_s)
-        # A 500 is answered outside of all middleware, where nothing adds the id any more.
-        headers = {**told.headers, "x-request-id": request.state.request_id}
-        return JSONResponse(told.body, told.status, headers)
+        return JSONResponse(told.body, told.status, told.headers)
 
     async def nobody_there(request: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_GONE)

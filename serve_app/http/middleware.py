@@ -4,36 +4,31 @@
 """
 
 import hmac
-from uuid import uuid4
 
 from starlette._utils import get_route_path
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.http.errors import error_answer
+from serve_app.http.front import request_id_of
 from serve_app.http.settings import HttpSettings
 
 
 class RequestId:
-    """Gives every request an id of its own: `request.state.request_id`, and a header."""
+    """Sets `request.state.request_id`: the id that the answer bears, by which logs name it.
+
+    Its header is set in front of the application (`front.py`), or by Ray Serve.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        request_id = f"req_{uuid4().hex}"  # never the client's: the engine takes doubles in silence
-        scope.setdefault("state", {})["request_id"] = request_id
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
+        if scope["type"] == "http":
+            scope.setdefault("state", {})["request_id"] = request_id_of(scope["headers"])
+        await self._app(scope, receive, send)
 
 
 class Gate:

@@ -79,9 +79,9 @@ def _tool_call(call: ToolCall, index: int) -> ToolCallOut:
 class ChatWriter:
     """Writes the completion of one request."""
 
-    def __init__(self, body: ChatBody, request_id: str, turns: SpokenTurnStore) -> None:
+    def __init__(self, body: ChatBody, turns: SpokenTurnStore) -> None:
         self._body = body
-        self._id = f"chatcmpl-{request_id.removeprefix('req_')}"
+        self._id = f"chatcmpl-{uuid4().hex}"
         self._created = int(time.time())
         self._turns = turns
 

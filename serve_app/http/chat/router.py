@@ -54,7 +54,7 @@ async def create_completion(
         reply="speech" if body.spoken else "text",
         sampling=body.sampling(),
     )
-    writer = ChatWriter(body, request.state.request_id, turns)
+    writer = ChatWriter(body, turns)
     if body.audio is not None and body.spoken:
         speech = SpeechRequest(thinker, voice_name(body.audio.voice))
         deltas: AsyncGenerator[Delta] = complete(server.backend.speech(speech))

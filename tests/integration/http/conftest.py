@@ -18,6 +18,7 @@ from deployments.thinker.fake import FakeThinkerEngine
 from deployments.token2wav.fake import FakeSynthesizer
 from serve_app.graph.fake import FakeServeBackend
 from serve_app.http.application import create_http_app
+from serve_app.http.front import Front
 from serve_app.http.settings import HttpSettings
 from tests.integration.http.helpers import MODEL, wav_of
 
@@ -83,7 +84,7 @@ class ScriptedBackend:
 @asynccontextmanager
 async def openai_client(app: FastAPI, key: str = "any") -> AsyncIterator[AsyncOpenAI]:
     """The unmodified client, straight into the ASGI application, without retries."""
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(Front(app), raise_app_exceptions=False)
     async with AsyncOpenAI(
         api_key=key,
         base_url="http://server/v1",
@@ -108,7 +109,7 @@ async def openai(graph: Graph) -> AsyncIterator[AsyncOpenAI]:
 
 @pytest_asyncio.fixture
 async def raw(graph: Graph) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(graph.app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(Front(graph.app), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         yield client
 
@@ -123,7 +124,7 @@ def recording() -> tuple[str, bytes]:
 async def _listening(app: FastAPI) -> AsyncIterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(Front(app), log_level="critical", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
@@ -144,7 +145,7 @@ async def _scripted_raw(
     backend: ScriptedBackend, **settings: object
 ) -> AsyncIterator[httpx.AsyncClient]:
     app = create_http_app(backend, HttpSettings(models=(MODEL,), **settings))  # type: ignore[arg-type]
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    transport = httpx.ASGITransport(Front(app), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         yield client
 

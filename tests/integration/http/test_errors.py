@@ -168,6 +168,30 @@ async def test_http_s_own_refusals_have_the_same_body(raw: httpx.AsyncClient) ->
         assert answer.headers["x-request-id"].startswith("req_")
 
 
+@pytest.mark.parametrize("error", [None, errors.UnknownVoice("x"), KeyError("secret")])
+async def test_an_id_of_the_clients_own_is_the_one_that_is_answered(
+    scripted_raw: Any, error: Exception | None
+) -> None:
+    end = ThinkerDelta(text="x", finish_reason="stop")
+    backend = ScriptedBackend(error or end)
+    own = {"X-Request-Id": "trace/7:a.b-c_d"}
+    async with scripted_raw(backend) as client:
+        answer = await client.post("/v1/chat/completions", json=CHAT, headers=own)
+        assert answer.headers.get_list("x-request-id") == ["trace/7:a.b-c_d"]
+    assert backend.thinker_requests[0].request_id == "trace/7:a.b-c_d"
+
+
+@pytest.mark.parametrize(
+    "unfit", [b"caf\xe9", b"two words", b"x" * 129, b"", b"a\tb", "é".encode()]
+)
+async def test_an_id_that_cannot_stand_in_a_log_is_replaced(
+    raw: httpx.AsyncClient, unfit: bytes
+) -> None:
+    answer = await raw.get("/v1/models", headers=[(b"X-Request-Id", unfit)])
+    (answered,) = answer.headers.get_list("x-request-id")
+    assert answer.status_code == 200 and answered.startswith("req_")
+
+
 JSON = {"content-type": "application/json"}
 
 
