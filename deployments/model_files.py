@@ -8,6 +8,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from deployments.errors import ConfigError
+from deployments.model_checks import check_thinker, check_token2wav
 
 logger = logging.getLogger(__name__)
 SHIPPED = Path(__file__).parents[1]
@@ -22,21 +23,13 @@ REPOSITORIES = (
 
 FAMILY = "stepfunai/stepaudio2"  # as `_letters` writes it
 
-THINKER_FILES = ("config.json", "tokenizer_config.json")
-TOKEN2WAV_FILES = (
-    "speech_tokenizer_v2_25hz.onnx",
-    "campplus.onnx",
-    "flow.yaml",
-    "flow.pt",
-    "hift.pt",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A complete model directory."""
+    """A model directory, complete or not."""
 
     root: Path
+    repository: str | None = None  # on Hugging Face, whose cache `root` is in
 
     @property
     def token2wav(self) -> Path:
@@ -47,13 +40,30 @@ class ModelFiles:
         """Default voice recordings that the checkpoint may bring, first choice first."""
         return [self.root / "assets" / "default_female.wav", self.root / "default_female.wav"]
 
-    def require(self, *, thinker: bool = True, token2wav: bool = True) -> None:
-        """Raise ConfigError that names the first file which a stage needs and is not there."""
-        wanted = [self.root / name for name in THINKER_FILES] if thinker else []
-        wanted += [self.token2wav / name for name in TOKEN2WAV_FILES] if token2wav else []
-        for path in wanted:
-            if not path.is_file():
-                raise ConfigError(f"the model directory lacks {path}")
+    def require(
+        self, *, thinker: bool = True, token2wav: bool = True, weights: bool = True
+    ) -> None:
+        """Check the files that the stages need: their headers and sizes, not every weight.
+
+        Args:
+            thinker: whether the Thinker runs.
+            token2wav: whether Token2Wav runs.
+            weights: whether vLLM reads the Thinker's weights; `load_format: dummy` makes them up.
+
+        Raises:
+            ConfigError: names the first file that is missing, cut, damaged or of another model.
+        """
+        try:
+            if thinker:
+                check_thinker(self.root, weights=weights)
+            if token2wav:
+                check_token2wav(self.token2wav)
+        except ConfigError as error:
+            if self.repository is None:
+                raise
+            raise ConfigError(
+                f"{error}; `hf download {self.repository} --force-download` loads the model again"
+            ) from error
 
 
 def find_model(model: str) -> ModelFiles:
@@ -68,6 +78,8 @@ def find_model(model: str) -> ModelFiles:
     if model and path.is_dir():
         return ModelFiles(path.resolve())
     looks_like_path = model.startswith((".", "/", "~")) or model.count("/") != 1
+    if path.is_file():
+        raise ConfigError(f"the model {model!r} is a file; it must be the folder around it")
     if looks_like_path or path.parent.is_dir():
         raise ConfigError(
             f"there is no model directory {model!r}; `step-audio2 make-checkpoint --size tiny "
@@ -75,7 +87,7 @@ def find_model(model: str) -> ModelFiles:
         )
     repository = published_name(model)
     try:
-        return ModelFiles(Path(snapshot_download(repository)))
+        return ModelFiles(Path(snapshot_download(repository)), repository)
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(_not_downloaded(repository, error)) from error
 

@@ -35,3 +35,8 @@ class ThinkerConfig(StageSettings):
 
     think: bool = False
     """For a Think checkpoint: let it think before it answers."""
+
+    @property
+    def reads_weights(self) -> bool:
+        """Whether vLLM reads the checkpoint's safetensors, and does not make up their values."""
+        return self.engine_kwargs.get("load_format", "auto") in ("auto", "hf", "safetensors")

@@ -30,7 +30,7 @@ def build_engine(model: str, config: ThinkerConfig) -> ThinkerEngine:
     from deployments.thinker.engine import VllmEngine
 
     files = find_model(model)
-    files.require(token2wav=False)
+    files.require(token2wav=False, weights=config.reads_weights)
     return VllmEngine(files, config)
 
 

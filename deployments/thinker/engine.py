@@ -4,22 +4,22 @@ messages ─► PromptBuilder ─► vLLM ─► OutputSplitter ─► deltas, a
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from deployments.errors import ConfigError, EngineFailed, PromptTooLong, SpeechTooLong
+from deployments.file_formats import one_line
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import warm_up
 from deployments.thinker.answer import Answer
 from deployments.thinker.canary import Canary
+from deployments.thinker.checkpoint import load_config, load_tokenizer
 from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.prompt import PromptBuilder
 from deployments.thinker.runner import PromptRunner
 from deployments.thinker.sampling import sampling_of
 from deployments.thinker.tokens import SpecialTokens, TextVocabulary
-from deployments.thinker.vllm_plugin.config import StepAudio2Config
 
 
 class VllmEngine:
@@ -122,7 +122,6 @@ class VllmEngine:
         return self._runner
 
     def _load(self) -> PromptRunner:
-        from transformers import AutoTokenizer
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -131,13 +130,11 @@ class VllmEngine:
 
         self._on_cpu = on_cpu = prepare_environment()
         register()
-        published = json.loads((self._files.root / "config.json").read_text())
-        if published.get("model_type") != StepAudio2Config.model_type:
-            raise ConfigError(f"{self._files.root} is no {StepAudio2Config.model_type} checkpoint")
-        tokenizer = AutoTokenizer.from_pretrained(self._files.root).backend_tokenizer
+        root = self._files.root
+        tokenizer = load_tokenizer(root)
         self._special = special = SpecialTokens.from_tokenizer(tokenizer)
         # The placeholder of a prompt's audio is part of no answer, so it can mean "not finite".
-        config = StepAudio2Config(**published, non_finite_token_id=special.audio_patch)
+        config = load_config(root, non_finite_token_id=special.audio_patch)
         self._vocabulary = TextVocabulary(tokenizer)
         self._prompts = PromptBuilder(
             tokenizer,
@@ -151,10 +148,12 @@ class VllmEngine:
         try:
             llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"vLLM refuses engine_kwargs: {error}") from error
+            raise ConfigError(f"vLLM refuses engine_kwargs: {one_line(error)}") from error
+        except Exception as error:  # of its process, which has said more in the replica's log
+            raise ConfigError(f"vLLM cannot load {root}: {one_line(error)}") from error
         return PromptRunner(
             llm,
-            sampling_of(self._config.sampling, self._files.root),
+            sampling_of(self._config.sampling, root),
             stop_ids=self._stop_ids,
             non_finite_id=special.audio_patch,
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.errors import ConfigError
+from deployments.file_formats import one_line
 from deployments.thinker.config import SamplingDefaults
 
 GENERATION_CONFIG = "generation_config.json"
@@ -36,7 +37,7 @@ def sampling_of(configured: SamplingDefaults, model: Path) -> Sampling:
     except FileNotFoundError:
         checked = {}
     except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path} cannot be used: {error}") from error
+        raise ConfigError(f"{path} cannot be used: {one_line(error)}") from error
     return Sampling(**(checked | chosen))
 
 

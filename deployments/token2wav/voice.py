@@ -11,7 +11,14 @@ from torch import Tensor
 
 from deployments.audio import decode_audio, resample
 from deployments.errors import AudioTooLong, ConfigError, ReferenceAudioUnfit, VoiceUnusable
+from deployments.file_formats import OnnxGraph, one_line, require_file
 from deployments.mel import log_mel_spectrogram, voice_mel_spectrogram
+from deployments.model_checks import (
+    SPEAKER_ENCODER,
+    SPEECH_TOKENIZER,
+    check_speaker_encoder,
+    check_speech_tokenizer,
+)
 
 _TOKENIZER_RATE_HZ = 16_000
 _MEL_RATE_HZ = 24_000
@@ -48,12 +55,15 @@ class VoiceEncoder:
             codebook_size: codes below it are the flow's.
 
         Raises:
-            ConfigError: a model is missing or damaged.
+            ConfigError: a model is missing or damaged, or is another one.
         """
         self._limits_s = limits_s
         self._codebook_size = codebook_size
-        self._tokenizer = _session(token2wav_dir / "speech_tokenizer_v2_25hz.onnx", num_threads)
-        self._speaker = _session(token2wav_dir / "campplus.onnx", num_threads)
+        tokenizer, speaker = token2wav_dir / SPEECH_TOKENIZER, token2wav_dir / SPEAKER_ENCODER
+        self._tokenizer = _session(tokenizer, num_threads)
+        check_speech_tokenizer(tokenizer, _graph(self._tokenizer))
+        self._speaker = _session(speaker, num_threads)
+        check_speaker_encoder(speaker, _graph(self._speaker))
 
     def encode(self, data: bytes) -> VoicePrompt:
         """Describe the voice in a recording.
@@ -135,6 +145,7 @@ def fit_frames(mel: Tensor, frames: int) -> Tensor:
 
 
 def _session(path: Path, num_threads: int | None) -> onnxruntime.InferenceSession:
+    require_file(path)
     options = onnxruntime.SessionOptions()
     if num_threads is not None:
         options.intra_op_num_threads = num_threads
@@ -143,4 +154,13 @@ def _session(path: Path, num_threads: int | None) -> onnxruntime.InferenceSessio
             str(path), sess_options=options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime's own exceptions have no base of their own
-        raise ConfigError(f"{path} cannot be loaded: {error}") from error
+        raise ConfigError(f"{path} cannot be loaded: {one_line(error)}") from error
+
+
+def _graph(session: onnxruntime.InferenceSession) -> OnnxGraph:
+    """What the session's model takes; onnxruntime has a name or None for a variable size."""
+    inputs = {
+        value.name: tuple(size if isinstance(size, int) else None for size in value.shape)
+        for value in session.get_inputs()
+    }
+    return OnnxGraph(inputs, len(session.get_outputs()))

@@ -146,16 +146,17 @@ def thinker(
     from deployments.thinker.engine import VllmEngine
     from serve_app.bench.stages.thinker import FORCED_SPEECH, ThinkerFigures, measure_thinker
 
-    files = find_model(model)
-    files.require(token2wav=False)
     chosen = json_object(engine_kwargs, "--engine-kwargs")
     if forced:
         chosen["logits_processors"] = [*chosen.get("logits_processors", ()), FORCED_SPEECH]
     counts = positive_integers(batches, "--batches")
     lengths = positive_integers(tokens, "--tokens")
+    config = ThinkerConfig.model_validate({"engine_kwargs": chosen})
+    files = find_model(model)
+    files.require(token2wav=False, weights=config.reads_weights)
 
     async def measure() -> list[ThinkerFigures]:
-        engine = VllmEngine(files, ThinkerConfig.model_validate({"engine_kwargs": chosen}))
+        engine = VllmEngine(files, config)
         found = []
         try:
             with console.status("loading vLLM") as status:
