@@ -8,9 +8,7 @@ site=$target/lib/python3.12/site-packages
 python3 -m venv --without-pip "$target"
 chmod +x ./zstd
 ls part-* | sort -t- -k2 -n | xargs cat | ./zstd -d --long=27 | tar -C "$target" -xf -
-for program in "$site"/bin/*; do
-  [ -e "$target/bin/${program##*/}" ] || ln -s "$program" "$target/bin/"
-done
+ln -s "$site/bin/ninja" "$target/bin/"  # FlashInfer calls it
 host=$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 for library in "$host"/nvidia/*/; do
   library=${library%/}
