@@ -11,6 +11,7 @@ EXAMPLES = [
     errors.AudioTooLong(seconds=41, limit_s=30, param="file"),
     errors.ReferenceAudioUnfit(seconds=0.2, min_s=1, max_s=30),
     errors.UnknownVoice("nobody", known=("default",)),
+    errors.VoiceUnusable("its mel is not finite"),
     errors.SpokenTurnGone("audio_1", param="messages[1].audio.id"),
     errors.PromptTooLong(tokens=9000, limit=4096),
     errors.SpeechTooLong(tokens=9000, limit=4096),
