@@ -10,6 +10,7 @@
     │   ├── SpokenTurnGone          an `audio.id` that is not, or no longer, known
     │   ├── PromptTooLong           more tokens than the model's context holds
     │   ├── SpeechTooLong           a text to speak that needs more than the context leaves
+    │   ├── AnswerCut               an answer that reached its limit before its end
     │   └── UnsupportedRequest      well-formed, but this server cannot do it
     ├── ServerFull              no room now; try again
     ├── NotReady                no replica yet, or none left; try again
@@ -124,13 +125,23 @@ class SpeechTooLong(RequestError):
         super().__init__(message, tokens=tokens, limit=limit, param="input")
 
 
+class AnswerCut(RequestError):
+    """For answers that are whole or nothing; a chat's says `length` instead."""
+
+    def __init__(self, tokens: int) -> None:
+        message = f"the answer was cut at {tokens} tokens: its end is missing"
+        super().__init__(message, tokens=tokens)
+
+
 class UnsupportedRequest(RequestError):
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message, param=param)
 
 
 class ServerFull(StepAudioError):
-    def __init__(self, retry_after_s: float = 1.0) -> None:
+    """`retry_after_s` is None where the stage does not know when there will be room."""
+
+    def __init__(self, retry_after_s: float | None = None) -> None:
         super().__init__("the server is full; try again later", retry_after_s=retry_after_s)
 
 

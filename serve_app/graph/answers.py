@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TypeVar
 
-from deployments.errors import EngineFailed
+from deployments.errors import AnswerCut, EngineFailed
 from deployments.messages import SpeechDelta, ThinkerDelta
 
 Delta = ThinkerDelta | SpeechDelta
@@ -26,3 +26,17 @@ async def complete(deltas: AsyncGenerator[D]) -> AsyncGenerator[D]:
             yield delta
     if finish_reason is None:
         raise EngineFailed("the answer was cut short")
+
+
+async def uncut(deltas: AsyncGenerator[D]) -> AsyncGenerator[D]:
+    """`complete` deltas of an answer that is worth nothing without its end.
+
+    Raises:
+        EngineFailed: as `complete` does.
+        AnswerCut: it reached its limit of tokens; raised after its last delta.
+    """
+    async with aclosing(complete(deltas)) as whole:
+        async for delta in whole:
+            yield delta
+            if delta.finish_reason == "length":
+                raise AnswerCut(delta.usage.completion_tokens if delta.usage else 0)

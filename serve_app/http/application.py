@@ -20,7 +20,7 @@ from serve_app.http.types import ErrorBody
 
 DESCRIPTION = "Speech to text, text to speech and speech to speech, under OpenAI's names."
 ERRORS: dict[int | str, dict[str, object]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 404, 413, 415, 429, 500, 503)
+    status: {"model": ErrorBody} for status in (400, 401, 404, 413, 415, 422, 429, 500, 503)
 }
 
 

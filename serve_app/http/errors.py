@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from deployments.errors import (
+    AnswerCut,
     AudioTooLong,
     AudioUnreadable,
     EngineFailed,
@@ -61,6 +62,7 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (
     (ReferenceAudioUnfit, Row(400, INVALID, "voice_audio_unfit")),
     (PromptTooLong, Row(400, INVALID, "context_length_exceeded")),
     (SpeechTooLong, Row(400, INVALID, "context_length_exceeded")),
+    (AnswerCut, Row(422, INVALID, "answer_incomplete")),
     (UnsupportedRequest, Row(400, INVALID, "unsupported")),
     (RequestError, Row(400, INVALID, None)),
     *((kind, FULL) for kind in failures.FULL),
@@ -123,10 +125,13 @@ def _first_complaint(error: RequestValidationError) -> tuple[str, str | None]:
 
 
 def log_if_ours(error: BaseException) -> None:
-    """Errors that callers see nothing of stand in the log instead."""
-    answer = error_answer(error)
-    if answer.status >= 500 and not isinstance(error, NotReady):  # that one is asked for by probes
-        logger.error("answered %d", answer.status, exc_info=error)
+    """Note what a caller could not cause; with a traceback where nobody foresaw it."""
+    answer, cause = error_answer(error), unwrap(error)
+    if answer.status < 500 or isinstance(cause, NotReady):  # that one is asked for by probes
+        return
+    what = f"{type(cause).__name__}: {cause}".partition("\n")[0]
+    unforeseen = error if answer.status == INTERNAL.status else None
+    logger.error("answered %d: %s", answer.status, what, exc_info=unforeseen)
 
 
 def install_error_handlers(app: FastAPI, retry_after_s: float) -> None:

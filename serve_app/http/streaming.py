@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -12,8 +13,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from deployments.errors import RequestError
 from serve_app.http.errors import error_answer, log_if_ours
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 KEEP_ALIVE_S = 15.0  # between two comments
@@ -95,8 +98,9 @@ async def collect(request: Request, items: AsyncGenerator[T]) -> list[T]:
 class StreamedBody(StreamingResponse):
     """A body that ends cleanly only if `body` does.
 
-    An error of the iterator leaves the application, so that the server breaks the connection;
-    a client that leaves closes the iterator at once, even while no chunk is due.
+    An error of the iterator leaves the application, so that the server breaks the connection. An
+    error that the caller can mend does so without a traceback: the body just has no end. A client
+    that leaves closes the iterator at once, even while no chunk is due.
     """
 
     def __init__(
@@ -113,6 +117,8 @@ class StreamedBody(StreamingResponse):
             await asyncio.wait((sending, watch), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 sending.result()
+        except RequestError as error:
+            logger.info("a stream was broken off: %s", error)
         finally:
             await _cancel(sending, watch)
             await self._body.aclose()

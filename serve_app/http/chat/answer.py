@@ -1,7 +1,7 @@
 """The graph's deltas → a chat completion, whole or in chunks."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -38,7 +38,7 @@ class Answer:
     heard: bool = False
     token_ids: list[int] = field(default_factory=list)
     tool_calls: list[ToolCallOut] = field(default_factory=list)
-    stopped_by: str | None = None
+    finish_reason: FinishReason = "stop"  # the Thinker's, which comes last
     usage: Usage = field(default_factory=lambda: Usage(0, 0))
 
     def add(self, delta: Delta, *, keep_sound: bool) -> list[ToolCallOut]:
@@ -46,7 +46,8 @@ class Answer:
         self.text += delta.text
         self.reasoning += delta.reasoning
         self.token_ids += delta.token_ids
-        self.stopped_by = delta.finish_reason or self.stopped_by
+        if delta.finish_reason is not None and delta.finish_reason != "abort":
+            self.finish_reason = delta.finish_reason
         self.usage = delta.usage or self.usage
         if isinstance(delta, SpeechDelta) and delta.pcm:
             self.heard = True
@@ -60,14 +61,18 @@ class Answer:
         return calls
 
     @property
-    def finish_reason(self) -> FinishReason:
-        if self.tool_calls:
-            return "tool_calls"
-        return "length" if self.stopped_by == "length" else "stop"
+    def is_turn(self) -> bool:
+        """Whether it is a spoken turn, of no sound perhaps; a tool call alone is none."""
+        return self.heard or not self.tool_calls
 
-    def require_sound(self) -> None:
-        """Raise EngineFailed if there is nothing to hear; an answer may be a tool call alone."""
-        if not self.heard and not self.tool_calls:
+    def require_sound(self, stop: Sequence[str]) -> None:
+        """Raise EngineFailed if nothing can be heard, and no limit of the caller's forbade it.
+
+        An answer may be a tool call alone. One that `max_tokens` or a string of `stop` ended before
+        its first sound is what was asked for.
+        """
+        limited = self.finish_reason == "length" or any(stop)
+        if self.is_turn and not self.heard and not limited:
             raise EngineFailed("the model gave no audio for this conversation")
 
 
@@ -97,8 +102,8 @@ class ChatWriter:
             answer.add(delta, keep_sound=True)
         message = WholeMessage(role="assistant", reasoning_content=answer.reasoning or None)
         if self._body.spoken:
-            answer.require_sound()
-        if answer.heard:
+            answer.require_sound(self._body.stop_strings)
+        if self._body.spoken and answer.is_turn:
             turn_id, expires_at = self._turns.reserve()
             await self._keep(turn_id, expires_at, answer)
             message.audio = AudioAnswer(
@@ -107,7 +112,7 @@ class ChatWriter:
                 expires_at=expires_at,
                 transcript=answer.text,
             )
-        elif answer.text or not answer.tool_calls:
+        elif answer.text or answer.is_turn:
             message.content = answer.text
         if answer.tool_calls:
             message.tool_calls = [
@@ -138,8 +143,8 @@ class ChatWriter:
                 if message is not None:
                     yield self._chunk(message)
         if spoken:
-            answer.require_sound()
-            if answer.heard:
+            answer.require_sound(self._body.stop_strings)
+            if answer.is_turn:
                 await self._keep(turn_id, expires_at, answer)
                 yield self._chunk(AnswerMessage(audio=AudioAnswer(expires_at=expires_at)))
         yield self._chunk(AnswerMessage(), answer.finish_reason)

@@ -146,15 +146,18 @@ class ChatBody(ApiRequest):
         """Whether the answer is to be spoken."""
         return "audio" in (self.modalities or ())
 
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
     def sampling(self) -> SamplingOptions:
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return SamplingOptions(
             temperature=self.temperature,
             top_p=self.top_p,
             repetition_penalty=self.repetition_penalty,
             max_tokens=self.max_completion_tokens or self.max_tokens,
             seed=self.seed,
-            stop=stop,
+            stop=self.stop_strings,
         )
 
 

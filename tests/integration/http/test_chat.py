@@ -358,7 +358,7 @@ async def test_recordings_over_the_limit_of_a_request_are_not_decoded(
         decoded_s.append(len(samples) / rate_hz)
         return samples, rate_hz
 
-    monkeypatch.setattr("serve_app.server.decode_audio", decode)
+    monkeypatch.setattr("serve_app.http.dependencies.decode_audio", decode)
     graph = Graph(max_audio_s=5.0)
     await graph.backend.start()
     data = base64.b64encode(wav_of(seconds=2)).decode()
@@ -371,7 +371,7 @@ async def test_recordings_over_the_limit_of_a_request_are_not_decoded(
     assert decoded_s == [2.0, 2.0]
 
 
-async def test_a_spoken_answer_without_sound_is_an_error() -> None:
+async def test_a_spoken_answer_without_sound_that_nobody_asked_for_is_an_error() -> None:
     backend = ScriptedBackend(
         SpeechDelta(text="only text"), SpeechDelta(finish_reason="stop", usage=Usage(1, 2))
     )
@@ -385,3 +385,64 @@ async def test_a_spoken_answer_without_sound_is_an_error() -> None:
         with pytest.raises(APIError, match="no audio"):
             async for _ in stream:
                 pass
+
+
+LIMITS: list[Any] = [
+    ("length", {"max_tokens": 1}),
+    ("stop", {"stop": [" ", "e"]}),
+    ("stop", {"stop": "e"}),
+]
+
+
+@pytest.mark.parametrize(("reason", "limit"), LIMITS)
+@pytest.mark.parametrize("text", ["", "Ye"])
+async def test_a_limit_of_the_callers_that_leaves_no_sound_is_an_answer_without_sound(
+    reason: Any, limit: dict[str, Any], text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    end = SpeechDelta(text=text, token_ids=(5,), finish_reason=reason, usage=Usage(1, 1))
+    backend = ScriptedBackend(end)
+    app = create_http_app(backend, HttpSettings(models=(MODEL,)))
+    async with openai_client(app) as openai:
+        whole = await openai.chat.completions.create(model=MODEL, messages=ASK, **SPOKEN, **limit)
+        stream = await openai.chat.completions.create(
+            model=MODEL, messages=ASK, stream=True, **SPOKEN, **limit
+        )
+        chunks = [chunk.choices[0] async for chunk in stream]
+        (choice,) = whole.choices
+        assert choice.finish_reason == chunks[-1].finish_reason == reason
+        audio = choice.message.audio
+        assert audio and (audio.data, audio.transcript) == ("", text)
+        pieces = [chunk.delta.audio for chunk in chunks if chunk.delta.audio]  # type: ignore[attr-defined]
+        assert "".join(piece.transcript or "" for piece in pieces) == text
+        assert not any(piece.data for piece in pieces)
+        for turn_id in (audio.id, pieces[0].id):  # either can be named by the next turn
+            spoken: Any = {"role": "assistant", "audio": {"id": turn_id}}
+            await openai.chat.completions.create(
+                model=MODEL, messages=[*ASK, spoken, *ASK], **SPOKEN, **limit
+            )
+    assert backend.thinker_requests[-1].messages[2] == Message(Role.ASSISTANT, (SpokenPart((5,)),))
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+async def test_a_whole_wav_without_sound_is_a_wav() -> None:
+    backend = ScriptedBackend(SpeechDelta(finish_reason="length", usage=Usage(1, 1)))
+    app = create_http_app(backend, HttpSettings(models=(MODEL,)))
+    as_wav: Any = {**SPOKEN, "audio": {"voice": "anna", "format": "wav"}}
+    async with openai_client(app) as client:
+        answer = await client.chat.completions.create(
+            model=MODEL, messages=ASK, max_tokens=1, **as_wav
+        )
+    audio = answer.choices[0].message.audio
+    assert audio and base64.b64decode(audio.data) == wav_header(0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("reason", ["stop", "length", "tool_calls"])
+async def test_the_finish_reason_is_the_thinkers(stream: bool, reason: Any) -> None:
+    call = ToolCall("get_weather", "{}")
+    backend = ScriptedBackend(ThinkerDelta(tool_calls=(call,), finish_reason=reason))
+    app = create_http_app(backend, HttpSettings(models=(MODEL,)))
+    async with openai_client(app) as openai:
+        answer: Any = await openai.chat.completions.create(model=MODEL, messages=ASK, stream=stream)
+        choices = [c.choices[0] async for c in answer] if stream else answer.choices
+    assert choices[-1].finish_reason == reason

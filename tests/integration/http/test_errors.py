@@ -39,6 +39,7 @@ ROWS = [
     (errors.ReferenceAudioUnfit(0.2, 1, 30), 400, "voice_audio_unfit"),
     (errors.PromptTooLong(20_000, 16_384), 400, "context_length_exceeded"),
     (errors.SpeechTooLong(20_000, 16_384), 400, "context_length_exceeded"),
+    (errors.AnswerCut(1024), 422, "answer_incomplete"),
     (errors.UnsupportedRequest("not that"), 400, "unsupported"),
     (errors.RequestError("wrong"), 400, None),
     (errors.ServerFull(), 429, "server_full"),
@@ -72,6 +73,27 @@ async def test_each_error_before_the_first_chunk_is_its_status(
     assert backend.open == 0
 
 
+async def test_one_line_says_what_failed_and_a_traceback_only_what_nobody_foresaw(
+    scripted_raw: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def logged(error: Exception) -> list[tuple[str, bool]]:
+        caplog.clear()
+        async with scripted_raw(ScriptedBackend(from_ray(error))) as client:
+            await client.post("/v1/audio/speech", json=SPEECH)
+        ours = [record for record in caplog.records if record.name.startswith("serve_app")]
+        return [(record.getMessage(), bool(record.exc_info)) for record in ours]
+
+    assert await logged(errors.SpeechTooLong(9, 8)) == []
+    assert await logged(errors.ServerFull()) == []
+    assert await logged(errors.NotReady()) == []
+    assert await logged(errors.EngineFailed("it died")) == [
+        ("answered 503: EngineFailed: it died", False)
+    ]
+    ((_, gone),) = await logged(ActorUnavailableError("gone", None))
+    ((_, unforeseen),) = await logged(KeyError("secret"))
+    assert (gone, unforeseen) == (False, True)
+
+
 @pytest.mark.parametrize("path", ["audio/speech", "chat/completions"])
 @pytest.mark.parametrize(("error", "status", "code"), ROWS)
 async def test_every_error_carries_one_request_id_of_its_own(
@@ -86,7 +108,7 @@ async def test_every_error_carries_one_request_id_of_its_own(
     assert ids[0] != ids[1] and all(of_one[0].startswith("req_") for of_one in ids)
 
 
-async def test_the_retry_after_of_the_error_wins_over_the_configured_one(
+async def test_the_configured_retry_after_holds_where_the_error_knows_no_better_one(
     scripted_raw: Any,
 ) -> None:
     async def retry_after(error: Exception) -> str:
@@ -95,6 +117,7 @@ async def test_the_retry_after_of_the_error_wins_over_the_configured_one(
         return str(answer.headers["retry-after"])
 
     assert await retry_after(from_ray(errors.ServerFull(retry_after_s=2.5))) == "3"
+    assert await retry_after(from_two_actors(errors.ServerFull())) == "7"
     assert await retry_after(BackPressureError(5, 5, 429, 11.0)) == "11"
     assert await retry_after(errors.EngineFailed("dead")) == "7"
 

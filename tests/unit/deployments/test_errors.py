@@ -15,6 +15,7 @@ EXAMPLES = [
     errors.SpokenTurnGone("audio_1", param="messages[1].audio.id"),
     errors.PromptTooLong(tokens=9000, limit=4096),
     errors.SpeechTooLong(tokens=9000, limit=4096),
+    errors.AnswerCut(1024),
     errors.UnsupportedRequest("no such format", param="response_format"),
     errors.ServerFull(retry_after_s=2.5),
     errors.NotReady(),
