@@ -32,9 +32,14 @@ def transcribe(
     return _listen(TRANSCRIBE + (prompt or ""), samples)
 
 
-def translate(samples: np.ndarray, into: str = "en") -> tuple[Message, ...]:
-    """Write down the meaning of `samples` ([N] float32, 16 kHz) in `into`, "en" or "zh"."""
-    return _listen(TRANSLATE[into], samples)
+def translate(
+    samples: np.ndarray, into: str = "en", prompt: str | None = None
+) -> tuple[Message, ...]:
+    """Write down the meaning of `samples` ([N] float32, 16 kHz) in `into`, "en" or "zh".
+
+    `prompt` follows the task's own words, as that of `transcribe` does.
+    """
+    return _listen(TRANSLATE[into] + (prompt or ""), samples)
 
 
 def ask(samples: np.ndarray, question: str) -> tuple[Message, ...]:

@@ -8,15 +8,16 @@ from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
 from deployments.errors import EngineFailed, RequestError
-from deployments.messages import SpeechDelta, SpeechRequest, ThinkerRequest, Usage
+from deployments.messages import SamplingOptions, SpeechDelta, SpeechRequest, ThinkerRequest, Usage
 from deployments.thinker import tasks
-from serve_app.graph.answers import complete
-from serve_app.http.dependencies import ServerDep, require_json, require_ready
+from deployments.thinker.speech_length import speech_length
+from serve_app.graph.answers import uncut
+from serve_app.http.dependencies import Server, ServerDep, require_json, require_ready
 from serve_app.http.reading import CheckedRoute
 from serve_app.http.speech.types import SpeechAudioDelta, SpeechAudioDone, SpeechBody
 from serve_app.http.streaming import StreamedBody, base64_of, events, first_then_rest
 from serve_app.http.types import TokenUsage, voice_name
-from serve_app.sound.formats import AudioEncoder, audio_format
+from serve_app.sound.formats import AudioEncoder, AudioFormat, audio_format
 
 router = APIRouter(
     tags=["audio"],
@@ -32,6 +33,24 @@ router = APIRouter(
     responses={200: {"content": {"audio/wav": {}, "audio/pcm": {}, "text/event-stream": {}}}},
 )
 async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -> Response:
+    form = check(body, server)
+    length = speech_length(body.input)
+    thinker = ThinkerRequest(
+        request_id=request.state.request_id,
+        messages=tasks.speak(body.input, body.instructions),
+        reply="speech",
+        sampling=SamplingOptions(body.temperature, max_tokens=length.most, seed=body.seed),
+        needed_tokens=max(1, length.usual),
+    )
+    spoken = uncut(server.backend.speech(SpeechRequest(thinker, voice_name(body.voice))))
+    if body.stream_format == "sse":
+        return events(await first_then_rest(request, sound_events(spoken, form.encoder())))
+    sound = await first_then_rest(request, sound_bytes(spoken, form.encoder()))
+    return StreamedBody(sound, form.media_type)
+
+
+def check(body: SpeechBody, server: Server) -> AudioFormat:
+    """Refuse what cannot be spoken; gives the format of the answer."""
     server.require_model(body.model)
     body.refuse_unsupported()
     form = audio_format(body.response_format, "response_format")
@@ -39,17 +58,9 @@ async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -
     if len(body.input) > limit:
         text = f"the input has {len(body.input)} characters, the limit is {limit}"
         raise RequestError(text, param="input")
-
-    thinker = ThinkerRequest(
-        request_id=request.state.request_id,
-        messages=tasks.speak(body.input, body.instructions),
-        reply="speech",
-    )
-    spoken = complete(server.backend.speech(SpeechRequest(thinker, voice_name(body.voice))))
-    if body.stream_format == "sse":
-        return events(await first_then_rest(request, sound_events(spoken, form.encoder())))
-    sound = await first_then_rest(request, sound_bytes(spoken, form.encoder()))
-    return StreamedBody(sound, form.media_type)
+    if not any(character.isalnum() for character in body.input):
+        raise RequestError("nothing to speak: the input has no letter and no digit", param="input")
+    return form
 
 
 async def sound_bytes(
@@ -59,6 +70,7 @@ async def sound_bytes(
 
     Raises:
         EngineFailed: there is no sound in it.
+        AnswerCut: the sound ends before the text.
     """
     async for piece, _ in _encoded(spoken, encoder):
         if piece:

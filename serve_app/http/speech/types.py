@@ -20,6 +20,13 @@ class SpeechBody(ApiRequest):
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
     speed: Annotated[float, Field(ge=0.25, le=4)] | None = None
     stream_format: Literal["audio", "sse"] = "audio"
+    # Not OpenAI's: how the tokens are drawn, as in a chat.
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, description="How freely tokens are drawn; 0 draws greedily."
+    )
+    seed: int | None = Field(
+        default=None, ge=-(2**63), lt=2**63, description="The same seed draws the same tokens."
+    )
 
 
 class SpeechAudioDelta(ApiAnswer):

@@ -7,12 +7,20 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import PlainTextResponse, Response
 
-from deployments.messages import Message, SamplingOptions, ThinkerDelta, ThinkerRequest, Usage
+from deployments.messages import (
+    INPUT_SAMPLE_RATE_HZ,
+    Message,
+    SamplingOptions,
+    ThinkerDelta,
+    ThinkerRequest,
+    Usage,
+)
 from deployments.thinker import tasks
-from serve_app.graph.answers import complete
+from serve_app.graph.answers import uncut
 from serve_app.http.dependencies import Server, ServerDep, require_multipart, require_ready_for_text
 from serve_app.http.reading import CheckedRoute
 from serve_app.http.streaming import collect, events, first_then_rest
+from serve_app.http.transcription.length import most_tokens
 from serve_app.http.transcription.types import (
     TranscriptDelta,
     TranscriptDone,
@@ -37,7 +45,7 @@ async def create_transcription(
     form.refuse_unsupported()
     samples = await server.decode(await form.file.read(), param="file")
     messages = tasks.transcribe(samples, form.language, form.prompt)
-    return await _answer(messages, form, request, server)
+    return await _answer(messages, len(samples), form, request, server)
 
 
 @router.post("/audio/translations", summary="Translate speech", response_model=Transcription)
@@ -47,16 +55,22 @@ async def create_translation(
     server.require_model(form.model)
     form.refuse_unsupported()
     samples = await server.decode(await form.file.read(), param="file")
-    return await _answer(tasks.translate(samples), form, request, server)
+    messages = tasks.translate(samples, prompt=form.prompt)
+    return await _answer(messages, len(samples), form, request, server)
 
 
 async def _answer(
-    messages: tuple[Message, ...], form: TranslationForm, request: Request, server: Server
+    messages: tuple[Message, ...],
+    sample_count: int,
+    form: TranslationForm,
+    request: Request,
+    server: Server,
 ) -> Response | Transcription:
+    limit = most_tokens(sample_count / INPUT_SAMPLE_RATE_HZ)
     # Greedy unless asked otherwise: a recording has one transcript.
-    sampling = SamplingOptions(temperature=form.temperature or 0.0)
+    sampling = SamplingOptions(temperature=form.temperature or 0.0, max_tokens=limit)
     thinker = ThinkerRequest(request.state.request_id, messages, sampling=sampling)
-    deltas = complete(server.backend.text(thinker))
+    deltas = uncut(server.backend.text(thinker))
     if form.stream:
         return events(await first_then_rest(request, _transcript_events(deltas)))
     whole = await collect(request, deltas)

@@ -153,7 +153,7 @@ async def test_eight_streams_at_once_do_not_mix(listening: Any) -> None:
     ):
         answers = await asyncio.gather(*(say(openai, text) for text in texts))
     for text, pcm in zip(texts, answers, strict=True):
-        tokens = np.array(audio_tokens_of(text)[:1024], dtype="<i2")
+        tokens = np.array(audio_tokens_of(text), dtype="<i2")
         assert pcm == np.repeat(tokens, 960).tobytes()
 
 

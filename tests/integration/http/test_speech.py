@@ -1,15 +1,20 @@
 """`/v1/audio/speech` through OpenAI's client."""
 
 import base64
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from openai import AsyncOpenAI, BadRequestError
+from openai import AsyncOpenAI, BadRequestError, UnprocessableEntityError
 
-from deployments.messages import SpeechDelta
+from deployments.errors import SpeechTooLong
+from deployments.messages import SpeechDelta, SpeechRequest, Usage
+from deployments.thinker import tasks
 from deployments.thinker.fake import audio_tokens_of
-from tests.integration.http.conftest import Graph, ScriptedBackend
+from serve_app.http.application import create_http_app
+from serve_app.http.settings import HttpSettings
+from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
 from tests.integration.http.helpers import MODEL, sse_data
 
 TEXT = "Hello there, how are you?"
@@ -124,11 +129,118 @@ async def test_an_unknown_voice_is_refused_with_the_known_ones(openai: AsyncOpen
     assert refused.value.code == "voice_not_found"
 
 
-async def test_instructions_reach_the_prompt(scripted_raw) -> None:  # type: ignore[no-untyped-def]
-    from deployments.thinker import tasks
-
+async def test_instructions_reach_the_prompt(scripted_raw: Any) -> None:
     backend = ScriptedBackend(SpeechDelta(pcm=b"\0\0", finish_reason="stop"))
     body = {"model": MODEL, "input": "Hi", "response_format": "pcm", "instructions": "Whisper."}
     async with scripted_raw(backend) as client:
         await client.post("/v1/audio/speech", json=body)
     assert backend.thinker_requests[0].messages == tasks.speak("Hi", "Whisper.")
+
+
+SAY = {"model": MODEL, "input": TEXT, "response_format": "pcm"}
+SOUND = SpeechDelta(pcm=b"\1\0" * 960)
+CUT = SpeechDelta(pcm=b"\2\0" * 960, finish_reason="length", usage=Usage(9, 120))
+
+
+async def test_sampling_is_as_in_a_chat_and_the_limit_is_that_of_the_text(
+    scripted_raw: Any,
+) -> None:
+    backend = ScriptedBackend(SpeechDelta(pcm=b"\0\0", finish_reason="stop"))
+    async with scripted_raw(backend) as client:
+        await client.post("/v1/audio/speech", json=SAY | {"seed": -7, "temperature": 0})
+        await client.post("/v1/audio/speech", json=SAY | {"input": "12 " + "long " * 100})
+    short, long = backend.thinker_requests
+    assert (short.sampling.seed, short.sampling.temperature) == (-7, 0)
+    assert (long.sampling.seed, long.sampling.temperature) == (None, None)
+    assert short.sampling.max_tokens and long.sampling.max_tokens
+    assert 1 < short.needed_tokens < short.sampling.max_tokens < 400
+    assert 500 < long.needed_tokens < long.sampling.max_tokens
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("temperature", -1), ("temperature", 3), ("seed", 2**63), ("seed", 0.5)]
+)
+async def test_sampling_that_cannot_be_is_refused(
+    raw: httpx.AsyncClient, field: str, value: object
+) -> None:
+    answer = await raw.post("/v1/audio/speech", json=SAY | {field: value})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+
+
+@pytest.mark.parametrize(
+    "text", [" ", "\n\t\u00a0", "...", "¿?!", "😀🎉", "\0\x07", "— 👍🏽 …", "\u200b"]
+)
+async def test_a_text_without_a_letter_or_a_digit_is_refused(
+    openai: AsyncOpenAI, text: str
+) -> None:
+    with pytest.raises(BadRequestError, match="nothing to speak") as refused:
+        await openai.audio.speech.create(
+            model=MODEL, voice="anna", input=text, response_format="pcm"
+        )
+    assert refused.value.param == "input"
+
+
+@pytest.mark.parametrize("text", ["7", "é", "你", "ไ", "…no…", "½"])
+async def test_a_text_of_one_letter_or_digit_is_spoken(openai: AsyncOpenAI, text: str) -> None:
+    answer = await openai.audio.speech.create(
+        model=MODEL, voice="anna", input=text, response_format="pcm"
+    )
+    assert answer.content == pcm_of(text)
+
+
+async def test_speech_that_is_cut_breaks_the_connection_without_a_traceback(
+    listening: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_http_app(ScriptedBackend(SOUND, CUT), HttpSettings(models=(MODEL,)))
+    received = b""
+    async with listening(app) as url, httpx.AsyncClient(base_url=url) as client:
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+            async with client.stream("POST", "/v1/audio/speech", json=SAY) as answer:
+                assert answer.status_code == 200
+                async for piece in answer.aiter_bytes():
+                    received += piece
+    assert received == SOUND.pcm + CUT.pcm
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_events_of_speech_that_is_cut_end_with_an_error(
+    scripted_raw: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scripted_raw(ScriptedBackend(SOUND, CUT)) as client:
+        answer = await client.post("/v1/audio/speech", json=SAY | {"stream_format": "sse"})
+    *deltas, last = sse_data(answer.text)
+    assert [delta["type"] for delta in deltas] == ["speech.audio.delta"] * 2
+    assert (last["type"], last["error"]["code"]) == ("error", "answer_incomplete")
+    assert "120 tokens" in last["error"]["message"]
+    assert not caplog.records
+
+
+async def test_speech_that_is_cut_before_its_first_sound_is_a_422() -> None:
+    silent = SpeechDelta(finish_reason="length", usage=Usage(9, 120))
+    app = create_http_app(ScriptedBackend(silent), HttpSettings(models=(MODEL,)))
+    async with openai_client(app) as openai:
+        with pytest.raises(UnprocessableEntityError, match="its end is missing"):
+            await openai.audio.speech.create(
+                model=MODEL, voice="anna", input="Hi", response_format="wav"
+            )
+
+
+async def test_a_text_that_the_context_cannot_hold_is_a_400_before_any_sound(
+    openai: AsyncOpenAI, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speak = graph.backend.speech
+
+    def with_little_room(request: SpeechRequest) -> Any:
+        if request.thinker.needed_tokens > 1000:
+            raise SpeechTooLong(request.thinker.needed_tokens, 1000)
+        return speak(request)
+
+    monkeypatch.setattr(graph.backend, "speech", with_little_room)
+    with pytest.raises(BadRequestError, match="the model's context leaves 1000") as refused:
+        await openai.audio.speech.create(
+            model=MODEL,
+            voice="anna",
+            input=("Please open the window. " * 171)[:4096],
+            response_format="pcm",
+        )
+    assert refused.value.param == "input"

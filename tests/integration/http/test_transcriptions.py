@@ -1,9 +1,14 @@
 """`/v1/audio/transcriptions` and `/translations` through OpenAI's client."""
 
-import pytest
-from openai import APIStatusError, AsyncOpenAI, BadRequestError
+from typing import Any
 
-from deployments.messages import ThinkerDelta
+import httpx
+import pytest
+from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError
+
+from deployments.messages import ThinkerDelta, Usage
+from serve_app.http.application import create_http_app
+from serve_app.http.settings import HttpSettings
 from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
 from tests.integration.http.helpers import MODEL, wav_of
 
@@ -40,6 +45,7 @@ async def test_streamed_deltas_join_to_the_whole_text(
     assert done.usage and done.usage.total_tokens > done.usage.output_tokens
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's
 async def test_a_translation_is_written_down(openai: AsyncOpenAI, recording: Recording) -> None:
     answer = await openai.audio.translations.create(model=MODEL, file=recording)
     assert HEARD in answer.text
@@ -109,8 +115,7 @@ async def test_an_upload_over_the_limit_is_413(recording: Recording) -> None:
 
 
 async def test_transcripts_are_greedy_unless_a_temperature_is_given(
-    scripted_raw,
-    recording: Recording,  # type: ignore[no-untyped-def]
+    scripted_raw: Any, recording: Recording
 ) -> None:
     backend = ScriptedBackend(ThinkerDelta(text="x", finish_reason="stop"))
     async with scripted_raw(backend) as client:
@@ -118,3 +123,54 @@ async def test_transcripts_are_greedy_unless_a_temperature_is_given(
             await client.post("/v1/audio/transcriptions", data=form, files={"file": recording})
     temperatures = [r.sampling.temperature for r in backend.thinker_requests]
     assert temperatures == [0.0, 0.4]
+
+
+@pytest.mark.parametrize("path", ["transcriptions", "translations"])
+async def test_a_prompt_reaches_the_model(
+    raw: httpx.AsyncClient, recording: Recording, path: str
+) -> None:
+    async def input_tokens(**fields: str) -> int:
+        form = {"model": MODEL, **fields}
+        answer = await raw.post(f"/v1/audio/{path}", data=form, files={"file": recording})
+        return int(answer.json()["usage"]["input_tokens"])
+
+    names = "Hotel names: Adlon, Sacher, Ritz."
+    assert await input_tokens(prompt=names) == await input_tokens() + len(names)
+
+
+@pytest.mark.parametrize("path", ["transcriptions", "translations"])
+async def test_the_limit_of_a_transcript_is_that_of_its_recording(
+    scripted_raw: Any, path: str
+) -> None:
+    backend = ScriptedBackend(ThinkerDelta(text="x", finish_reason="stop"))
+    async with scripted_raw(backend) as client:
+        for seconds in (0.5, 60.0):
+            files = {"file": ("a.wav", wav_of(seconds))}
+            await client.post(f"/v1/audio/{path}", data={"model": MODEL}, files=files)
+    short, long = [r.sampling.max_tokens or 0 for r in backend.thinker_requests]
+    assert 100 < short < 150
+    assert 60 * 20 < long < 60 * 30
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's
+async def test_a_transcript_that_is_cut_is_an_error(
+    recording: Recording, caplog: pytest.LogCaptureFixture
+) -> None:
+    cut = ThinkerDelta(text="b", finish_reason="length", usage=Usage(9, 120))
+    app = create_http_app(
+        ScriptedBackend(ThinkerDelta(text="a"), cut), HttpSettings(models=(MODEL,))
+    )
+    async with openai_client(app) as openai:
+        for resource in (openai.audio.transcriptions, openai.audio.translations):
+            for form in ("json", "text"):
+                with pytest.raises(APIStatusError, match="cut at 120 tokens") as refused:
+                    await resource.create(model=MODEL, file=recording, response_format=form)  # type: ignore[call-overload]
+                assert refused.value.status_code == 422
+                assert refused.value.code == "answer_incomplete"
+        stream = await openai.audio.transcriptions.create(model=MODEL, file=recording, stream=True)
+        heard = []
+        with pytest.raises(APIError, match="cut at 120 tokens"):
+            async for event in stream:
+                heard.append(event)
+        assert [event.type for event in heard] == ["transcript.text.delta"] * 2
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]

@@ -34,9 +34,11 @@ def test_openais_translation_is_into_english():
     assert tasks.translate(SAMPLES)[0].parts == (TextPart(tasks.TRANSLATE["en"]),)
 
 
-def test_a_prompt_follows_the_words_of_transcription():
+def test_a_prompt_follows_the_words_of_transcription_and_of_translation():
     (part,) = tasks.transcribe(SAMPLES, prompt="Zürich")[0].parts
     assert part == TextPart("请记录下你所听到的语音内容。Zürich")
+    (part,) = tasks.translate(SAMPLES, into="zh", prompt="Zürich")[0].parts
+    assert part == TextPart(tasks.TRANSLATE["zh"] + "Zürich")
 
 
 def test_a_text_to_speak_is_what_the_human_says():
