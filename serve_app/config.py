@@ -1,5 +1,6 @@
 """The whole configuration: what a YAML under `configs/` puts in `args`."""
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import (
@@ -14,7 +15,9 @@ from pydantic import (
 from deployments.errors import ConfigError
 from deployments.thinker.config import ThinkerConfig
 from deployments.token2wav.config import Token2WavConfig
-from serve_app.http.settings import HttpSettings
+from serve_app.http.settings import HttpSettings, require_one_ingress
+
+RAY_SERVES_AUTO = 100  # replicas that Ray Serve's `auto` may start
 
 
 class AppConfig(BaseModel):
@@ -35,6 +38,11 @@ class AppConfig(BaseModel):
     ingress_deployment_config: dict[str, Any] = Field(default_factory=dict)
     """Options of Ray Serve's `deployment.options` for the HTTP ingress."""
 
+    @model_validator(mode="after")
+    def _one_ingress(self) -> Self:
+        require_one_ingress(_most_replicas(self.ingress_deployment_config))
+        return self
+
     @model_validator(mode="wrap")
     @classmethod
     def _complain_in_one_line(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
@@ -52,3 +60,15 @@ def _complaint(error: Any) -> str:
     if error["type"] == "missing":
         return f"the configuration lacks a key: {key}"
     return f"the configuration's {key}: {error['msg']}"
+
+
+def _most_replicas(options: Mapping[str, Any]) -> int:
+    """How many replicas a deployment of these `options` may come to have.
+
+    Ray Serve itself refuses values of another type.
+    """
+    count, scaling = options.get("num_replicas"), options.get("autoscaling_config")
+    most = RAY_SERVES_AUTO if count == "auto" else count
+    if isinstance(scaling, Mapping):
+        most = scaling.get("max_replicas", most)
+    return most if isinstance(most, int) else 1

@@ -6,12 +6,12 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.replica_logs import show_in_replica_log
+from deployments.replica_logs import complaints_shown, show_in_replica_log
 from serve_app.graph.handles import ServeBackend
 from serve_app.http.application import create_http_app
 from serve_app.http.dependencies import Server
 from serve_app.http.rehearsal import rehearse
-from serve_app.http.settings import HttpSettings
+from serve_app.http.settings import HttpSettings, require_one_ingress
 
 
 @serve.deployment(name="Ingress")
@@ -26,6 +26,9 @@ class Ingress:
         token2wav: DeploymentHandle | None,
     ) -> None:
         show_in_replica_log("serve_app")
+        # The configuration is checked before, but Serve's own `deployments:` section is not in it.
+        with complaints_shown():
+            require_one_ingress(serve.get_replica_context().world_size)
         self._settings = settings
         self._backend = ServeBackend(thinker, token2wav)
 

@@ -2,6 +2,7 @@
 
 from pydantic import Field, SecretStr
 
+from deployments.errors import ConfigError
 from deployments.settings import Settings
 
 
@@ -24,10 +25,24 @@ class HttpSettings(Settings):
     """The largest request body (OpenAI's limit for a file)."""
 
     spoken_turns_kept: int = Field(default=1024, ge=1)
-    """Spoken answers kept for the next turn of a chat; the oldest goes first."""
+    """Spoken answers kept for the next turn of a chat; what expires first goes first."""
 
     spoken_turn_ttl_s: float = Field(default=3600.0, gt=0)
     """How long such an answer can be named by its `audio.id`, in seconds."""
 
     retry_after_s: float = Field(default=1.0, ge=0)
     """`Retry-After` of a 429 or 503 whose cause does not know a better one, in seconds."""
+
+
+def require_one_ingress(replicas: int) -> None:
+    """Refuse more than one replica of the ingress: each keeps its own spoken turns.
+
+    Raises:
+        ConfigError: the next turn of a chat could reach a replica that does not know the last one.
+    """
+    if replicas > 1:
+        raise ConfigError(
+            f"the ingress must have one replica, not {replicas}: a spoken turn is known only to "
+            "the replica that answered it; set ingress_deployment_config.num_replicas to 1, or "
+            "its autoscaling_config.max_replicas"
+        )

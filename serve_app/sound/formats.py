@@ -1,4 +1,4 @@
-"""Framing of PCM as files that stream: the one place that knows the audio formats.
+"""What an answer can be sent as: PCM as it is, or as a WAV file that streams.
 
 A codec joins by an encoder and a line in `FORMATS`.
 """

@@ -1,7 +1,8 @@
 """Spoken answers that a chat's next turn names by `audio.id`: their very tokens, for a while."""
 
+import heapq
+import itertools
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,24 +41,25 @@ class MemorySpokenTurns:
         self._capacity = capacity
         self._ttl_s = ttl_s
         self._clock = clock
-        self._turns: OrderedDict[str, tuple[int, SpokenTurn]] = OrderedDict()  # oldest first
+        self._turns: dict[str, tuple[int, SpokenTurn]] = {}
+        # A heap of expiries, each with the number that its turn came as: a stream's expiry is set
+        # when it begins, so turns do not come in the order in which they expire.
+        self._expiries: list[tuple[int, int, str]] = []
+        self._numbers = itertools.count()
 
     def reserve(self) -> tuple[str, int]:
         return f"audio_{uuid4().hex}", int(self._clock() + self._ttl_s)
 
     async def put(self, turn_id: str, turn: SpokenTurn, expires_at: int) -> None:
+        """Keep `turn`. What has expired goes, and where there is no room what expires first."""
         self._turns[turn_id] = (expires_at, turn)
-        self._forget_expired()
-        while len(self._turns) > self._capacity:
-            self._turns.popitem(last=False)
+        heapq.heappush(self._expiries, (expires_at, next(self._numbers), turn_id))
+        now = self._clock()
+        while self._expiries and (
+            self._expiries[0][0] <= now or len(self._expiries) > self._capacity
+        ):
+            del self._turns[heapq.heappop(self._expiries)[-1]]
 
     async def get(self, turn_id: str) -> SpokenTurn | None:
-        self._forget_expired()
-        _, turn = self._turns.get(turn_id, (0, None))
-        return turn
-
-    def _forget_expired(self) -> None:
-        """Every turn lives equally long, so the expired ones are the first."""
-        now = self._clock()
-        while self._turns and next(iter(self._turns.values()))[0] <= now:
-            self._turns.popitem(last=False)
+        expires_at, turn = self._turns.get(turn_id, (0, None))
+        return turn if expires_at > self._clock() else None

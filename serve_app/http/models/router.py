@@ -1,4 +1,4 @@
-"""`GET /v1/models`: the names that the model goes by."""
+"""`GET` and `HEAD` of `/v1/models`: the names that the model goes by."""
 
 from fastapi import APIRouter
 
@@ -8,11 +8,15 @@ from serve_app.http.models.types import Model, ModelList
 router = APIRouter(tags=["models"])
 
 
+@router.head("/models", include_in_schema=False)
+@router.head("/models/", include_in_schema=False)
+@router.get("/models/", include_in_schema=False)
 @router.get("/models", summary="List the models")
 async def list_models(server: ServerDep) -> ModelList:
     return ModelList(data=[_model(server, name) for name in server.settings.models])
 
 
+@router.head("/models/{name:path}", include_in_schema=False)
 @router.get("/models/{name:path}", summary="One model")  # names may hold a slash
 async def get_model(name: str, server: ServerDep) -> Model:
     server.require_model(name)

@@ -100,6 +100,34 @@ def test_a_voice_that_is_not_there_is_named(config, tmp_path):
         voice_files(Token2WavConfig.model_validate(config), ModelFiles(tmp_path), {})
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_replicas": 2},
+        {"num_replicas": "auto"},
+        {"autoscaling_config": {"min_replicas": 1, "max_replicas": 3}},
+        {"num_replicas": "auto", "autoscaling_config": {"min_replicas": 1}},
+    ],
+)
+def test_more_than_one_ingress_is_refused(options):
+    args = arguments("cpu.yaml") | {"ingress_deployment_config": options}
+    with pytest.raises(ConfigError, match=r"ingress_deployment_config\.num_replicas"):
+        build(app, args)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_replicas": 1},
+        {"autoscaling_config": {"min_replicas": 1}},
+        {"num_replicas": "auto", "autoscaling_config": {"max_replicas": 1}},
+    ],
+)
+def test_one_ingress_may_be_configured(options):
+    build(app, arguments("cpu.yaml") | {"ingress_deployment_config": options})
+
+
 def test_the_model_has_no_default_in_the_arguments():
     with pytest.raises(ConfigError, match="lacks a key: model"):
         AppConfig.model_validate({})

@@ -46,5 +46,41 @@ async def test_expired_turns_hold_no_memory() -> None:
     assert len(turns._turns) == 1
 
 
+async def test_a_turn_whose_stream_ended_late_expires_when_it_was_said_to() -> None:
+    clock = Clock()
+    turns = MemorySpokenTurns(capacity=100, ttl_s=10, clock=clock)
+    slow_id, slow_expires_at = turns.reserve()
+    clock.now = 105
+    quick_id = await keep(turns)
+    await turns.put(slow_id, TURN, slow_expires_at)  # after the quick one, which expires later
+    clock.now = 112
+    assert await turns.get(slow_id) is None
+    assert await turns.get(quick_id) == TURN
+    await keep(turns)
+    assert len(turns._turns) == len(turns._expiries) == 2
+
+
+async def test_what_expires_first_makes_room_whenever_it_was_kept() -> None:
+    clock = Clock()
+    turns = MemorySpokenTurns(capacity=2, ttl_s=10, clock=clock)
+    slow_id, slow_expires_at = turns.reserve()
+    clock.now = 105
+    first = await keep(turns)
+    await turns.put(slow_id, TURN, slow_expires_at)
+    second = await keep(turns)
+    assert await turns.get(slow_id) is None
+    assert await turns.get(first) == await turns.get(second) == TURN
+
+
+async def test_a_turn_that_expired_before_its_stream_ended_is_not_kept() -> None:
+    clock = Clock()
+    turns = MemorySpokenTurns(capacity=2, ttl_s=10, clock=clock)
+    turn_id, expires_at = turns.reserve()
+    clock.now = 120
+    await turns.put(turn_id, TURN, expires_at)
+    assert await turns.get(turn_id) is None
+    assert not turns._turns
+
+
 async def test_an_id_that_was_never_given_out_is_unknown() -> None:
     assert await MemorySpokenTurns(capacity=2, ttl_s=10).get("audio_x") is None
