@@ -54,6 +54,11 @@ FIRST_MARKS = (
     _mark("ogg", b"", rb"OggS"),
 )
 
+# Pictures in the container of recordings: HEIC and AVIF.
+_PICTURE = re.compile(rb"....ftyp(?:hei[cfmsx]|hev[cmsx]|mif1|msf1|av(?:if|is))", re.DOTALL)
+# Twice as far as frames are searched: each that is found has room for those that follow it.
+HEAD_BYTES = 2 * mpeg_frames.SEARCHED_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -76,6 +81,18 @@ def parts_of(data: bytes) -> list[Part]:
     starts = _starts(data, mark)
     ends = [*starts[1:], len(data)]
     return [_part(mark, data[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def is_recording(head: bytes) -> bool:
+    """Whether a file is of a format that is decoded, by its first HEAD_BYTES. It may hold no sound.
+
+    Without a container it takes frames of MP3 or AAC in its first half: among the last bytes chance
+    makes one whose followers cannot be checked.
+    """
+    if _mark_of(head) is not None:
+        return _PICTURE.match(head) is None
+    found = mpeg_frames.find_frames(head)
+    return found is not None and found.offset <= len(head) // 2
 
 
 def _mark_of(data: bytes) -> Mark | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from typer.core import TyperGroup
 
@@ -21,6 +20,7 @@ from serve_app.bench.options import json_object, positive_integers, positive_num
 from serve_app.bench.plot import PlotUnavailable, plot_speech, require_matplotlib
 from serve_app.bench.report import print_speech, speech_document, write_json
 from serve_app.bench.speech import SpeechResult, Workload, bench_speech
+from serve_app.terminal import new_console
 
 DEFAULT_COMMAND = "speech"
 
@@ -41,7 +41,7 @@ bench_app = typer.Typer(
 )
 bench_app.command("token2wav")(stage_cli.token2wav)
 bench_app.command("thinker")(stage_cli.thinker)
-console = Console()
+console = new_console()
 
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Write every figure here.")]
 Seed = Annotated[int, typer.Option(help="Of inputs, their order and arrival times.")]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
@@ -19,11 +18,12 @@ from deployments.errors import ConfigError, StepAudioError
 from deployments.model_files import find_model
 from serve_app.bench.options import json_object, positive_integers
 from serve_app.bench.report import document, write_json
+from serve_app.terminal import new_console
 
 if TYPE_CHECKING:
     from deployments.token2wav.config import Token2WavConfig
 
-console = Console()
+console = new_console()
 
 Model = Annotated[str, typer.Option(help="A model directory or a Hugging Face repository.")]
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Write every figure here.")]

@@ -14,9 +14,10 @@ from uuid import uuid4
 from rich.table import Table
 
 from deployments.audio import decode_audio
-from deployments.errors import EngineFailed
+from deployments.errors import EngineFailed, StepAudioError
 from deployments.messages import (
     INPUT_SAMPLE_RATE_HZ,
+    FinishReason,
     Message,
     SamplingOptions,
     SpeechDelta,
@@ -24,12 +25,19 @@ from deployments.messages import (
     ThinkerRequest,
 )
 from deployments.thinker import tasks
+from deployments.thinker.speech_length import speech_length
+from serve_app.commands.outputs import RESULTS, sound_name, text_name
+from serve_app.files import LineLog, reason, write_whole
 from serve_app.graph.answers import Delta, complete
 from serve_app.graph.backend import Backend
 from serve_app.graph.failures import FULL, unwrap
 from serve_app.sound.formats import seconds_of, wav_file
 
 FULL_RETRY_S = 0.5
+
+
+class ResultsNotWritten(StepAudioError):
+    """`results.jsonl` takes no more: a run whose results are lost is ended."""
 
 
 class QueryType(StrEnum):
@@ -64,11 +72,17 @@ class Result:
     source: str
     error: str | None = None
     text: str = ""
+    finish_reason: FinishReason | None = None  # `length`: cut at the token limit
     audio_s: float = 0.0
     ttfa_s: float | None = None  # to the first sound; to the first text where there is none
     total_s: float = 0.0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+    @property
+    def cut(self) -> bool:
+        """Whether the answer would have gone on."""
+        return self.finish_reason == "length"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +109,32 @@ class Batch:
             return tasks.converse(samples)
         return tasks.transcribe(samples)
 
+    def request(self, job: Job) -> ThinkerRequest:
+        """What the Thinker is asked; decodes the job's recording.
+
+        A text to speak has as many tokens as any voice should need, and is refused where the
+        context cannot hold them.
+
+        Raises:
+            OSError, AudioUnreadable: the recording.
+        """
+        needed, most = 1, self.max_tokens
+        if not self.query_type.listens:
+            length = speech_length(job.source)
+            most = self.max_tokens or length.most
+            needed = max(1, min(length.usual, most))
+        speaks = self.query_type.speaks
+        return ThinkerRequest(
+            request_id=f"end2end-{job.index:05d}-{uuid4().hex}",
+            messages=self.messages(job.source),
+            reply="speech" if speaks else "text",
+            sampling=SamplingOptions(
+                temperature=None if speaks or self.question else 0.0,  # one right transcript
+                max_tokens=most,
+            ),
+            needed_tokens=needed,
+        )
+
     async def run(self, job: Job, backend: Backend) -> Result:
         """Run one job and write its files; a failure is a result too."""
         begin = time.perf_counter()
@@ -110,38 +150,32 @@ class Batch:
             await asyncio.sleep(FULL_RETRY_S)  # a batch can wait, and loses no prompt
 
     async def _run(self, job: Job, backend: Backend, begin: float) -> Result:
-        messages = await asyncio.to_thread(self.messages, job.source)
+        request = await asyncio.to_thread(self.request, job)
         speaks = self.query_type.speaks
-        request = ThinkerRequest(
-            request_id=f"end2end-{job.index:05d}-{uuid4().hex}",
-            messages=messages,
-            reply="speech" if speaks else "text",
-            sampling=SamplingOptions(
-                temperature=None if speaks or self.question else 0.0,  # one right transcript
-                max_tokens=self.max_tokens,
-            ),
-        )
         deltas: AsyncGenerator[Delta]
         if speaks:
             deltas = complete(backend.speech(SpeechRequest(request)))
         else:
             deltas = complete(backend.text(request))
         text, pcm, usage, first_s = "", bytearray(), None, None
+        finish_reason: FinishReason | None = None
         async with aclosing(deltas):
             async for delta in deltas:
                 text += delta.text
                 sound = delta.pcm if isinstance(delta, SpeechDelta) else b""
                 pcm += sound
                 usage = delta.usage or usage
+                finish_reason = delta.finish_reason
                 if first_s is None and (sound if speaks else delta.text):
                     first_s = time.perf_counter() - begin
         if speaks and not pcm:
             raise EngineFailed("the model gave no audio")
-        self._write(job, text, bytes(pcm))
+        await asyncio.to_thread(self._write, job, text, bytes(pcm))
         return Result(
             job.index,
             job.source,
             text=text,
+            finish_reason=finish_reason,
             audio_s=seconds_of(len(pcm)),
             ttfa_s=first_s,
             total_s=time.perf_counter() - begin,
@@ -150,10 +184,14 @@ class Batch:
         )
 
     def _write(self, job: Job, text: str, pcm: bytes) -> None:
-        name = f"{job.index:05d}"
-        (self.output_dir / f"{name}_text.txt").write_text(text + "\n", encoding="utf-8")
+        """Each file is there whole or not at all; the text comes last.
+
+        Raises:
+            OSError: the disk is full, or the folder is gone.
+        """
         if self.query_type.speaks:
-            (self.output_dir / f"{name}_output.wav").write_bytes(wav_file(pcm))
+            write_whole(self.output_dir / sound_name(job.index), wav_file(pcm))
+        write_whole(self.output_dir / text_name(job.index), (text + "\n").encode())
 
 
 async def run_batch(
@@ -166,22 +204,38 @@ async def run_batch(
 ) -> list[Result]:
     """Run all jobs, `concurrency` of them at a time; gives the results in the jobs' order.
 
-    `results.jsonl` in the output folder says which source each number came from.
+    `results.jsonl` in the output folder says which source each number came from. A job's files and
+    its line are on disk before the next job of the same worker begins.
+
+    Raises:
+        ResultsNotWritten: `results.jsonl` is there already, or the disk is full.
     """
-    batch.output_dir.mkdir(parents=True, exist_ok=True)
+    path = batch.output_dir / RESULTS
     waiting = iter(jobs)
     results: list[Result] = []
-    with (batch.output_dir / "results.jsonl").open("w", encoding="utf-8") as log:
+    try:
+        batch.output_dir.mkdir(parents=True, exist_ok=True)
+        with LineLog(path) as log:
 
-        def take(result: Result) -> None:
-            results.append(result)
-            log.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
-            on_result(result)
+            def take(result: Result) -> None:
+                log.add(json_line(result))
+                results.append(result)
+                on_result(result)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(_work(batch, waiting, backend, take))
+            async with asyncio.TaskGroup() as group:
+                for _ in range(concurrency):
+                    group.create_task(_work(batch, waiting, backend, take))
+    except* OSError as failed:
+        error = unwrap(failed)
+        why = reason(error) if isinstance(error, OSError) else str(error)
+        message = f"{path} cannot be written after {len(results)} results: {why}"
+        raise ResultsNotWritten(message) from failed
     return sorted(results, key=lambda result: result.index)
+
+
+def json_line(result: Result) -> bytes:
+    """A result as JSON. A path that is no Unicode is written in JSON's own escapes."""
+    return json.dumps(asdict(result), ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 async def _work(
@@ -194,12 +248,14 @@ async def _work(
 def statistics_table(results: list[Result], wall_s: float) -> Table:
     """TTFA, RTF, tokens and totals of the jobs that went well."""
     done = [result for result in results if result.error is None]
+    cut = sum(result.cut for result in done)
     ttfa = [result.ttfa_s for result in done if result.ttfa_s is not None]
     rtf = [result.total_s / result.audio_s for result in done if result.audio_s]
     tokens = sum(result.completion_tokens for result in done)
     audio_s = sum(result.audio_s for result in done)
     rows = [
         ("prompts", f"{len(done)} done, {len(results) - len(done)} failed"),
+        ("cut at the token limit", f"{cut}"),
         ("total", f"{wall_s:.2f} s"),
         ("to the first output, p50 / p90", _percentiles(ttfa, "s")),
         ("RTF of one prompt, p50 / p90", _percentiles(rtf, "")),

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from deployments.errors import StepAudioError
 from serve_app.bench.cli import bench_app
 from serve_app.commands.console import say
+from serve_app.terminal import new_console
 
 cli = typer.Typer(
     name="step-audio2",
@@ -19,7 +19,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cli.add_typer(bench_app, name="bench")
-console = Console()
+console = new_console()
 
 
 @cli.command("make-checkpoint")
@@ -73,9 +73,16 @@ def end2end(
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="The longest answer, in tokens.")
     ] = None,
-    output_dir: Annotated[Path, typer.Option(help="Where texts and WAVs are written.")] = Path(
-        "output_step_audio2"
-    ),
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where texts and WAVs are written; by default output_step_audio2, with a number "
+            "behind it where an earlier run has used it."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete what an earlier run wrote there.")
+    ] = False,
     enable_stats: Annotated[bool, typer.Option(help="Print TTFA, RTF and tokens.")] = False,
     worker_backend: Annotated[
         Literal["ray"], typer.Option(help="The stages always run in Ray.")
@@ -107,6 +114,7 @@ def end2end(
         num_prompts=num_prompts,
         max_tokens=max_tokens,
         output_dir=output_dir,
+        overwrite=overwrite,
         enable_stats=enable_stats,
         ray_address=ray_address,
         concurrency=concurrency,

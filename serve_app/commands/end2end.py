@@ -1,7 +1,6 @@
 """`step-audio2 end2end`: start the graph, run a batch through it, stop it again."""
 
 import asyncio
-import glob
 import logging
 import os
 import time
@@ -15,17 +14,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deployments.errors import ConfigError
+from deployments.file_formats import one_line
 from deployments.model_files import SHIPPED, find_model
 from deployments.token2wav.voice_files import DEFAULT_VOICE_VARIABLE, SHIPPED_VOICE
 from serve_app.commands.batch import Batch, Job, QueryType, Result, run_batch, statistics_table
 from serve_app.commands.configuration import read_configuration
 from serve_app.commands.console import say
+from serve_app.commands.outputs import choose_folder, delete_earlier_files
+from serve_app.commands.preflight import require_cluster, require_model, require_ray_folder
+from serve_app.commands.recordings import find_recordings
 from serve_app.config import AppConfig
 from serve_app.graph.backend import Backend
 
 APP_NAME = "step-audio2-end2end"
 CONFIGS = SHIPPED / "configs"
-SOUND_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".webm", ".mp4"}
+NAMED_LEFT_OUT = 5
 DEFAULT_TEXT = "A little horse drank some water before breakfast."
 
 
@@ -41,7 +44,8 @@ class Options:
     stage_configs_path: Path | None = None
     num_prompts: int = 1
     max_tokens: int | None = None
-    output_dir: Path = Path("output_step_audio2")
+    output_dir: Path | None = None  # None: `output_step_audio2`, numbered where that is taken
+    overwrite: bool = False
     enable_stats: bool = False
     ray_address: str | None = None
     concurrency: int = 16
@@ -51,63 +55,90 @@ def run(options: Options, console: Console) -> int:
     """The whole command; gives the exit code: 1 if any prompt failed.
 
     Raises:
-        ConfigError: a path, the configuration or the model is not there.
+        ConfigError: a path, the configuration or the model is not there or damaged, or Ray cannot
+            start as the environment has it.
+        ResultsNotWritten: the disk is full.
     """
-    jobs = make_jobs(options)
-    batch = Batch(options.query_type, options.output_dir, options.question, options.max_tokens)
-    if options.ray_address is None:
-        config = make_config(options, gpus_here)  # before Ray: what is wrong shows at once
-        say(console, "starting Ray …")
-        start_ray(None)
-    else:
-        say(console, f"joining the cluster {options.ray_address} …")
-        gpus = start_ray(options.ray_address)
-        config = make_config(options, lambda: gpus)
+    jobs = make_jobs(options, lambda files: say(console, left_out_line(files)))
+    folder = choose_folder(options.output_dir, overwrite=options.overwrite)
+    config = _config_with_ray(options, console)
+    batch = Batch(options.query_type, folder, options.question, options.max_tokens)
     with asyncio.Runner() as runner:  # Serve's handles live in its loop until they are shut down
         try:
             say(console, f"model {config.model}, {len(jobs)} prompts; starting the stages …")
             start_graph(config)
+            delete_earlier_files(folder)  # those that `choose_folder` let pass
             results, wall_s = runner.run(_run_on_graph(batch, jobs, config, options, console))
         finally:
             stop(options.ray_address, runner)
-    failed = [result for result in results if result.error is not None]
     if options.enable_stats:
         console.print(statistics_table(results, wall_s))
-    say(console, f"{len(results) - len(failed)} of {len(results)} done: {options.output_dir}")
-    return 1 if failed else 0
+    say(console, f"{summary(results)}: {folder}")
+    return 1 if any(result.error is not None for result in results) else 0
 
 
-def make_jobs(options: Options) -> list[Job]:
-    """Every prompt, `num_prompts` times.
+def _config_with_ray(options: Options, console: Console) -> AppConfig:
+    """Start Ray or join it. What is wrong shows before: starting takes seconds, the stages more."""
+    if options.ray_address is None:
+        config = make_config(options, gpus_here)
+        require_model(config)
+        require_ray_folder()
+        say(console, "starting Ray …")
+        start_ray(None)
+        return config
+    if options.stage_configs_path is not None:
+        make_config(options, lambda: 0)
+    require_cluster(options.ray_address)
+    say(console, f"joining the cluster {options.ray_address} …")
+    gpus = start_ray(options.ray_address)
+    return make_config(options, lambda: gpus)
+
+
+def summary(results: list[Result]) -> str:
+    """How many are done, and how many of those are not whole."""
+    done = [result for result in results if result.error is None]
+    cut = sum(result.cut for result in done)
+    line = f"{len(done)} of {len(results)} done"
+    return f"{line}, {cut} of them cut at the token limit" if cut else line
+
+
+def make_jobs(
+    options: Options, on_left_out: Callable[[list[str]], None] = lambda files: None
+) -> list[Job]:
+    """Every prompt, `num_prompts` times; `on_left_out` gets what in a folder is no recording.
 
     Raises:
-        ConfigError: an audio path that leads to no recording.
+        ConfigError: an audio path that leads to no recording, or a text that is no Unicode.
     """
+    if options.question is not None:
+        require_text(options.question, "--question")
     if options.query_type.listens:
-        paths = options.audio_path or [str(SHIPPED_VOICE)]
-        sources = [file for path in paths for file in recordings(path)]
+        found = [find_recordings(path) for path in options.audio_path or [str(SHIPPED_VOICE)]]
+        sources = [file for one in found for file in one.recordings]
+        if left_out := [file for one in found for file in one.left_out]:
+            on_left_out(left_out)
     else:
         sources = options.text or [DEFAULT_TEXT]
+        for text in sources:
+            require_text(text, "--text")
     return [Job(index, source) for index, source in enumerate(sources * options.num_prompts)]
 
 
-def recordings(path: str) -> list[str]:
-    """The recordings that a file, a folder (with all below it) or a pattern names, sorted.
+def require_text(text: str, option: str) -> None:
+    """Raise ConfigError where a shell passed bytes that are no text, or nothing to say."""
+    if not text.strip():
+        raise ConfigError(f"{option} is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{option} is no Unicode at character {error.start}") from error
 
-    Raises:
-        ConfigError: there are none.
-    """
-    place = Path(path).expanduser()
-    if place.is_file():
-        return [str(place)]
-    if place.is_dir():
-        found = [p for p in place.rglob("*") if p.suffix.lower() in SOUND_SUFFIXES]
-    else:
-        found = [Path(p) for p in glob.glob(str(place), recursive=True) if Path(p).is_file()]
-    if not found:
-        what = "a folder without recordings" if place.is_dir() else "no such file"
-        raise ConfigError(f"--audio-path {path}: {what}")
-    return sorted(str(p) for p in found)
+
+def left_out_line(files: list[str]) -> str:
+    """The first few by name, the others by their number."""
+    named = ", ".join(files[:NAMED_LEFT_OUT])
+    more = len(files) - NAMED_LEFT_OUT
+    return f"left out, no recordings: {named}" + (f" and {more} more" if more > 0 else "")
 
 
 def make_config(options: Options, count_gpus: Callable[[], float]) -> AppConfig:
@@ -150,13 +181,19 @@ def gpus_here() -> int:
 
 
 def start_ray(address: str | None) -> float:
-    """Join the cluster at `address`, or start one in this machine; gives its number of GPUs."""
+    """Join the cluster at `address`, or start one in this machine; gives its number of GPUs.
+
+    Raises:
+        ConfigError: there is none to join, or none can be started.
+    """
     import ray
 
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="error")
     except ConnectionError as error:
-        raise ConfigError(f"there is no Ray cluster at {address!r}: {error}") from error
+        raise ConfigError(f"there is no Ray cluster at {address!r}: {one_line(error)}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"Ray does not start: {one_line(error)}") from error
     return float(ray.cluster_resources().get("GPU", 0))
 
 
@@ -185,7 +222,7 @@ def why_it_failed(error: Exception) -> str:
     application = serve.status().applications.get(APP_NAME)
     accounts = [d.message for d in application.deployments.values()] if application else []
     lines = [line for account in accounts for line in account.splitlines() if "Error" in line]
-    return lines[-1].strip() if lines else str(error)
+    return lines[-1].strip() if lines else one_line(error)
 
 
 def graph_backend(config: AppConfig) -> Backend:
@@ -223,6 +260,9 @@ async def _run_on_graph(
         def on_result(result: Result) -> None:
             if result.error is not None:
                 say(console, f"{result.source}: {result.error}")
+            elif result.cut:
+                limit = f"{result.completion_tokens} tokens"
+                say(console, f"{result.source}: the answer was cut at its limit of {limit}")
             advance()
 
         results = await run_batch(

@@ -14,7 +14,8 @@ from deployments.errors import ConfigError
 from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
 from deployments.token2wav.fake import FakeSynthesizer
 from serve_app.commands.batch import Batch, Job, QueryType, Result, run_batch, statistics_table
-from serve_app.commands.end2end import Options, make_config, make_jobs, recordings
+from serve_app.commands.end2end import Options, make_config, make_jobs
+from serve_app.commands.recordings import find_recordings
 from serve_app.graph.fake import FakeServeBackend
 from tests.integration.http.helpers import wav_of
 from tests.places import CONFIGS
@@ -107,7 +108,7 @@ def test_statistics_leave_failures_out_of_the_times() -> None:
     table = statistics_table([good, bad], wall_s=2.0)
     values = list(table.columns[1].cells)
     assert values[0] == "1 done, 1 failed"
-    assert values[2:4] == ["0.250 s", "0.500"]
+    assert values[3:5] == ["0.250 s", "0.500"]
     assert values[-1] == "50, 25.0 a second"
 
 
@@ -120,14 +121,16 @@ def test_a_folder_and_a_pattern_name_all_their_recordings(tmp_path: Path) -> Non
     for name in ("a.wav", "sub/b.FLAC", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert recordings(str(tmp_path)) == [str(tmp_path / "a.wav"), str(tmp_path / "sub/b.FLAC")]
-    assert recordings(str(tmp_path / "*.wav")) == [str(tmp_path / "a.wav")]
+    found = find_recordings(str(tmp_path))
+    assert found.recordings == [str(tmp_path / "a.wav"), str(tmp_path / "sub/b.FLAC")]
+    assert found.left_out == [str(tmp_path / "notes.txt")]
+    assert find_recordings(str(tmp_path / "*.wav")).recordings == [str(tmp_path / "a.wav")]
 
 
 @pytest.mark.parametrize(("path", "said"), [("nope.wav", "no such file"), (".", "a folder")])
 def test_a_path_without_recordings_is_refused(tmp_path: Path, path: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        recordings(str(tmp_path / path))
+        find_recordings(str(tmp_path / path))
 
 
 def test_transcribing_starts_no_token2wav(tmp_path: Path) -> None:
