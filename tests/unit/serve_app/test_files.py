@@ -1,52 +1,27 @@
 """Files that are whole or not there; on a small disk, too."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from deployments.errors import ConfigError
 from serve_app.files import LineLog, require_folder, require_new_file, write_whole
-
-LIMIT_BYTES = 10_000
-# A limit of the file's size ends a write as a full disk does: with a part of it, then an error.
-ON_A_SMALL_DISK = f"""
-import resource, signal, sys
-from pathlib import Path
-from deployments.errors import ConfigError
-from serve_app.files import LineLog, require_folder, write_whole
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-what, path, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-try:
-    if what == "whole":
-        write_whole(path, bytes({2 * LIMIT_BYTES}))
-    elif what == "folder":
-        require_folder(path, "--output-dir")
-    else:
-        with LineLog(path) as log:
-            log.add(b"first")
-            log.add(bytes({2 * LIMIT_BYTES}))
-except (OSError, ConfigError) as error:
-    print(error)
-"""
-
-
-def on_a_small_disk(what: str, path: Path, limit_bytes: int = LIMIT_BYTES) -> str:
-    command = [sys.executable, "-c", ON_A_SMALL_DISK, what, str(path), str(limit_bytes)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+from tests.small_disk import files_of_at_most
 
 
 def test_a_file_that_does_not_fit_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"old")
-    assert on_a_small_disk("whole", tmp_path / "a.wav").strip()
+    with files_of_at_most(10_000), pytest.raises(OSError):
+        write_whole(tmp_path / "a.wav", bytes(20_000))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.wav": b"old"}
 
 
 def test_a_line_that_does_not_fit_leaves_the_lines_before(tmp_path: Path) -> None:
-    assert on_a_small_disk("lines", tmp_path / "log").strip()
+    with files_of_at_most(10_000), LineLog(tmp_path / "log") as log:
+        log.add(b"first")
+        with pytest.raises(OSError):
+            log.add(bytes(20_000))
     assert (tmp_path / "log").read_bytes() == b"first\n"
 
 
@@ -94,7 +69,8 @@ def test_what_can_be_no_folder_is_named_in_one_line(tmp_path: Path, name: str) -
 
 
 def test_a_full_disk_is_found_before_anything_is_measured(tmp_path: Path) -> None:
-    assert "cannot be written" in on_a_small_disk("folder", tmp_path, 0)
+    with files_of_at_most(0), pytest.raises(ConfigError, match="cannot be written"):
+        require_folder(tmp_path, "--output-dir")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import wave
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,21 @@ from deployments.chunker import ChunkSchedule
 from deployments.errors import ConfigError
 from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
 from deployments.token2wav.fake import FakeSynthesizer
-from serve_app.commands.batch import Batch, Job, QueryType, Result, run_batch, statistics_table
-from serve_app.commands.end2end import Options, make_config, make_jobs
+from serve_app.commands.batch import (
+    Batch,
+    Job,
+    QueryType,
+    Result,
+    ResultsNotWritten,
+    run_batch,
+    statistics_table,
+)
+from serve_app.commands.end2end import Options, make_config, make_jobs, summary
 from serve_app.commands.recordings import find_recordings
 from serve_app.graph.fake import FakeServeBackend
 from tests.integration.http.helpers import wav_of
 from tests.places import CONFIGS
+from tests.small_disk import files_of_at_most
 
 SCHEDULE = ChunkSchedule()
 CPU = CONFIGS / "cpu.yaml"
@@ -68,6 +78,80 @@ async def test_results_say_which_source_each_number_came_from(tmp_path: Path) ->
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     sources = {json.loads(line)["index"]: json.loads(line)["source"] for line in lines}
     assert sources == {0: "One", 1: "Two"}
+
+
+async def test_a_result_is_on_disk_before_the_next_job_begins(tmp_path: Path) -> None:
+    lines: list[int] = []
+
+    def look(result: Result) -> None:
+        lines.append(len((tmp_path / "results.jsonl").read_text().splitlines()))
+        assert (tmp_path / f"{result.index:05d}_output.wav").is_file()
+
+    backend = FakeServeBackend(FakeThinkerEngine(), FakeSynthesizer(SCHEDULE))
+    jobs = [Job(index, "word") for index in range(3)]
+    batch = Batch(QueryType.TEXT_TO_AUDIO, tmp_path)
+    await run_batch(batch, jobs, backend, concurrency=1, on_result=look)
+    assert lines == [1, 2, 3]
+
+
+async def test_an_earlier_runs_results_are_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_text("mine")
+    with pytest.raises(ResultsNotWritten, match=r"results\.jsonl") as refused:
+        await run(Batch(QueryType.TEXT_TO_AUDIO, tmp_path), ["One"])
+    assert "\n" not in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
+    assert (tmp_path / "results.jsonl").read_text() == "mine"
+
+
+async def test_on_a_full_disk_no_cut_wav_has_its_name_and_the_failure_is_a_result(
+    tmp_path: Path,
+) -> None:
+    short, long = "One", "One " * 50  # 23 and 1536 kB
+    with files_of_at_most(100_000):
+        results = await run(Batch(QueryType.TEXT_TO_AUDIO, tmp_path), [long, short])
+    assert [result.error is None for result in results] == [False, True]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "00001_output.wav",
+        "00001_text.txt",
+        "results.jsonl",
+    ]
+
+
+async def test_a_disk_that_takes_no_results_ends_the_run_in_one_line(tmp_path: Path) -> None:
+    with files_of_at_most(0), pytest.raises(ResultsNotWritten) as refused:
+        await run(Batch(QueryType.TEXT_TO_AUDIO, tmp_path), ["One", "Two"])
+    assert "results.jsonl" in str(refused.value) and "\n" not in str(refused.value)
+    assert (tmp_path / "results.jsonl").read_bytes() == b""
+
+
+async def test_a_file_name_that_is_no_unicode_is_a_source_like_any_other(tmp_path: Path) -> None:
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
+    Path(odd).write_bytes(wav_of(1))
+    out = tmp_path / "out"
+    results = await run(Batch(QueryType.AUDIO_TO_TEXT, out), [odd, odd])
+    assert [result.error for result in results] == [None, None]
+    lines = (out / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["source"] for line in lines] == [odd, odd]
+
+
+async def test_an_answer_that_was_cut_at_the_limit_says_so(tmp_path: Path) -> None:
+    batch = Batch(QueryType.TEXT_TO_AUDIO, tmp_path, max_tokens=8)
+    results = await run(batch, ["One", "A"])
+    assert [result.finish_reason for result in results] == ["length", "stop"]
+    written = (tmp_path / "results.jsonl").read_text().splitlines()
+    reasons = {json.loads(line)["index"]: json.loads(line)["finish_reason"] for line in written}
+    assert reasons == {0: "length", 1: "stop"}
+    assert summary(results) == "2 of 2 done, 1 of them cut at the token limit"
+    assert list(statistics_table(results, 1.0).columns[1].cells)[1] == "1"
+
+
+def test_a_text_to_speak_may_be_as_long_as_it_takes(tmp_path: Path) -> None:
+    text = "A little horse drank some water before breakfast. " * 40  # 2 minutes
+    request = Batch(QueryType.TEXT_TO_AUDIO, tmp_path).request(Job(0, text))
+    assert (request.sampling.max_tokens or 0) > 4000
+    assert request.needed_tokens > 3000
+    limited = Batch(QueryType.TEXT_TO_AUDIO, tmp_path, max_tokens=50).request(Job(0, text))
+    assert (limited.sampling.max_tokens, limited.needed_tokens) == (50, 50)
 
 
 async def test_a_full_server_delays_a_prompt_and_loses_none(tmp_path: Path) -> None:
