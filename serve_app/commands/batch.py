@@ -31,7 +31,8 @@ from serve_app.files import LineLog, reason, write_whole
 from serve_app.graph.answers import Delta, complete
 from serve_app.graph.backend import Backend
 from serve_app.graph.failures import FULL, unwrap
-from serve_app.sound.formats import seconds_of, wav_file
+from serve_app.sound.pcm import seconds_of
+from serve_app.sound.wav import wav_file
 
 FULL_RETRY_S = 0.5
 

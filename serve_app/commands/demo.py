@@ -27,7 +27,8 @@ from deployments.errors import ConfigError, EngineFailed
 from deployments.token2wav.voice_files import SHIPPED_VOICE
 from serve_app.commands.console import say
 from serve_app.commands.word_errors import word_error_rate
-from serve_app.sound.formats import seconds_of, wav_file
+from serve_app.sound.pcm import seconds_of
+from serve_app.sound.wav import wav_file
 
 SENTENCE = "A little horse drank some water before breakfast."
 SPEECH = "speech.wav"

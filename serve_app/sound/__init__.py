@@ -1,1 +1,1 @@
-"""Formats of sound. Pure functions and encoders: no HTTP, no Ray."""
+"""Sound as clients get it: formats, encoders. No HTTP, no Ray."""

@@ -1,5 +1,6 @@
 """The graph's deltas → a chat completion, whole or in chunks."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -25,7 +26,7 @@ from serve_app.http.chat.types import (
     WholeMessage,
 )
 from serve_app.http.streaming import base64_of
-from serve_app.sound.formats import wav_file
+from serve_app.sound.formats import FORMATS
 
 
 @dataclass(slots=True)
@@ -90,11 +91,6 @@ class ChatWriter:
         self._created = int(time.time())
         self._turns = turns
 
-    def whole_format_file(self, pcm: bytes) -> bytes:
-        """A whole spoken answer in the format that the request names."""
-        wav = self._body.audio is not None and self._body.audio.format == "wav"
-        return wav_file(pcm) if wav else pcm
-
     async def whole(self, deltas: list[Delta]) -> ChatCompletion:
         """The completion of an answer that is complete."""
         answer = Answer()
@@ -108,7 +104,7 @@ class ChatWriter:
             await self._keep(turn_id, expires_at, answer)
             message.audio = AudioAnswer(
                 id=turn_id,
-                data=base64_of(self.whole_format_file(bytes(answer.pcm))),
+                data=base64_of(await self._file(bytes(answer.pcm))),
                 expires_at=expires_at,
                 transcript=answer.text,
             )
@@ -172,6 +168,11 @@ class ChatWriter:
             choices=choices,
             usage=usage,
         )
+
+    async def _file(self, pcm: bytes) -> bytes:
+        """A whole spoken answer in the format that the request names."""
+        form = FORMATS[self._body.audio.format if self._body.audio else "pcm16"]
+        return await asyncio.to_thread(form.file, pcm) if form.compressed else form.file(pcm)
 
     async def _keep(self, turn_id: str, expires_at: int, answer: Answer) -> None:
         turn = SpokenTurn(tuple(answer.token_ids), answer.text)

@@ -18,7 +18,6 @@ from serve_app.http.reading import CheckedRoute
 from serve_app.http.streaming import collect, events, first_then_rest
 from serve_app.http.types import voice_name
 
-WHOLE_FORMATS = ("wav", "pcm16")
 STREAMED_FORMATS = ("pcm16",)  # OpenAI's rule too
 
 router = APIRouter(
@@ -76,10 +75,8 @@ def check(body: ChatBody, server: Server) -> None:
         return
     if body.audio is None:
         raise RequestError("a spoken answer needs `audio`: its format and voice", param="audio")
-    formats = STREAMED_FORMATS if body.stream else WHOLE_FORMATS
-    if body.audio.format not in formats:
-        how = "streamed" if body.stream else "whole"
+    if body.stream and body.audio.format not in STREAMED_FORMATS:
         raise UnsupportedRequest(
-            f"a {how} answer cannot be {body.audio.format}; supported now: {', '.join(formats)}",
+            f"a streamed answer cannot be {body.audio.format}, only {STREAMED_FORMATS[0]}",
             param="audio.format",
         )

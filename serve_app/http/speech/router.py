@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
@@ -17,7 +18,10 @@ from serve_app.http.reading import CheckedRoute
 from serve_app.http.speech.types import SpeechAudioDelta, SpeechAudioDone, SpeechBody
 from serve_app.http.streaming import StreamedBody, base64_of, events, first_then_rest
 from serve_app.http.types import TokenUsage, voice_name
-from serve_app.sound.formats import AudioEncoder, AudioFormat, audio_format
+from serve_app.sound.encoding import encoding
+from serve_app.sound.formats import FORMATS, MEDIA_TYPES, AudioFormat
+
+SENT: dict[str, dict[str, Any]] = {kind: {} for kind in (*MEDIA_TYPES, "text/event-stream")}
 
 router = APIRouter(
     tags=["audio"],
@@ -30,7 +34,7 @@ router = APIRouter(
     "/audio/speech",
     summary="Speak a text",
     response_class=StreamingResponse,
-    responses={200: {"content": {"audio/wav": {}, "audio/pcm": {}, "text/event-stream": {}}}},
+    responses={200: {"content": SENT}},
 )
 async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -> Response:
     form = check(body, server)
@@ -44,8 +48,8 @@ async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -
     )
     spoken = uncut(server.backend.speech(SpeechRequest(thinker, voice_name(body.voice))))
     if body.stream_format == "sse":
-        return events(await first_then_rest(request, sound_events(spoken, form.encoder())))
-    sound = await first_then_rest(request, sound_bytes(spoken, form.encoder()))
+        return events(await first_then_rest(request, sound_events(spoken, form)))
+    sound = await first_then_rest(request, sound_bytes(spoken, form))
     return StreamedBody(sound, form.media_type)
 
 
@@ -53,7 +57,7 @@ def check(body: SpeechBody, server: Server) -> AudioFormat:
     """Refuse what cannot be spoken; gives the format of the answer."""
     server.require_model(body.model)
     body.refuse_unsupported()
-    form = audio_format(body.response_format, "response_format")
+    form = FORMATS[body.response_format]
     limit = server.settings.max_input_chars
     if len(body.input) > limit:
         text = f"the input has {len(body.input)} characters, the limit is {limit}"
@@ -64,7 +68,7 @@ def check(body: SpeechBody, server: Server) -> AudioFormat:
 
 
 async def sound_bytes(
-    spoken: AsyncGenerator[SpeechDelta], encoder: AudioEncoder
+    spoken: AsyncGenerator[SpeechDelta], form: AudioFormat
 ) -> AsyncGenerator[bytes]:
     """The encoded sound of an answer, piece by piece, none of them empty.
 
@@ -72,31 +76,33 @@ async def sound_bytes(
         EngineFailed: there is no sound in it.
         AnswerCut: the sound ends before the text.
     """
-    async for piece, _ in _encoded(spoken, encoder):
-        if piece:
-            yield piece
+    async with aclosing(_encoded(spoken, form)) as pieces:
+        async for piece, _ in pieces:
+            if piece:
+                yield piece
 
 
 async def sound_events(
-    spoken: AsyncGenerator[SpeechDelta], encoder: AudioEncoder
+    spoken: AsyncGenerator[SpeechDelta], form: AudioFormat
 ) -> AsyncGenerator[SpeechAudioDelta | SpeechAudioDone]:
     """The same as events; the token counts come with the last one."""
     usage = Usage(0, 0)
-    async for piece, known in _encoded(spoken, encoder):
-        usage = known or usage
-        if piece:
-            yield SpeechAudioDelta(audio=base64_of(piece))
+    async with aclosing(_encoded(spoken, form)) as pieces:
+        async for piece, known in pieces:
+            usage = known or usage
+            if piece:
+                yield SpeechAudioDelta(audio=base64_of(piece))
     yield SpeechAudioDone(usage=TokenUsage.of(usage))
 
 
 async def _encoded(
-    spoken: AsyncGenerator[SpeechDelta], encoder: AudioEncoder
+    spoken: AsyncGenerator[SpeechDelta], form: AudioFormat
 ) -> AsyncGenerator[tuple[bytes, Usage | None]]:
     heard = False
-    async with aclosing(spoken):
+    async with aclosing(spoken), encoding(form) as sound:
         async for delta in spoken:
             heard = heard or bool(delta.pcm)
-            yield encoder.encode(delta.pcm) if delta.pcm else b"", delta.usage
-    if not heard:
-        raise EngineFailed("the model gave no audio for this input")
-    yield encoder.finish(), None
+            yield await sound.encode(delta.pcm) if delta.pcm else b"", delta.usage
+        if not heard:
+            raise EngineFailed("the model gave no audio for this input")
+        yield await sound.finish(), None

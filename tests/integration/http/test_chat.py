@@ -24,7 +24,7 @@ from deployments.thinker.fake import audio_tokens_of
 from serve_app.http.application import create_http_app
 from serve_app.http.chat.spoken_turns import MemorySpokenTurns
 from serve_app.http.settings import HttpSettings
-from serve_app.sound.formats import wav_header
+from serve_app.sound.wav import wav_header
 from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
 from tests.integration.http.helpers import MODEL, wav_of
 
@@ -298,7 +298,8 @@ async def test_the_same_fields_at_their_defaults_are_accepted(openai: AsyncOpenA
     ("more", "param"),
     [
         ({"modalities": ["text", "audio"]}, "audio"),
-        (SPOKEN | {"audio": {"voice": "anna", "format": "mp3"}}, "audio.format"),
+        (SPOKEN | {"audio": {"voice": "anna", "format": "midi"}}, "audio.format"),
+        (SPOKEN | {"audio": {"voice": "anna", "format": "mp3"}, "stream": True}, "audio.format"),
         (SPOKEN | {"audio": {"voice": "anna", "format": "wav"}, "stream": True}, "audio.format"),
         (SPOKEN | {"audio": {"voice": "nobody", "format": "pcm16"}}, "voice"),
     ],

@@ -1,46 +1,57 @@
-"""Framing of PCM."""
+"""The table of formats."""
 
-import io
-import wave
+from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
+from openai.types.audio.speech_create_params import SpeechCreateParams
+from openai.types.chat import ChatCompletionAudioParam
 
-from deployments.errors import UnsupportedRequest
-from serve_app.sound.formats import FORMATS, audio_format, seconds_of, wav_file, wav_header
-
-
-def test_a_whole_wav_reads_back_as_its_samples() -> None:
-    pcm = bytes(range(200)) * 2
-    with wave.open(io.BytesIO(wav_file(pcm))) as read:
-        assert (read.getnchannels(), read.getsampwidth(), read.getframerate()) == (1, 2, 24_000)
-        assert read.readframes(read.getnframes()) == pcm
+from serve_app.http.chat.types import AudioOutput
+from serve_app.http.speech.types import SpeechBody
+from serve_app.sound.formats import FORMATS
+from tests.sounds import decoded, tone
 
 
-def test_a_streamed_header_says_unknown_in_both_sizes() -> None:
-    header = wav_header()
-    assert len(header) == 44
-    assert header[4:8] == header[40:44] == b"\xff\xff\xff\xff"
-    assert header[8:40] == wav_header(1000)[8:40]
-
-
-def test_the_header_comes_once_with_the_first_samples() -> None:
-    encoder = FORMATS["wav"].encoder()
-    assert (
-        encoder.encode(b"ab") + encoder.encode(b"cd") + encoder.finish() == wav_header() + b"abcd"
+def names(annotation: object) -> set[str]:
+    """The strings of a `Literal`, however deep it is wrapped."""
+    return (
+        {annotation}
+        if isinstance(annotation, str)
+        else set().union(*map(names, get_args(annotation)))
     )
 
 
-def test_two_streams_of_one_format_share_nothing() -> None:
-    first, second = FORMATS["wav"].encoder(), FORMATS["wav"].encoder()
-    first.encode(b"ab")
-    assert second.encode(b"ab") == wav_header() + b"ab"
+def test_the_table_has_every_name_of_openai_s_speech_and_of_its_chats() -> None:
+    speech = names(get_type_hints(SpeechCreateParams)["response_format"])
+    chat = names(get_type_hints(ChatCompletionAudioParam)["format"])
+    assert names(SpeechBody.model_fields["response_format"].annotation) == speech
+    assert names(AudioOutput.model_fields["format"].annotation) == chat
+    assert set(FORMATS) == speech | chat
 
 
-def test_an_unknown_format_names_the_field_and_the_known_ones() -> None:
-    with pytest.raises(UnsupportedRequest, match="wav, pcm") as refused:
-        audio_format("mp3", "response_format")
-    assert refused.value.param == "response_format"
+@pytest.mark.parametrize("name", [name for name in FORMATS if not name.startswith("pcm")])
+def test_two_streams_of_one_format_share_nothing(name: str) -> None:
+    first, second = FORMATS[name].encoder(), FORMATS[name].encoder()
+    sent = b""
+    for begin in range(0, 24_000, 4800):
+        sent += first.encode(tone(4800, begin))
+        second.encode(bytes(9600))
+    sent += first.finish()
+    second.finish()
+    alone = FORMATS[name].encoder()
+    assert np.array_equal(decoded(sent), decoded(alone.encode(tone(24_000)) + alone.finish()))
+    for encoder in (first, second, alone):
+        encoder.close()
 
 
-def test_one_audio_token_lasts_40_ms() -> None:
-    assert seconds_of(2 * 960) == pytest.approx(0.04)
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_encoder_can_be_closed_at_any_time_and_twice(name: str) -> None:
+    for steps in (0, 1, 2):
+        encoder = FORMATS[name].encoder()
+        if steps:
+            encoder.encode(bytes(960))
+        if steps == 2:
+            encoder.finish()
+        encoder.close()
+        encoder.close()

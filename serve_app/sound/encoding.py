@@ -1,0 +1,68 @@
+"""Encoding beside the event loop: in a thread where it takes time."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import cache
+
+from serve_app.sound.formats import AudioEncoder, AudioFormat
+
+MOST_THREADS = 8  # 1.3 ms of work a chunk: more streams than these threads never wait long
+
+
+class Encoding:
+    """The sound of one answer on its way to a client, encoded in order."""
+
+    def __init__(self, form: AudioFormat) -> None:
+        self._form = form
+        self._encoder: AudioEncoder | None = None
+        self._step: Future[bytes] | None = None
+
+    async def encode(self, pcm: bytes) -> bytes:
+        """Take s16le mono 24 kHz in, give what can be sent so far, perhaps nothing."""
+        return await self._run(pcm)
+
+    async def finish(self) -> bytes:
+        """All that was held back; called once, after the last PCM."""
+        return await self._run(None)
+
+    async def _run(self, pcm: bytes | None) -> bytes:
+        if not self._form.compressed:
+            return self._work(pcm)
+        self._step = _threads().submit(self._work, pcm)
+        return await asyncio.wrap_future(self._step)
+
+    def _work(self, pcm: bytes | None) -> bytes:
+        if self._encoder is None:
+            self._encoder = self._form.encoder()
+        return self._encoder.finish() if pcm is None else self._encoder.encode(pcm)
+
+    def close(self) -> None:
+        """Free the encoder, in its thread if that is still at work."""
+        if self._step is None:
+            self._free()
+        else:
+            self._step.add_done_callback(lambda _: self._free())
+
+    def _free(self) -> None:
+        if self._encoder is not None:
+            self._encoder.close()
+
+
+@asynccontextmanager
+async def encoding(form: AudioFormat) -> AsyncGenerator[Encoding]:
+    """The encoding of one answer, which is freed however the answer ends."""
+    sound = Encoding(form)
+    try:
+        yield sound
+    finally:
+        sound.close()
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads of their own: a long recording that is decoded in asyncio's makes no sound wait."""
+    workers = min(MOST_THREADS, os.cpu_count() or 1)
+    return ThreadPoolExecutor(workers, thread_name_prefix="encode")
