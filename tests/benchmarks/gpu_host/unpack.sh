@@ -9,6 +9,7 @@ python3 -m venv --without-pip "$target"
 chmod +x ./zstd
 ls part-* | sort -t- -k2 -n | xargs cat | ./zstd -d --long=27 | tar -C "$target" -xf -
 ln -s "$site/bin/ninja" "$target/bin/"  # FlashInfer calls it
+"$target/bin/python" -m compileall -q -j 0 "$site" > /dev/null || true  # as pip does when it installs
 host=$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 for library in "$host"/nvidia/*/; do
   library=${library%/}
