@@ -1,6 +1,7 @@
 """Both RayServices are what KubeRay, Ray Serve and our own configuration accept."""
 
 import copy
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ray.serve.schema import ServeDeploySchema
 from deployments.errors import ConfigError
 from serve_app.config import AppConfig
 from tests.unit.cluster.manifests import MANIFESTS, crd_schema, load, serve_config
+from tests.unit.serve_app.commands.serving.waiting import wait_until
 
 SHUTDOWN_S = 120  # above the longest answer, 1024 tokens or 33 s of speech, read in real time
 
@@ -28,6 +30,12 @@ def pod_specs(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def app_config(manifest: dict[str, Any]) -> AppConfig:
     (application,) = serve_config(manifest)["applications"]
     return AppConfig.model_validate(application["args"])
+
+
+def deployments(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Ray Serve's options of each deployment, as the configuration overrides them."""
+    (application,) = serve_config(manifest)["applications"]
+    return {deployment["name"]: deployment for deployment in application["deployments"]}
 
 
 def test_one_gpu_and_two_groups_are_there() -> None:
@@ -133,14 +141,66 @@ def test_head_runs_no_replica(path: Path) -> None:
 @every_manifest
 def test_grace_periods_are_above_the_longest_stream(path: Path) -> None:
     manifest = load(path)
-    config = app_config(manifest)
-    assert config.token2wav is not None
-    sections = (config.thinker.deployment_config, config.token2wav.deployment_config)
-    for section in (*sections, config.ingress_deployment_config):
-        assert section["graceful_shutdown_timeout_s"] >= SHUTDOWN_S
+    for deployment in deployments(manifest).values():
+        assert deployment["graceful_shutdown_timeout_s"] >= SHUTDOWN_S
     assert manifest["spec"]["rayClusterDeletionDelaySeconds"] > SHUTDOWN_S
     for pod in pod_specs(manifest).values():
         assert pod["terminationGracePeriodSeconds"] > SHUTDOWN_S
+
+
+@every_manifest
+def test_a_pod_that_is_deleted_has_time_to_drain(path: Path) -> None:
+    manifest = load(path)
+    streams_s = max(d["graceful_shutdown_timeout_s"] for d in deployments(manifest).values())
+    for pod in pod_specs(manifest).values():
+        (container,) = pod["containers"]
+        environment = {variable["name"]: variable["value"] for variable in container["env"]}
+        drain_s = float(environment[ray_drain_variable()])
+        assert streams_s < drain_s < pod["terminationGracePeriodSeconds"]
+        assert "lifecycle" not in container  # Ray learns of the end by the signal that follows it
+        assert "command" not in container  # KubeRay's own, whose last command gets the signal
+
+
+def ray_drain_variable() -> str:
+    from ray._private import ray_constants
+
+    name = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+    assert hasattr(ray_constants, name)
+    return name
+
+
+def test_the_shell_that_kuberay_starts_gives_its_process_to_the_last_command() -> None:
+    with subprocess.Popen(["/bin/bash", "-lc", "--", "ulimit -n 65536; sleep 60"]) as started:
+        name = Path(f"/proc/{started.pid}/comm")
+        try:
+            wait_until(lambda: name.read_text().strip() == "sleep")
+        finally:
+            started.terminate()
+
+
+@every_manifest
+def test_what_scales_stands_where_an_edit_restarts_nothing(path: Path) -> None:
+    manifest = load(path)
+    config = app_config(manifest)
+    assert config.token2wav is not None
+    assert set(deployments(manifest)) == {"Thinker", "Token2Wav", "Ingress"}
+    for options in (
+        config.thinker.deployment_config,
+        config.token2wav.deployment_config,
+        config.ingress_deployment_config,
+    ):
+        assert set(options) == {"ray_actor_options"}
+    for deployment in deployments(manifest).values():
+        assert {"num_replicas", "max_ongoing_requests"} <= set(deployment)
+        # it would take the place of all that the application sets, gRPC's limits among it
+        assert "ray_actor_options" not in deployment
+
+
+@every_manifest
+def test_nothing_stands_there_that_kuberay_ignores(path: Path) -> None:
+    spec = load(path)["spec"]
+    assert not {"serviceUnhealthySecondThreshold", "deploymentUnhealthySecondThreshold"} & set(spec)
+    assert spec["excludeHeadPodFromServeSvc"] is True  # it runs no replica
 
 
 @every_manifest
