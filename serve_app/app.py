@@ -21,12 +21,16 @@ from serve_app.http.ingress import Ingress
 # its health turned bad.
 # RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH: replicas call each other by gRPC. Its default limit of
 # 4 MB is 65 s of a recording.
+# grpc_proxy: gRPC would otherwise look for the replicas behind the proxy that `http_proxy` names.
 STAGE_OPTIONS: dict[str, Any] = {
     "graceful_shutdown_timeout_s": 60,
     "health_check_period_s": 1,
     "ray_actor_options": {
         "runtime_env": {
-            "env_vars": {"RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(100 << 20)},
+            "env_vars": {
+                "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(100 << 20),
+                "grpc_proxy": "",
+            },
         },
     },
 }
