@@ -13,13 +13,6 @@ TRITON := 3.6.0
 # The small trained checkpoint that configs/cpu.yaml serves.
 NANO := configs/nano
 
-# Ray Serve: routing in the caller's loop, gRPC between replicas, HAProxy in front.
-export RAY_SERVE_THROUGHPUT_OPTIMIZED ?= 1
-export RAY_SERVE_ENABLE_HA_PROXY ?= 1
-export RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH ?= 104857600
-# Nobody waits for a load balancer to notice that this machine's server stops: 30 s sooner.
-export RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S ?= 0
-export RAY_USAGE_STATS_ENABLED ?= 0
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help setup serve demo test oldest lint format locks clean
@@ -42,7 +35,7 @@ setup: .venv/ready ## install into .venv
 	@touch $@
 
 serve: .venv/ready ## run the graph on the CPU until Ctrl-C
-	$(BIN)/serve run configs/cpu.yaml
+	@$(BIN)/step-audio2 serve configs/cpu.yaml
 
 demo: .venv/ready ## start the graph, talk to it over HTTP, stop it
 	@$(BIN)/step-audio2 demo --start configs/cpu.yaml --voice high \

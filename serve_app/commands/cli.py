@@ -123,6 +123,20 @@ def end2end(
 
 
 @cli.command()
+def serve(
+    config: Annotated[Path, typer.Argument(help="A configuration, such as configs/cpu.yaml.")],
+) -> None:
+    """Serve a configuration until Ctrl-C: what is wrong shows at once, and nothing stays behind.
+
+    Ray is started on this machine, or joined where RAY_ADDRESS names a cluster.
+    """
+    from serve_app.commands.serving.command import run
+    from serve_app.commands.serving.session import end_as
+
+    end_as(run(config, console))
+
+
+@cli.command()
 def demo(
     base_url: Annotated[str, typer.Option(help="A running server.")] = "http://127.0.0.1:8000",
     audio_path: Annotated[
@@ -139,6 +153,7 @@ def demo(
 ) -> None:
     """Send a server real requests: transcribe, answer speech with speech, speak and listen."""
     from serve_app.commands import demo as command
+    from serve_app.commands.serving.session import ends_in_order
 
     options = command.Options(
         base_url=base_url,
@@ -150,7 +165,9 @@ def demo(
         wait_s=wait_s,
         api_key=api_key,
     )
-    raise typer.Exit(command.run(options, console))
+    with ends_in_order():
+        status = command.run(options, console)
+    raise typer.Exit(status)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,10 +1,11 @@
-"""The image's recipe names what is there, and agrees with the manifests and the Makefile."""
+"""The image's recipe names what is there, and agrees with the manifests and the command `serve`."""
 
 import re
 import shlex
 
 import pytest
 
+from serve_app.commands.serving.environment import SWITCHES
 from tests.unit.cluster.manifests import CLUSTER, MANIFESTS, REPOSITORY, load
 
 DOCKERFILE = (CLUSTER / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
@@ -54,9 +55,8 @@ def test_probes_find_their_program_in_the_image() -> None:
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
-def test_pods_run_with_the_makefiles_serve_flags(path) -> None:
-    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-    flags = dict(re.findall(r"^export (RAY_SERVE_\w+) \?= (\S+)$", makefile, flags=re.MULTILINE))
+def test_pods_run_with_the_flags_of_our_command(path) -> None:
+    flags = {name: value for name, value in SWITCHES.items() if name.startswith("RAY_SERVE_")}
     # A pod that goes answers until the load balancer has noticed; a person's machine has none.
     del flags["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"]
     assert flags

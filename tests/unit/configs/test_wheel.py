@@ -49,6 +49,13 @@ def test_a_wheel_brings_every_configuration(installed: Path) -> None:
     assert brought == {path.name for path in CONFIGS.glob("*.yaml")}
 
 
+def test_a_wheel_brings_the_program_that_starts_haproxy(installed: Path) -> None:
+    (wheel,) = installed.parent.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        program = archive.getinfo("serve_app/commands/serving/haproxy")
+    assert program.external_attr >> 16 & 0o111  # pip gives it to the installed file
+
+
 def test_an_installed_wheel_finds_its_configuration_model_and_voices(
     installed: Path, tmp_path: Path
 ) -> None:

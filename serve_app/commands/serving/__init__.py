@@ -1,0 +1,1 @@
+"""`step-audio2 serve`: checks first, says what it waits for, and ends with all that it started."""

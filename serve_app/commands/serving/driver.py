@@ -1,0 +1,101 @@
+"""`python -m serve_app.commands.serving.driver CONFIG PID`: `serve run`, and beside it a watch.
+
+`step-audio2 serve`, process PID, runs it in a session of its own. Ray is this process's child.
+"""
+
+import _thread
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import click
+import ray
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ServeInstanceDetails
+from ray.serve.scripts import cli as serve_cli
+
+from serve_app.commands.serving import progress
+from serve_app.commands.serving.session import at_death_of, end_own_session
+
+ASK_EVERY_S = 1.0
+SAY_AFTER_S = 15.0  # nano is ready sooner than that where the machine is free
+SAY_EVERY_S = 30.0
+RAY_STARTS_WITHIN_S = 60.0
+
+
+class Watch:
+    """Says what the graph waits for until it runs, and interrupts `serve run` if it never will."""
+
+    def __init__(self) -> None:
+        self.failure: str | None = None
+        self._said_at = time.monotonic() + SAY_AFTER_S - SAY_EVERY_S
+
+    def run(self) -> None:
+        self._await_ray()
+        while self.failure is None:
+            details = instance_details()
+            if details is None:
+                self._say_now_and_then("Ray Serve is starting")
+            elif progress.is_running(details):
+                return
+            else:
+                self.failure = progress.failure(details)
+                self._say_now_and_then(*self._sentences(details))
+            time.sleep(ASK_EVERY_S)
+        _thread.interrupt_main()
+
+    def _await_ray(self) -> None:
+        gives_up_at = time.monotonic() + RAY_STARTS_WITHIN_S
+        while not ray.is_initialized():
+            if time.monotonic() > gives_up_at:
+                where = os.environ.get("RAY_ADDRESS", "this machine")
+                say(f"Ray at {where} has not answered for {RAY_STARTS_WITHIN_S:g} s")
+                os._exit(1)  # Ray's own attempts cannot be interrupted; our session is killed
+            self._say_now_and_then("Ray is starting")
+            time.sleep(ASK_EVERY_S)
+
+    def _sentences(self, details: ServeInstanceDetails) -> list[str]:
+        cluster, free = ray.cluster_resources(), ray.available_resources()
+        waiting = [one.sentence(cluster, free) for one in progress.waiting(details)]
+        return waiting or ["the graph is being built"]
+
+    def _say_now_and_then(self, *sentences: str) -> None:
+        if sentences and time.monotonic() - self._said_at >= SAY_EVERY_S:
+            self._said_at = time.monotonic()
+            for sentence in sentences:
+                say(sentence)
+
+
+def instance_details() -> ServeInstanceDetails | None:
+    """Ray Serve's account of all applications; None while its controller starts."""
+    try:
+        client = _get_global_client(raise_if_no_controller_running=False)
+        return ServeInstanceDetails(**client.get_serve_details()) if client else None
+    except ray.exceptions.RayError:
+        return None
+
+
+def say(line: str) -> None:
+    print(f"step-audio2: {line}", file=sys.stderr, flush=True)
+
+
+def main(config: str, supervisor: int) -> int:
+    """`serve run config` until SIGINT; an end that nobody asked for is a failure."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
+    at_death_of(supervisor, end_own_session)
+    watch = Watch()
+    threading.Thread(target=watch.run, name="watch", daemon=True).start()
+    address = [] if os.environ.get("RAY_ADDRESS") else ["--address", "local"]
+    # where Ray is still starting, this process's end stops it
+    with suppress(SystemExit, KeyboardInterrupt, click.exceptions.Abort):
+        serve_cli.main(["run", *address, config], standalone_mode=False)
+    if watch.failure is not None:
+        say(f"the graph did not start: {watch.failure}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))
