@@ -5,36 +5,30 @@ With `--start CONFIG` it starts the server itself and stops it afterwards.
 
 import base64
 import json
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 from rich.console import Console
 from rich.table import Table
 
 from deployments.errors import ConfigError, EngineFailed
 from deployments.token2wav.voice_files import SHIPPED_VOICE
 from serve_app.commands.console import say
+from serve_app.commands.own_server import server
+from serve_app.commands.server_wait import complaint, wait_until_ready
 from serve_app.commands.word_errors import word_error_rate
+from serve_app.files import require_folder
+from serve_app.server_url import server_url, unused_proxy
 from serve_app.sound.pcm import seconds_of
 from serve_app.sound.wav import wav_file
 
 SENTENCE = "A little horse drank some water before breakfast."
 SPEECH = "speech.wav"
 LISTEN = "transcribe what was spoken"
-REPORT_EVERY_S = 5.0  # where the output is no terminal
-COMPLAINT = re.compile(r"\bConfigError: (?P<what>[^\x1b\n]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +63,22 @@ def run(options: Options, console: Console) -> int:
     """
     if not options.audio_path.is_file():
         raise ConfigError(f"--audio-path {options.audio_path}: no such file")
-    options.output_dir.mkdir(parents=True, exist_ok=True)
+    require_folder(options.output_dir, "--output-dir")
     if options.start is None:
-        return _talk(options, options.base_url, lambda: None, console)
+        return _talk(options, server_url(options.base_url), lambda: None, console)
     with server(options.start, options.output_dir / "server.log", console) as (url, check):
         return _talk(options, url, check, console)
 
 
-def _talk(options: Options, base_url: str, check: Callable[[], None], console: Console) -> int:
+def _talk(
+    options: Options, base_url: str, check: Callable[[], str | None], console: Console
+) -> int:
     headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
-    with httpx.Client(base_url=base_url, headers=headers, timeout=300) as client:
+    if (notice := unused_proxy(base_url)) is not None:
+        say(console, notice)
+    with httpx.Client(base_url=base_url, headers=headers, timeout=300, trust_env=False) as client:
         wait_until_ready(client, options.wait_s, check, console)
-        model = _json(client.get("/v1/models"))["data"][0]["id"]
+        model = served_model(client)
         say(console, f"{base_url} serves {model}")
         steps: list[Callable[[], Outcome]] = [
             lambda: transcribe(client, model, options.audio_path),
@@ -112,32 +110,16 @@ def _talk(options: Options, base_url: str, check: Callable[[], None], console: C
         return 0 if len(outcomes) == len(steps) else 1
 
 
-def wait_until_ready(
-    client: httpx.Client, wait_s: float, check: Callable[[], None], console: Console
-) -> None:
-    """Return once `/health` is 200; tell how long it takes meanwhile.
+def served_model(client: httpx.Client) -> str:
+    """The model that the server names.
 
     Raises:
-        ConfigError: the server did not become ready in time, or `check` found that it never will.
+        ConfigError: it names none, or lets nobody ask without a key.
     """
-    begin = last = time.monotonic()
-    with console.status("waiting for the server") as status:
-        while True:
-            check()
-            try:
-                if client.get("/health", timeout=5).status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            waited_s = time.monotonic() - begin
-            if waited_s > wait_s:
-                raise ConfigError(f"{client.base_url} was not ready after {wait_s:g} s")
-            status.update(f"waiting for the server, {waited_s:.0f} s")
-            if not console.is_terminal and time.monotonic() - last >= REPORT_EVERY_S:
-                last = time.monotonic()
-                say(console, f"waiting for the server, {waited_s:.0f} s")
-            time.sleep(0.5)
-    say(console, f"the server is ready after {time.monotonic() - begin:.0f} s")
+    try:
+        return str(_json(client.get("/v1/models"))["data"][0]["id"])
+    except (EngineFailed, httpx.HTTPError, LookupError, TypeError) as error:
+        raise ConfigError(f"{client.base_url}/v1/models names no model: {error}") from error
 
 
 def transcribe(client: httpx.Client, model: str, recording: Path) -> Outcome:
@@ -224,13 +206,12 @@ def _require_ok(answer: httpx.Response) -> None:
 
 
 def _json(answer: httpx.Response) -> Any:
-    try:
-        body = answer.json()
-    except ValueError:
-        body = {"error": {"message": answer.text[:200]}}
     if answer.status_code != 200:
-        raise EngineFailed(f"{answer.status_code}: {body['error']['message']}")
-    return body
+        raise EngineFailed(f"{answer.status_code}: {complaint(answer) or answer.text[:200]}")
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise EngineFailed(f"an answer that is no JSON: {answer.text[:200]}") from error
 
 
 def _proof(text: str, heard: str) -> str:
@@ -252,68 +233,3 @@ def _table(outcomes: list[Outcome]) -> Table:
             str(outcome.wav or ""),
         )
     return table
-
-
-@contextmanager
-def server(config: Path, log: Path, console: Console) -> Iterator[tuple[str, Callable[[], None]]]:
-    """`serve run config` for as long as the block lasts.
-
-    Gives its URL, and a function that raises ConfigError once the server is gone.
-    """
-    try:
-        options = yaml.safe_load(config.read_text(encoding="utf-8")).get("http_options", {})
-    except OSError as error:
-        raise ConfigError(f"the configuration {config} cannot be read: {error.strerror}") from error
-    port = options.get("port", 8000)
-    if _taken(port):
-        raise ConfigError(
-            f"port {port} is taken; `step-audio2 demo` without --start talks to a server that runs"
-        )
-    say(console, f"serve run {config} (its log: {log})")
-    command = [str(Path(sys.executable).parent / "serve"), "run", str(config)]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            yield f"http://127.0.0.1:{port}", lambda: _alive(process, log)
-        finally:
-            say(console, "shutting the server down")
-            _stop(process)
-
-
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _alive(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    said = log.read_text(errors="replace")
-    if found := COMPLAINT.search(said):  # Serve itself would try again for a long time
-        raise ConfigError(found["what"].strip())
-    if process.poll() is not None:
-        raise ConfigError("the server stopped:\n" + "\n".join(said.splitlines()[-15:]))
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ctrl-C, as a person would; then force, on what is left of the session we started."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    for pid in _session(process.pid):  # a HAProxy that outlived its parent would keep the port
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _session(leader: int) -> list[int]:
-    """Processes of a session whatever their groups, where the system lists them in /proc."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(ProcessLookupError):
-            if os.getsid(int(entry.name)) == leader:
-                found.append(int(entry.name))
-    return found

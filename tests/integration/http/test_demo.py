@@ -1,6 +1,7 @@
 """The demo against a real server over fake engines."""
 
 import asyncio
+import os
 import socket
 import subprocess
 import wave
@@ -13,6 +14,7 @@ from rich.console import Console
 from deployments.errors import ConfigError
 from deployments.thinker.fake import audio_tokens_of
 from serve_app.commands import demo
+from serve_app.commands.own_server import watch
 from tests.integration.http.conftest import Graph
 
 
@@ -53,14 +55,22 @@ async def test_a_server_that_never_becomes_ready_is_given_up(tmp_path: Path) -> 
 
 
 async def test_a_server_is_not_started_where_one_listens_already(tmp_path: Path) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
+    with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         config = tmp_path / "config.yaml"
-        config.write_text(f"http_options: {{port: {port}}}\n")
-        with pytest.raises(ConfigError, match=f"port {port} is taken"):
+        args = "{model: none, thinker: {engine: fake}, token2wav: {engine: fake}}"
+        config.write_text(
+            f"http_options: {{host: 127.0.0.1, port: {port}}}\napplications: [{{args: {args}}}]\n"
+        )
+        with pytest.raises(ConfigError, match=rf"^port {port} is taken by process {os.getpid()} "):
             await run(demo.Options(start=config, output_dir=tmp_path))
+
+
+async def test_a_server_whose_model_is_not_there_is_given_up_at_once(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"applications: [{{args: {{model: {tmp_path}/none}}}}]\n")
+    with pytest.raises(ConfigError, match=r"^there is no model directory"):
+        await run(demo.Options(start=config, output_dir=tmp_path))
 
 
 def test_a_start_that_a_replica_refuses_is_given_up_with_its_reason(tmp_path: Path) -> None:
@@ -69,8 +79,39 @@ def test_a_start_that_a_replica_refuses_is_given_up_with_its_reason(tmp_path: Pa
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
             with pytest.raises(ConfigError, match=r"^the voice 'high' cannot be read$"):
-                demo._alive(process, log)
+                watch(process, log)
             log.write_text("INFO starting\n")
-            demo._alive(process, log)
+            watch(process, log)
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("written", ["{host}", "{host}/v1", "http://{host}/v1/"])
+async def test_a_server_is_found_however_its_address_is_written(
+    listening: Any, tmp_path: Path, written: str
+) -> None:
+    graph = Graph()
+    await graph.backend.start()
+    async with listening(graph.app) as url:
+        base_url = written.format(host=url.removeprefix("http://"))
+        code, _ = await run(demo.Options(base_url=base_url, output_dir=tmp_path, text="Hello"))
+    assert code == 0
+
+
+@pytest.mark.parametrize("base_url", ["http://127.0.0.1:99999", "ftp://127.0.0.1", ""])
+async def test_an_address_where_no_server_can_be_is_refused(base_url: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="base URL"):
+        await run(demo.Options(base_url=base_url, output_dir=tmp_path))
+
+
+async def test_a_proxy_of_the_environment_is_passed_by_and_named(
+    listening: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    graph = Graph()
+    await graph.backend.start()
+    async with listening(graph.app) as url:
+        code, shown = await run(demo.Options(base_url=url, output_dir=tmp_path, text="Hello"))
+    assert code == 0 and "http_proxy is not used" in shown
