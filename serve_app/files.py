@@ -1,6 +1,7 @@
 """Files that a command writes: on disk whole and under their names, or not at all."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,32 @@ def write_whole(path: Path, data: bytes) -> None:
     with _beside(path) as part:
         _write(part, data)
         part.replace(path)
+
+
+@contextmanager
+def whole_folder(folder: Path, last: str) -> Iterator[Path]:
+    """A new folder to write into; its files have their places in `folder` when the block ends well.
+
+    Where `folder` is missing it appears in one step. Where it is there, it may be a disk of its
+    own: the new folder lies in it, and its files replace those of the same names, `last` as the
+    last one.
+
+    Raises:
+        OSError: they cannot be moved.
+    """
+    there = folder.exists()
+    part = (folder if there else folder.parent) / f".{uuid4().hex}.part"
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if not there:
+            part.rename(folder)
+            return
+        for path in sorted(part.rglob("*"), key=lambda path: path.name == last):
+            target = folder / path.relative_to(part)
+            target.mkdir(exist_ok=True) if path.is_dir() else path.replace(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def require_folder(folder: Path, what: str) -> None:

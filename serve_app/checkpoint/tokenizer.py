@@ -44,7 +44,8 @@ def make_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
 
 def write_tokenizer(directory: Path, vocabulary: Vocabulary, *, max_tokens: int) -> None:
     """Write the tokenizer of `vocabulary` into `directory`."""
-    make_tokenizer(vocabulary).save(str(directory / "tokenizer.json"), pretty=False)
+    tokenizer = make_tokenizer(vocabulary).to_str(pretty=False)
+    (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": "<|EOT|>",

@@ -33,6 +33,9 @@ def make_checkpoint(
     llm_weights: Annotated[
         bool, typer.Option(help="Without them vLLM makes its own (load_format: dummy).")
     ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the model that the directory holds.")
+    ] = False,
 ) -> None:
     """Write a complete model directory with random weights: it makes noise, not speech."""
     from serve_app.checkpoint import make_checkpoint as make
@@ -44,7 +47,14 @@ def make_checkpoint(
             if not console.is_terminal:
                 say(console, f"writing {what}")
 
-        make(directory, size=size, seed=seed, llm_weights=llm_weights, on_progress=on_progress)
+        make(
+            directory,
+            size=size,
+            seed=seed,
+            llm_weights=llm_weights,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
     say(console, f"wrote a {size} checkpoint of random weights: {directory}")
 
 

@@ -2,13 +2,17 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors import safe_open
 
+from deployments.errors import ConfigError
 from deployments.model_files import ModelFiles
 from serve_app.checkpoint import make_checkpoint
+from tests.small_disk import files_of_at_most
 from tests.unit.serve_app.checkpoint.conftest import Made
 
 
@@ -78,7 +82,7 @@ def test_weights_can_be_read_by_any_user(tiny: Made) -> None:
 
 def test_without_llm_weights_only_the_audio_part_is_written(tiny: Made, tmp_path: Path) -> None:
     make_checkpoint(tmp_path, size="tiny", llm_weights=False)
-    ModelFiles(tmp_path).require()
+    ModelFiles(tmp_path).require(weights=False)
     audio = {name for name in tensor_names(tiny.root) if name.startswith(("encoder.", "adapter."))}
     assert tensor_names(tmp_path) == audio
     assert "load_format: dummy" in (tmp_path / "README.md").read_text()
@@ -86,10 +90,53 @@ def test_without_llm_weights_only_the_audio_part_is_written(tiny: Made, tmp_path
 
 def test_remaking_leaves_no_shard_of_before(tmp_path: Path) -> None:
     make_checkpoint(tmp_path, size="tiny")
-    make_checkpoint(tmp_path, size="tiny", llm_weights=False)
+    make_checkpoint(tmp_path, size="tiny", llm_weights=False, overwrite=True)
     index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
     shards = {path.name for path in tmp_path.glob("*.safetensors")}
     assert shards == set(index["weight_map"].values())
+
+
+def test_a_model_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
+    for name in ("config.json", "model-00001-of-00001.safetensors"):
+        (tmp_path / name).write_text("mine")
+    before = digests(tmp_path)
+    with pytest.raises(ConfigError, match="--overwrite") as refused:
+        make_checkpoint(tmp_path, size="tiny")
+    assert str(tmp_path) in str(refused.value)
+    assert digests(tmp_path) == before
+
+
+def test_overwriting_replaces_the_model_and_leaves_other_files(tiny: Made, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "model-00001-of-00009.safetensors").touch()
+    make_checkpoint(tmp_path, size="tiny", overwrite=True)
+    notes = digests(tmp_path).pop("notes.txt")
+    assert digests(tmp_path) == digests(tiny.root) | {"notes.txt": notes}
+
+
+def test_a_disk_that_becomes_full_leaves_what_was_there(tmp_path: Path) -> None:
+    for size_bytes in (1_000, 300_000, 3_000_000):  # the tokenizer, the flow, a shard
+        with files_of_at_most(size_bytes), pytest.raises(ConfigError) as refused:
+            make_checkpoint(tmp_path / "model", size="tiny")
+        assert "cannot be written" in str(refused.value) and "\n" not in str(refused.value)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_too_small_is_found_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10_000_000_000))
+    with pytest.raises(ConfigError, match=r"takes 16\.\d GB and more, the disk has 10\.0"):
+        make_checkpoint(tmp_path / "model", size="full")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "/proc/nowhere"])
+def test_a_place_where_no_directory_can_be_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError) as refused:
+        make_checkpoint(tmp_path / name, size="tiny")
+    assert "\n" not in str(refused.value)
 
 
 def test_card_says_that_it_is_noise(tiny: Made) -> None:

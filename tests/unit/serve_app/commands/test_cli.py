@@ -75,4 +75,10 @@ def test_make_checkpoint_hands_its_options_on(
     arguments = [str(tmp_path), "--size", "full", "--seed", "7", "--no-llm-weights"]
     assert code_of(["make-checkpoint", *arguments]) == 0
     assert given.pop("on_progress")
-    assert given == {"directory": tmp_path, "size": "full", "seed": 7, "llm_weights": False}
+    assert given == {
+        "directory": tmp_path,
+        "size": "full",
+        "seed": 7,
+        "llm_weights": False,
+        "overwrite": False,
+    }
