@@ -17,9 +17,11 @@ from serve_app.bench.inputs import recordings, texts
 from serve_app.bench.load import Arrivals, ClosedLoop, Extent, Poisson
 from serve_app.bench.metrics import RequestTrace
 from serve_app.bench.options import json_object, positive_integers, positive_numbers
-from serve_app.bench.plot import PlotUnavailable, plot_speech, require_matplotlib
-from serve_app.bench.report import print_speech, speech_document, write_json
-from serve_app.bench.speech import SpeechResult, Workload, bench_speech
+from serve_app.bench.plot import PlotUnavailable, plot_speech, require_plot
+from serve_app.bench.report import JsonFile, print_speech, speech_results
+from serve_app.bench.speech import OnLevel, SpeechResult, Workload, bench_speech
+from serve_app.files import reason
+from serve_app.server_url import api_url, unused_proxy
 from serve_app.terminal import new_console
 
 DEFAULT_COMMAND = "speech"
@@ -44,13 +46,20 @@ bench_app.command("thinker")(stage_cli.thinker)
 console = new_console()
 
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Write every figure here.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the files of --json and --plot.")
+]
 Seed = Annotated[int, typer.Option(help="Of inputs, their order and arrival times.")]
 
 
 @bench_app.command()
 def speech(
     base_url: Annotated[
-        str, typer.Option(help="Of an OpenAI-compatible server, version included.")
+        str,
+        typer.Option(
+            help="Of an OpenAI-compatible server; /v1 is added where there is no path. A proxy of "
+            "the environment is not used."
+        ),
     ] = "http://127.0.0.1:8000/v1",
     model: Annotated[
         str, typer.Option(help="The model's name at that server.")
@@ -101,13 +110,20 @@ def speech(
     seed: Seed = 0,
     json_path: JsonPath = None,
     plot_path: Annotated[Path | None, typer.Option("--plot", help="Draw a PNG here.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Drive an endpoint and report what a listener would notice.
 
     The server's key, if it wants one, is read from OPENAI_API_KEY.
     """
+    figures = JsonFile(json_path, overwrite=overwrite)
+    if plot_path is not None:
+        try:
+            require_plot(plot_path, overwrite=overwrite)
+        except PlotUnavailable as error:
+            raise typer.BadParameter(str(error), param_hint="--plot") from error
     target = Target(
-        base_url,
+        api_url(base_url),
         model,
         voice,
         os.environ.get("OPENAI_API_KEY"),
@@ -116,6 +132,8 @@ def speech(
         timeout,
         json_object(extra_body, "--extra-body"),
     )
+    if proxy := unused_proxy(target.base_url):
+        console.print(proxy, markup=False)
     workload = Workload(
         texts=texts(text or ()),
         recordings=recordings(audio or (), seed),
@@ -126,14 +144,6 @@ def speech(
         prebuffer_s=prebuffer,
     )
     levels = _levels(concurrency, rate)
-    if plot_path is not None:
-        try:
-            require_matplotlib()
-        except PlotUnavailable as error:
-            raise typer.BadParameter(str(error), param_hint="--plot") from error
-
-    result = _run_with_progress(target, workload, levels, own_overhead=own_overhead)
-    print_speech(console, result.levels, result.overhead)
     settings: dict[str, Any] = asdict(replace(target, api_key=None)) | {
         "requests": workload.extent.requests,
         "duration_s": duration,
@@ -144,17 +154,33 @@ def speech(
         "prebuffer_s": prebuffer,
         "seed": seed,
     }
-    if json_path is not None:
-        write_json(json_path, speech_document(result, settings, prebuffer))
+
+    def save(so_far: SpeechResult) -> None:
+        figures.write("speech", settings, speech_results(so_far, prebuffer))
+
+    result = _run_with_progress(target, workload, levels, save, own_overhead=own_overhead)
+    print_speech(console, result.levels, result.overhead)
+    failures = [figures.failure] if figures.failure else []
     if plot_path is not None:
-        plot_speech(result.levels, plot_path)
+        try:
+            plot_speech(result.levels, plot_path)
+        except OSError as error:
+            failures.append(f"--plot {plot_path} cannot be written: {reason(error)}")
     if all(level.summary.failed == level.summary.requests for level in result.levels):
-        console.print("[red]No request succeeded.[/red]")
+        failures.append("No request succeeded.")
+    for failure in failures:
+        console.print(failure, style="red", markup=False, soft_wrap=True)
+    if failures:
         raise typer.Exit(1)
 
 
 def _run_with_progress(
-    target: Target, workload: Workload, levels: list[Arrivals], *, own_overhead: bool
+    target: Target,
+    workload: Workload,
+    levels: list[Arrivals],
+    on_level: OnLevel,
+    *,
+    own_overhead: bool,
 ) -> SpeechResult:
     with Progress(console=console, transient=True) as progress:
         tasks = {
@@ -169,7 +195,12 @@ def _run_with_progress(
                 progress.update(tasks[level], description=level.label, advance=1)
 
         measuring = bench_speech(
-            target, workload, levels, own_overhead=own_overhead, on_request=on_request
+            target,
+            workload,
+            levels,
+            own_overhead=own_overhead,
+            on_request=on_request,
+            on_level=on_level,
         )
         settle_heap()  # a full collection here would be a gap in every stream: 0.14 s
         with asyncio.Runner(loop_factory=_fast_loop) as runner:

@@ -4,6 +4,7 @@ Bodies are encoded before the clock starts, and what arrives is counted, not kep
 process follows hundreds of streams.
 """
 
+import base64
 import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -15,6 +16,14 @@ import httpx
 
 from serve_app.bench.inputs import Input, SpeechInput, TextInput
 from serve_app.bench.metrics import BYTES_PER_SECOND, OK, Arrival, RequestTrace
+from serve_app.bench.pcm import (
+    CHECKED_BYTES,
+    EVENT_STREAM,
+    HALF_A_SAMPLE,
+    media_type,
+    not_pcm,
+    not_sound_by_type,
+)
 
 SPEECH_PATH = "/audio/speech"
 CHAT_PATH = "/chat/completions"
@@ -141,26 +150,43 @@ def _message(body: bytes) -> str:
     try:
         return str(json.loads(body)["error"]["message"])
     except (ValueError, TypeError, KeyError):
-        return body[:200].decode(errors="replace")
+        return " ".join(body[:200].decode(errors="replace").split())
 
 
 async def _read_pcm(response: httpx.Response, trace: RequestTrace) -> str:
+    if not_sound := not_sound_by_type(media_type(response)):
+        trace.refusal = _message(await response.aread())
+        return not_sound
+    checked, odd = False, 0
     async for piece in response.aiter_raw():
+        at_s = time.perf_counter()
+        if piece and not checked:
+            if not_sound := not_pcm(piece):
+                trace.refusal = _message(piece)
+                return not_sound
+            checked = True
         if piece:
-            trace.arrivals.append(Arrival(time.perf_counter(), len(piece) / BYTES_PER_SECOND))
-    return OK
+            trace.arrivals.append(Arrival(at_s, len(piece) / BYTES_PER_SECOND))
+            odd ^= len(piece) & 1
+    return HALF_A_SAMPLE if odd else OK
 
 
 async def _read_chat(response: httpx.Response, trace: RequestTrace) -> str:
+    if media_type(response) not in ("", EVENT_STREAM):
+        trace.refusal = _message(await response.aread())
+        return f"{media_type(response)} in place of an event stream"
     async for event in _event_data(response):
         if event == b"[DONE]":
             return OK
         answer = json.loads(event)
         if "error" in answer:
+            trace.refusal = _message(event)
             return STREAM_ERROR
         for choice in answer.get("choices", ()):
             data = (choice.get("delta", {}).get("audio") or {}).get("data")
             if data:
+                if not trace.arrivals and (not_sound := not_pcm(_beginning(data))):
+                    return not_sound
                 seconds = _decoded_bytes(data) / BYTES_PER_SECOND
                 trace.arrivals.append(Arrival(time.perf_counter(), seconds))
     return INCOMPLETE
@@ -174,6 +200,11 @@ async def _event_data(response: httpx.Response) -> AsyncIterator[bytes]:
         for line in lines:
             if line.startswith(b"data:"):
                 yield line[5:].strip()
+
+
+def _beginning(base64_text: str) -> bytes:
+    """The first bytes that `base64_text` stands for. Raises ValueError where it is no base64."""
+    return base64.b64decode(base64_text[: 4 * (CHECKED_BYTES // 3)], validate=True)
 
 
 def _decoded_bytes(base64_text: str) -> int:

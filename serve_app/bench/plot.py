@@ -1,9 +1,12 @@
 """The figures of `bench speech` as a PNG; matplotlib comes with the extra `bench`."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from deployments.errors import ConfigError
 from serve_app.bench.speech import Level
+from serve_app.files import require_new_file, write_whole
 
 
 class PlotUnavailable(Exception):
@@ -21,8 +24,33 @@ def require_matplotlib() -> None:
         raise PlotUnavailable() from error
 
 
+def require_plot(path: Path, *, overwrite: bool) -> None:
+    """Check all that would make a plot fail.
+
+    Raises:
+        PlotUnavailable: matplotlib is not installed.
+        ConfigError: the path names no format of a picture, cannot be written, or exists and may not
+            be replaced.
+    """
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    formats = FigureCanvasAgg.get_supported_filetypes()
+    if picture_format(path) not in formats:
+        raise ConfigError(f"--plot {path} names no format of: {', '.join(sorted(formats))}")
+    require_new_file(path, "--plot", overwrite=overwrite)
+
+
+def picture_format(path: Path) -> str:
+    return path.suffix.lower().lstrip(".") or "png"
+
+
 def plot_speech(levels: Sequence[Level], path: Path) -> None:
-    """Draw TTFA, throughput and smoothness over the levels, in the order they were run."""
+    """Draw TTFA, throughput and smoothness over the levels, in the order they were run.
+
+    Raises:
+        OSError: the picture cannot be written.
+    """
     require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -50,5 +78,6 @@ def plot_speech(levels: Sequence[Level], path: Path) -> None:
         axes.set_xticks(list(at), labels)
         axes.set_ylim(bottom=0, top=top)
         axes.grid(axis="y", alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format=picture_format(path))
+    write_whole(path, picture.getvalue())

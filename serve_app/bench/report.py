@@ -1,7 +1,10 @@
 """A result as a table for people and as JSON for programs."""
 
 import json
+import os
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,22 +17,11 @@ from serve_app.bench.environment import environment
 from serve_app.bench.metrics import Percentiles, RequestTrace, play
 from serve_app.bench.overhead import ClientOverhead
 from serve_app.bench.speech import Level, SpeechResult
+from serve_app.files import reason, require_new_file, write_whole
 
 
-def document(kind: str, settings: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of any benchmark: what was measured, where, how, and the definitions."""
-    return {
-        "benchmark": kind,
-        "environment": environment(),
-        "settings": settings,
-        "definitions": metrics.__doc__,
-        **results,
-    }
-
-
-def speech_document(
-    result: SpeechResult, settings: dict[str, Any], prebuffer_s: float
-) -> dict[str, Any]:
+def speech_results(result: SpeechResult, prebuffer_s: float) -> dict[str, Any]:
+    """What a benchmark of an endpoint puts into its JSON."""
     levels = [
         {
             "load": level.arrivals.label,
@@ -40,12 +32,49 @@ def speech_document(
         for level in result.levels
     ]
     overhead = asdict(result.overhead) if result.overhead else None
-    return document("speech", settings, {"client_overhead": overhead, "levels": levels})
+    return {"client_overhead": overhead, "levels": levels}
 
 
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+class JsonFile:
+    """The file of `--json`: written whole after each part of a measurement, so none is lost."""
+
+    def __init__(self, path: Path | None, *, overwrite: bool) -> None:
+        """Check the path; None writes nothing.
+
+        Raises:
+            ConfigError: it cannot be written, or exists and may not be replaced.
+        """
+        self._path = path
+        self.failure: str | None = None
+        self._environment: dict[str, Any] = {}
+        if path is not None:
+            require_new_file(path, "--json", overwrite=overwrite)
+            self._environment = environment()  # before the measurement: it imports torch
+
+    def write(self, kind: str, settings: dict[str, Any], results: dict[str, Any]) -> None:
+        """What was measured so far, where, how, and the definitions, in place of what was written.
+
+        What cannot be written there goes to a temporary folder, and `failure` says so.
+        """
+        if self._path is None:
+            return
+        what = {"benchmark": kind, "environment": self._environment, "settings": settings}
+        whole = json_bytes({**what, "definitions": metrics.__doc__, **results})
+        try:
+            write_whole(self._path, whole)
+            self.failure = None
+        except OSError as error:
+            self.failure = f"--json {self._path} cannot be written: {reason(error)}"
+            with suppress(OSError):
+                spare = Path(tempfile.gettempdir()) / f"step-audio2-bench-{os.getpid()}.json"
+                write_whole(spare, whole)
+                self.failure += f"; the figures are in {spare}"
+
+
+def json_bytes(data: dict[str, Any]) -> bytes:
+    """UTF-8 whatever the locale; arguments that are no Unicode in JSON's own escapes."""
+    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def print_speech(

@@ -49,6 +49,7 @@ class SpeechResult:
     levels: list[Level]
 
 
+OnLevel = Callable[[SpeechResult], None]  # with all levels so far
 OnRequest = Callable[[Arrivals, RequestTrace | None], None]  # None: a warm-up request has ended
 
 
@@ -59,10 +60,11 @@ async def bench_speech(
     *,
     own_overhead: bool = True,
     on_request: OnRequest = lambda arrivals, trace: None,
+    on_level: OnLevel = lambda result: None,
 ) -> SpeechResult:
     """Measure every level in turn. Failed requests are counted, never raised."""
     overhead = await measure_overhead(_most_streams(levels)) if own_overhead else None
-    results = []
+    result = SpeechResult(overhead, [])
     async with BenchClient(target) as client:
         for number, arrivals in enumerate(levels):
             await _warm_up(client, target, workload, arrivals, on_request)
@@ -74,8 +76,9 @@ async def bench_speech(
                 seed=workload.seed + number,
                 progress=partial(on_request, arrivals),
             )
-            results.append(Level(arrivals, summarize(traces, workload.prebuffer_s), traces))
-    return SpeechResult(overhead, results)
+            result.levels.append(Level(arrivals, summarize(traces, workload.prebuffer_s), traces))
+            on_level(result)
+    return result
 
 
 async def _warm_up(

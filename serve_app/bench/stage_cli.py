@@ -5,6 +5,7 @@ The engines are imported when a command runs: `--help` needs neither torch nor v
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,10 @@ import typer
 from rich.status import Status
 from rich.table import Table
 
-from deployments.errors import ConfigError, StepAudioError
+from deployments.errors import StepAudioError
 from deployments.model_files import find_model
 from serve_app.bench.options import json_object, positive_integers
-from serve_app.bench.report import document, write_json
+from serve_app.bench.report import JsonFile
 from serve_app.terminal import new_console
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ console = new_console()
 
 Model = Annotated[str, typer.Option(help="A model directory or a Hugging Face repository.")]
 JsonPath = Annotated[Path | None, typer.Option("--json", help="Write every figure here.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file of --json.")]
 Seed = Annotated[int, typer.Option(help="Of the tokens and of the noise.")]
 
 
@@ -60,11 +62,16 @@ def token2wav(
     ] = "{}",
     seed: Seed = 0,
     json_path: JsonPath = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Time Token2Wav's steps alone, the official package beside ours where it can be imported.
 
     The official package serves one stream at a time, so it is measured with one only.
     """
+    json_file = JsonFile(json_path, overwrite=overwrite)
+    sizes = positive_integers(chunk_tokens, "--chunk-tokens")
+    streams = positive_integers(batches, "--batches")
+    more = json_object(load_options, "--load-options")
     import torch
 
     from deployments.token2wav.voice_files import voice_files
@@ -85,11 +92,19 @@ def token2wav(
     own_options = common | {"default_voice": str(voice) if voice else None}
     config = _section(json_object(settings, "--settings"), own_options)
     recording = voice_files(config, files)["default"]
-    sizes = positive_integers(chunk_tokens, "--chunk-tokens")
-    streams = positive_integers(batches, "--batches")
-    more = json_object(load_options, "--load-options")
     options = common | {"dtype": getattr(torch, dtype)} | more
 
+    measured_with = {
+        "model": model,
+        "voice": recording.name,
+        "token2wav": config.model_dump(mode="json", exclude_unset=True),
+        "device": device,
+        "dtype": dtype,
+        "steps": steps,
+        "warm_up": warmup,
+        "load_options": more,
+        "seed": seed,
+    }
     results: list[EngineFigures] = []
     for name in engines.split(","):
         alone = name == "reference"
@@ -109,20 +124,10 @@ def token2wav(
             except (StepAudioError, ValueError) as error:
                 figures = EngineFigures(name, failure=str(error))
         results.append(figures)
+        _save(json_file, "token2wav", measured_with, results)
     _print_token2wav(results)
-    measured_with = {
-        "model": model,
-        "voice": recording.name,
-        "token2wav": config.model_dump(mode="json", exclude_unset=True),
-        "device": device,
-        "dtype": dtype,
-        "steps": steps,
-        "warm_up": warmup,
-        "load_options": more,
-        "seed": seed,
-    }
-    _finish("token2wav", measured_with, [asdict(figures) for figures in results], json_path)
-    if all(figures.failure for figures in results):
+    _say_failure(json_file)
+    if json_file.failure or all(figures.failure for figures in results):
         raise typer.Exit(1)
 
 
@@ -139,8 +144,10 @@ def thinker(
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each batch; the last counts.")] = 2,
     engine_kwargs: Annotated[str, typer.Option(help="JSON: arguments for vLLM's engine.")] = "{}",
     json_path: JsonPath = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Time the Thinker alone: first chunk, milliseconds a token, tokens a second."""
+    json_file = JsonFile(json_path, overwrite=overwrite)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")  # read when vLLM is imported
     from deployments.thinker.config import ThinkerConfig
     from deployments.thinker.engine import VllmEngine
@@ -154,6 +161,14 @@ def thinker(
     config = ThinkerConfig.model_validate({"engine_kwargs": chosen})
     files = find_model(model)
     files.require(token2wav=False, weights=config.reads_weights)
+
+    settings = {
+        "model": model,
+        "audio_seconds": audio_seconds,
+        "forced": forced,
+        "repeat": repeat,
+        "engine_kwargs": chosen,
+    }
 
     async def measure() -> list[ThinkerFigures]:
         engine = VllmEngine(files, config)
@@ -173,24 +188,20 @@ def thinker(
                                 salt=f"{length}.{count}.{run}.",
                             )
                         found.append(figures)
+                        _save(json_file, "thinker", settings, found)
         finally:
             engine.close()
         return found
 
     try:
         results = asyncio.run(measure())
-    except (ConfigError, ValueError) as error:
-        console.print(f"[red]{error}[/red]")
+    except (StepAudioError, ValueError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     _print_thinker(results)
-    settings = {
-        "model": model,
-        "audio_seconds": audio_seconds,
-        "forced": forced,
-        "repeat": repeat,
-        "engine_kwargs": chosen,
-    }
-    _finish("thinker", settings, [asdict(figures) for figures in results], json_path)
+    _say_failure(json_file)
+    if json_file.failure:
+        raise typer.Exit(1)
 
 
 def _section(settings: dict[str, Any], own_options: dict[str, Any]) -> "Token2WavConfig":
@@ -263,8 +274,10 @@ def _print_thinker(results: list[Any]) -> None:
     console.print(table)
 
 
-def _finish(
-    kind: str, settings: dict[str, Any], results: list[dict[str, Any]], path: Path | None
-) -> None:
-    if path is not None:
-        write_json(path, document(kind, settings, {"results": results}))
+def _save(json_file: JsonFile, kind: str, settings: dict[str, Any], results: Sequence[Any]) -> None:
+    json_file.write(kind, settings, {"results": [asdict(one) for one in results]})
+
+
+def _say_failure(json_file: JsonFile) -> None:
+    if json_file.failure:
+        console.print(json_file.failure, style="red", markup=False, soft_wrap=True)

@@ -28,6 +28,9 @@ class Script:
     refuse_every: int = 0  # each n-th request gets a 429
     break_after: int | None = None  # pieces, then the body is torn off
     stream_error: bool = False
+    body: bytes | None = None  # in place of any answer, with the status 200
+    content_type: str | None = "audio/pcm"  # of speech; of both where there is a `body`
+    sound: bytes | None = None  # in place of silence, before it
     bodies: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     in_flight: int = 0
@@ -38,7 +41,7 @@ def application(script: Script) -> Starlette:
     async def speech(request: Request) -> Response:
         if (refusal := await _refused(request, script)) is not None:
             return refusal
-        return StreamingResponse(_pcm(script), media_type="audio/pcm")
+        return StreamingResponse(_pcm(script), headers=_headers(script))
 
     async def chat(request: Request) -> Response:
         if (refusal := await _refused(request, script)) is not None:
@@ -74,7 +77,13 @@ async def _refused(request: Request, script: Script) -> Response | None:
     script.bodies.append((request.url.path, await request.json()))
     if script.refuse_every and len(script.bodies) % script.refuse_every == 0:
         return JSONResponse({"error": {"message": "full"}}, status_code=429)
+    if script.body is not None:
+        return Response(script.body, headers=_headers(script))
     return None
+
+
+def _headers(script: Script) -> dict[str, str]:
+    return {} if script.content_type is None else {"content-type": script.content_type}
 
 
 async def _pcm(script: Script) -> AsyncIterator[bytes]:
@@ -82,6 +91,8 @@ async def _pcm(script: Script) -> AsyncIterator[bytes]:
     script.most_in_flight = max(script.most_in_flight, script.in_flight)
     try:
         await asyncio.sleep(script.first_after_s)
+        if script.sound is not None:
+            yield script.sound
         for i in range(script.pieces):
             if i:
                 await asyncio.sleep(script.pace_s)

@@ -1,13 +1,21 @@
 """The command as a person types it, its files included."""
 
 import asyncio
+import errno
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from deployments.errors import ConfigError
+from serve_app.bench import report
 from serve_app.bench.cli import bench_app
+from serve_app.server_url import api_url
 from tests.places import NANO as CHECKPOINT
 from tests.unit.serve_app.bench.fake_server import Script, serving
 
@@ -76,6 +84,100 @@ async def test_no_success_at_all_is_a_failure_of_the_command() -> None:
     assert result.exit_code == 1
     assert "No request succeeded" in result.output
     assert "no connection: 1" in result.output
+
+
+WRONG_OUTPUTS = {
+    "a folder": ("--json", ".", "is a folder"),
+    "below a file": ("--json", "file/result.json", "is a file, not a folder"),
+    "nowhere": ("--json", "/proc/nowhere/result.json", "cannot be written"),
+    "an earlier result": ("--json", "file", "--overwrite"),
+    "a plot that is a folder": ("--plot", "folder.png", "is a folder"),
+    "an earlier plot": ("--plot", "file.png", "--overwrite"),
+    "a plot of no format": ("--plot", "result.doc", "names no format"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_OUTPUTS)
+async def test_an_output_that_cannot_be_is_found_before_anything_is_sent(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option, path, said = WRONG_OUTPUTS[name]
+    monkeypatch.chdir(tmp_path)
+    for earlier in ("file", "file.png"):
+        Path(earlier).write_text("mine")
+    Path("folder.png").mkdir()
+    script = Script()
+    async with serving(script) as base_url:
+        result = await run("--base-url", base_url, "--requests", "1", option, path, *FAST)
+    assert isinstance(result.exception, ConfigError)
+    assert said in str(result.exception) and "\n" not in str(result.exception)
+    assert not script.bodies
+    assert Path("file").read_text() == Path("file.png").read_text() == "mine"
+
+
+async def test_an_earlier_result_is_replaced_where_that_is_wanted(tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    out.write_text("mine")
+    async with serving(Script()) as base_url:
+        where = ("--base-url", base_url, "--json", str(out), "--overwrite")
+        result = await run(*where, "--requests", "1", *FAST)
+    assert result.exit_code == 0, result.output
+    assert json.loads(out.read_text())["benchmark"] == "speech"
+
+
+async def test_figures_outlive_a_disk_that_becomes_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spare = tmp_path / "spare"
+    spare.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spare))
+
+    def write_whole(path: Path, data: bytes) -> None:
+        if path.parent != spare:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        path.write_bytes(data)
+
+    monkeypatch.setattr(report, "write_whole", write_whole)
+    async with serving(Script()) as base_url:
+        where = ("--base-url", base_url, "--json", str(tmp_path / "result.json"))
+        result = await run(*where, "--requests", "1", *FAST)
+    assert result.exit_code == 1
+    assert "What a listener notices" in result.output
+    assert "No space left on device; the figures are in" in result.output
+    (kept,) = spare.glob("*.json")
+    assert json.loads(kept.read_text())["levels"]
+
+
+def test_figures_are_written_in_any_locale(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from serve_app.bench.report import JsonFile\n"
+        "file = JsonFile(Path(sys.argv[1]), overwrite=False)\n"
+        "file.write('speech', {'voice': '\\u4f60 \\udcff'}, {})\n"
+        "assert file.failure is None, file.failure"
+    )
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", code, str(tmp_path / "r.json"), b"caf\xe9"]
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    found = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert found["settings"]["voice"] == "你 \udcff"
+    assert "÷" in found["definitions"]
+
+
+async def test_a_base_url_without_scheme_or_version_is_understood(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    async with serving(Script()) as base_url:
+        bare = base_url.removeprefix("http://").removesuffix("/v1")
+        result = await run("--base-url", bare, "--requests", "1", *FAST)
+    assert result.exit_code == 0, result.output
+    assert "http_proxy is not used" in result.output
+    with pytest.raises(ConfigError, match="base URL"):
+        api_url("http://")
+    refused = await run("--base-url", "127.0.0.1:99999", "--requests", "1", *FAST)
+    assert isinstance(refused.exception, ConfigError)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,81 @@ async def test_an_error_event_after_audio_is_a_failure() -> None:
     assert trace.outcome == "error in the stream"
 
 
+LOGIN_PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>" * 40
+JSON_ERROR = b'{"error": {"message": "no such voice", "type": "server_error"}}'
+WAV = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0" + bytes(5_000)
+NO_PCM = {
+    "a login page": (LOGIN_PAGE, "text/html; charset=utf-8", "text/html in place of PCM"),
+    "a login page as sound": (LOGIN_PAGE, "audio/pcm", "text in place of PCM"),
+    "a page without a type": (LOGIN_PAGE, None, "text in place of PCM"),
+    "an error": (JSON_ERROR, "application/json", "application/json in place of PCM"),
+    "an error as sound": (JSON_ERROR, "application/octet-stream", "text in place of PCM"),
+    "Chinese": ("请登录。".encode() * 40, "audio/pcm", "text in place of PCM"),
+    "an MP3": (b"ID3\x04" + bytes(5_000), "audio/pcm", "an MP3 file in place of PCM"),
+    "an MP3 by type": (b"\xff\xfb" + bytes(5_000), "audio/mpeg", "audio/mpeg in place of PCM"),
+    "an Ogg": (b"OggS" + bytes(5_000), "audio/pcm", "an Ogg file in place of PCM"),
+    "a WAV": (WAV, "audio/wav", "a WAV file in place of PCM"),
+    "half a sample": (bytes(5_001), "audio/pcm", "half a sample at the end"),
+    "nothing": (b"", "audio/pcm", "no audio"),
+}
+
+
+@pytest.mark.parametrize("name", NO_PCM)
+async def test_what_is_no_pcm_is_a_failure_and_named(name: str) -> None:
+    body, content_type, outcome = NO_PCM[name]
+    script = Script(body=body, content_type=content_type)
+    level = await measure(script, ClosedLoop(1), extent=Extent(requests=1))
+    assert level.summary.outcomes == {outcome: 1}
+    assert (level.summary.failed, level.summary.requests_without_underrun) == (1, None)
+
+
+async def test_what_a_server_says_in_place_of_sound_is_kept() -> None:
+    trace = await one(Script(body=JSON_ERROR, content_type="audio/pcm"), TextInput("t", "hello"))
+    assert trace.refusal == "no such voice"
+
+
+@pytest.mark.parametrize("content_type", ["audio/pcm; rate=24000", "audio/L16", None, "Audio/PCM"])
+async def test_pcm_under_any_name_for_it_is_sound(content_type: str | None) -> None:
+    speech = b"\x20\x21" * 40 + b"\xe0\xff" * 40  # quiet, and partly what letters look like
+    trace = await one(Script(content_type=content_type, sound=speech), TextInput("t", "hello"))
+    assert trace.outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "outcome"),
+    [
+        (JSON_ERROR, "application/json", "application/json in place of an event stream"),
+        (LOGIN_PAGE, "text/html", "text/html in place of an event stream"),
+        (JSON_ERROR, "text/event-stream", "stream without an end"),
+    ],
+)
+async def test_a_chat_that_is_no_event_stream_is_a_failure(
+    body: bytes, content_type: str, outcome: str
+) -> None:
+    trace = await one(Script(body=body, content_type=content_type), HEARD[0])
+    assert trace.outcome == outcome
+
+
+@pytest.mark.parametrize("sound", [WAV, LOGIN_PAGE])
+async def test_a_chat_whose_sound_is_no_pcm_is_a_failure(sound: bytes) -> None:
+    trace = await one(Script(sound=sound), HEARD[0])
+    assert trace.outcome.endswith("in place of PCM")
+
+
+async def test_each_level_is_handed_on_before_the_next_begins() -> None:
+    script, seen = Script(), []
+    workload = Workload(texts(), HEARD, 0.0, Extent(requests=2), warm_up=0)
+    async with serving(script) as base_url:
+        await bench_speech(
+            Target(base_url, model="m"),
+            workload,
+            [ClosedLoop(1), ClosedLoop(2)],
+            own_overhead=False,
+            on_level=lambda result: seen.append((len(result.levels), len(script.bodies))),
+        )
+    assert seen == [(1, 2), (2, 4)]
+
+
 async def test_requests_say_what_openai_servers_expect() -> None:
     script = Script()
     await one(script, TextInput("t", "hello"), voice="v", extra_body={"seed": 7})
