@@ -43,6 +43,18 @@ class AppConfig(BaseModel):
         require_one_ingress(_most_replicas(self.ingress_deployment_config))
         return self
 
+    @model_validator(mode="after")
+    def _aliases_name_voices(self) -> Self:
+        if self.token2wav is not None:
+            voices = ("default", *self.token2wav.voices)
+            for alias, voice in self.http.voice_aliases.items():
+                if voice is not None and voice not in voices:
+                    raise ConfigError(
+                        f"the configuration's http.voice_aliases.{alias} names the voice {voice!r};"
+                        f" configured are: {', '.join(voices)}"
+                    )
+        return self
+
     @model_validator(mode="wrap")
     @classmethod
     def _complain_in_one_line(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:

@@ -12,8 +12,10 @@ from deployments.errors import AudioTooLong, StepAudioError
 from deployments.messages import INPUT_SAMPLE_RATE_HZ
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
+from serve_app.http.names import voice_behind
 from serve_app.http.reading import media_type
 from serve_app.http.settings import HttpSettings
+from serve_app.http.types import VoiceName, voice_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,19 @@ class Server:
 
     def require_model(self, name: str) -> None:
         """Answer 404 unless the model goes by `name` here."""
-        if name not in self.settings.models:
+        if name not in self.settings.models and name not in self.settings.model_aliases:
             served = ", ".join(self.settings.models)
             message = f"there is no model {name!r}; served here: {served}"
             raise HTTPException(
                 404, {"message": message, "param": "model", "code": "model_not_found"}
             )
+
+    async def voice(self, asked: VoiceName | None) -> str | None:
+        """The voice that a request means; None asks for the default one."""
+        name, aliases = voice_name(asked), self.settings.voice_aliases
+        if name is None or name not in aliases:
+            return name
+        return voice_behind(name, await self.backend.voices(), aliases)
 
     async def decode(self, data: bytes, param: str, spent_s: float = 0.0) -> np.ndarray:
         """A request's recording as [N] float32 at 16 kHz, decoded beside the event loop.

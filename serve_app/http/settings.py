@@ -4,6 +4,7 @@ from pydantic import Field, SecretStr
 
 from deployments.errors import ConfigError
 from deployments.settings import Settings
+from serve_app.http.names import OPENAI_MODELS, OPENAI_VOICES
 
 
 class HttpSettings(Settings):
@@ -11,6 +12,15 @@ class HttpSettings(Settings):
 
     models: tuple[str, ...] = Field(default=("step-audio-2-mini",), min_length=1)
     """Names that requests may call the model by; `/v1/models` lists them in this order."""
+
+    model_aliases: tuple[str, ...] = OPENAI_MODELS
+    """Further names of the model, which `/v1/models` does not list; an empty list allows none."""
+
+    voice_aliases: dict[str, str | None] = Field(
+        default_factory=lambda: dict.fromkeys(OPENAI_VOICES)
+    )
+    """Further names of voices, each with a voice, or with null for one that the server picks:
+    such names take the configured voices in turn. An empty mapping allows none."""
 
     api_keys: tuple[SecretStr, ...] = ()
     """Bearer tokens that may use `/v1`; none at all leaves it open."""

@@ -16,7 +16,6 @@ from serve_app.http.chat.types import ChatBody, ChatCompletion
 from serve_app.http.dependencies import Server, ServerDep, require_json, require_ready_for_text
 from serve_app.http.reading import CheckedRoute
 from serve_app.http.streaming import collect, events, first_then_rest
-from serve_app.http.types import voice_name
 
 STREAMED_FORMATS = ("pcm16",)  # OpenAI's rule too
 
@@ -55,7 +54,7 @@ async def create_completion(
     )
     writer = ChatWriter(body, turns)
     if body.audio is not None and body.spoken:
-        speech = SpeechRequest(thinker, voice_name(body.audio.voice))
+        speech = SpeechRequest(thinker, await server.voice(body.audio.voice))
         deltas: AsyncGenerator[Delta] = complete(server.backend.speech(speech))
     else:
         deltas = complete(server.backend.text(thinker))

@@ -1,4 +1,4 @@
-"""`GET` and `HEAD` of `/v1/models`: the names that the model goes by."""
+"""`GET` and `HEAD` of `/v1/models`: the configured names of the model, without their aliases."""
 
 from fastapi import APIRouter
 

@@ -17,7 +17,7 @@ from serve_app.http.dependencies import Server, ServerDep, require_json, require
 from serve_app.http.reading import CheckedRoute
 from serve_app.http.speech.types import SpeechAudioDelta, SpeechAudioDone, SpeechBody
 from serve_app.http.streaming import StreamedBody, base64_of, events, first_then_rest
-from serve_app.http.types import TokenUsage, voice_name
+from serve_app.http.types import TokenUsage
 from serve_app.sound.encoding import encoding
 from serve_app.sound.formats import FORMATS, MEDIA_TYPES, AudioFormat
 
@@ -46,7 +46,8 @@ async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -
         sampling=SamplingOptions(body.temperature, max_tokens=length.most, seed=body.seed),
         needed_tokens=max(1, length.usual),
     )
-    spoken = uncut(server.backend.speech(SpeechRequest(thinker, voice_name(body.voice))))
+    speech = SpeechRequest(thinker, await server.voice(body.voice))
+    spoken = uncut(server.backend.speech(speech))
     if body.stream_format == "sse":
         return events(await first_then_rest(request, sound_events(spoken, form)))
     sound = await first_then_rest(request, sound_bytes(spoken, form))

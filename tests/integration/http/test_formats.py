@@ -171,7 +171,7 @@ async def test_the_default_format_is_mp3(client: httpx.AsyncClient) -> None:
 async def test_openai_s_clients_need_no_response_format(listening: Callable[[Any], Any]) -> None:
     def say(url: str) -> list[bytes]:
         with OpenAI(api_key="any", base_url=f"{url}/v1", max_retries=0) as openai:
-            asked: Any = {"model": MODEL, "voice": "default", "input": TEXT}
+            asked: Any = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": TEXT}
             whole = openai.audio.speech.create(**asked).content
             with openai.audio.speech.with_streaming_response.create(**asked) as answer:
                 return [whole, b"".join(answer.iter_bytes())]
@@ -184,7 +184,7 @@ async def test_openai_s_clients_need_no_response_format(listening: Callable[[Any
 
 async def test_openai_s_asynchronous_client_needs_none_either() -> None:
     async with openai_client(humming()) as openai:
-        asked: Any = {"model": MODEL, "voice": "default", "input": TEXT}
+        asked: Any = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": TEXT}
         whole = (await openai.audio.speech.create(**asked)).content
         async with openai.audio.speech.with_streaming_response.create(**asked) as answer:
             streamed = b"".join([piece async for piece in answer.iter_bytes()])

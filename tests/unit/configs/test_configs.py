@@ -63,6 +63,18 @@ def test_a_wrong_value_is_refused_and_named():
         build(app, args)
 
 
+def test_an_alias_of_a_voice_that_is_not_configured_is_named():
+    args = arguments("cpu.yaml")
+    args.setdefault("token2wav", {})["voices"] = {"anna": "anna.wav"}
+    args.setdefault("http", {})["voice_aliases"] = {"alloy": "anna", "ash": None, "echo": "ben"}
+    with pytest.raises(ConfigError) as refused:
+        build(app, args)
+    assert str(refused.value) == (
+        "the configuration's http.voice_aliases.echo names the voice 'ben'; "
+        "configured are: default, anna"
+    )
+
+
 def test_a_missing_model_directory_is_named():
     with pytest.raises(ConfigError, match=r"models/not-there"):
         find_model("./models/not-there")
