@@ -14,7 +14,7 @@ from pydantic import (
 
 from deployments.errors import ConfigError
 from deployments.thinker.config import ThinkerConfig
-from deployments.token2wav.config import Token2WavConfig
+from deployments.token2wav.token2wav_config import Token2WavConfig
 from serve_app.http.settings import HttpSettings, require_one_ingress
 
 RAY_SERVES_AUTO = 100  # replicas that Ray Serve's `auto` may start

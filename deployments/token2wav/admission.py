@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from statistics import median
 
-from deployments.token2wav.schedule import Playback
+from deployments.token2wav.schedule import Listener
 
 HORIZON_S = 1.0  # looked ahead
 SHARE = 0.65  # of that time for what is known to be wanted; steps do not come full
@@ -33,7 +33,7 @@ class Admission:
         self._row_costs_s.append(took_s / rows)
         self._noted_s = now_s
 
-    def fits(self, streams: Iterable[Playback], newcomer: Playback, now_s: float) -> bool:
+    def fits(self, streams: Iterable[Listener], newcomer: Listener, now_s: float) -> bool:
         """Whether all chunks that are wanted in the next second can be made in time.
 
         As long as few large steps were seen lately, nothing is known and everybody fits; so they

@@ -8,25 +8,30 @@ from contextlib import aclosing
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.chunker import ChunkSchedule
 from deployments.heap import settle_heap
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.pipeline import Synthesizer, answer_aloud
 from deployments.replica_logs import complaints_shown, show_in_replica_log
-from deployments.token2wav.config import Token2WavConfig
-from deployments.token2wav.engines import load_engine
 from deployments.token2wav.fake import FakeSynthesizer
+from deployments.token2wav.observer import SynthesisObserver
+from deployments.token2wav.synthesizer import BatchingSynthesizer
+from deployments.token2wav.token2wav_config import Token2WavConfig
 from deployments.token2wav.voice_files import voice_files
 
 logger = logging.getLogger(__name__)
 
 
-def build_synthesizer(model: str, config: Token2WavConfig) -> Synthesizer:
+def build_synthesizer(
+    model: str, config: Token2WavConfig, observer: SynthesisObserver | None = None
+) -> Synthesizer:
     """The synthesizer that `config.engine` names, not yet started."""
     if config.engine == "fake":
-        return FakeSynthesizer(config.chunks, tuple(config.voices), config.max_streams)
+        schedule = config.schedule(open_streams=0, lookahead=ChunkSchedule().lookahead)
+        return FakeSynthesizer(schedule, tuple(config.voices), config.max_streams)
 
-    from deployments.token2wav.synthesizer import BatchingSynthesizer
+    from deployments.token2wav.engines import load_engine
 
     files = find_model(model)
     files.require(thinker=False)
@@ -37,12 +42,15 @@ def build_synthesizer(model: str, config: Token2WavConfig) -> Synthesizer:
         max_batch=config.max_batch,
         max_streams=config.max_streams,
         cached_voices=config.cached_voices,
+        observer=observer,
     )
 
 
 @serve.deployment(name="Token2Wav")
 class Token2WavDeployment:
     """Pulls one Thinker stream a request and speaks it; a stream's state is a local here."""
+
+    observer: SynthesisObserver | None = None  # of a replica that is measured
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, model: str, config: Token2WavConfig, thinker: DeploymentHandle
@@ -51,7 +59,7 @@ class Token2WavDeployment:
         started_s = time.monotonic()
         self._thinker = thinker.options(stream=True, _by_reference=False)
         with complaints_shown():
-            self._synthesizer = build_synthesizer(model, config)
+            self._synthesizer = build_synthesizer(model, config, self.observer)
             await self._synthesizer.start()
         settle_heap()
         logger.info("Token2Wav: ready after %.1f s", time.monotonic() - started_s)

@@ -1,65 +1,69 @@
 """Which engine a configuration means: ours on a CPU, ours on a GPU, or the official package."""
 
 import logging
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Literal
 
 import torch
 
 from deployments.chunker import ChunkSchedule
 from deployments.errors import ConfigError
-from deployments.token2wav.config import Token2WavConfig
-from deployments.token2wav.model import FlowConfig
-from deployments.token2wav.model.load import read_flow_config
-
-if TYPE_CHECKING:
-    from deployments.token2wav.synthesizer import StepEngine
+from deployments.token2wav.contract import EngineOptions, StepEngine
+from deployments.token2wav.functional.flow_config import FlowConfig
+from deployments.token2wav.functional.published_weights import read_flow_config
+from deployments.token2wav.token2wav_config import Token2WavConfig
 
 logger = logging.getLogger(__name__)
-FRAMES_PER_TOKEN = 2
 PROGRESS_INTERVAL_S = 5.0
 PROGRESS_WIDTH = 20
 
+Device = Literal["cpu", "cuda"]
+Dtype = Literal["float32", "float16"]
 
-def load_engine(token2wav_dir: Path, config: Token2WavConfig) -> "Callable[[], StepEngine]":
-    """What loads the engine of `config`, to be called in the thread that will run it."""
-    device = _device(config)
-    options: dict[str, Any] = {
-        "device": device,
-        "dtype": _dtype(config, device),
-        "seed": config.seed,
-        "num_threads": config.num_threads,
-        "lookahead": config.chunks.lookahead,
-        "reference_audio_s": (config.reference_audio.min_s, config.reference_audio.max_s),
-    }
+
+def load_engine(token2wav_dir: Path, config: Token2WavConfig) -> Callable[[], StepEngine]:
+    """What loads the engine of `config`, to be called in the thread that will run it.
+
+    Raises:
+        ConfigError: the checkpoint's flow.yaml cannot be used, or there is no such device.
+    """
+    options = engine_options(token2wav_dir, config)
     if config.engine == "reference":
         from deployments.token2wav.reference import ReferenceEngine
 
-        return partial(ReferenceEngine.load, token2wav_dir, **options)
-    if device == "cpu" or not fits_kernels(read_flow_config(token2wav_dir)):
-        if device != "cpu":
-            logger.warning("Token2Wav: the flow's sizes are none of our kernels'; it runs unfused")
-        from deployments.token2wav.engine import Token2WavEngine
+        return partial(ReferenceEngine.load, options)
+    if options.device == "cuda" and fits_kernels(read_flow_config(token2wav_dir)):
+        from deployments.token2wav.resident.resident_engine import ResidentEngine
 
-        return partial(Token2WavEngine.load, token2wav_dir, **options)
+        return partial(ResidentEngine.load, options, progress=CaptureProgress())
+    if options.device == "cuda":
+        logger.warning("Token2Wav: our kernels do not have the flow's sizes; it runs unfused")
+    from deployments.token2wav.functional.functional_engine import FunctionalEngine
 
-    from deployments.token2wav.resident.engine import ResidentEngine
-    from deployments.token2wav.resident.settings import ResidentSettings
+    return partial(FunctionalEngine.load, options)
 
-    settings = ResidentSettings(
-        memory_bytes=int(config.gpu.memory_gb * 2**30),
+
+def engine_options(token2wav_dir: Path, config: Token2WavConfig) -> EngineOptions:
+    """What `config` and the checkpoint say of an engine, on this machine.
+
+    Raises:
+        ConfigError: the checkpoint's flow.yaml cannot be used, or there is no such device.
+    """
+    device = _device(config)
+    lookahead = read_flow_config(token2wav_dir).encoder.pre_lookahead_len
+    return EngineOptions(
+        token2wav_dir=token2wav_dir,
+        device=device,
+        dtype=_dtype(config, device),
+        seed=config.seed,
+        num_threads=config.num_threads,
+        reference_audio=config.reference_audio,
         max_batch=config.max_batch,
-        chunk_frames=chunk_frames(config.chunks, config.schedule(sys.maxsize)),
-        history_s=config.gpu.history_s,
-        typical_voice_s=config.gpu.typical_voice_s,
-        resident_voices=config.gpu.resident_voices,
-    )
-    return partial(
-        ResidentEngine.load, token2wav_dir, settings=settings, progress=CaptureProgress(), **options
+        chunk_tokens=chunk_sizes(*config.schedules(lookahead)),
+        gpu=config.gpu,
     )
 
 
@@ -77,8 +81,8 @@ def fits_kernels(flow: FlowConfig) -> bool:
     return all(width & (width - 1) == 0 for width in widths)
 
 
-def chunk_frames(*schedules: ChunkSchedule) -> tuple[int, ...]:
-    """Mel frames of the steps worth a CUDA graph: first, last of the ramp, steady, last of all.
+def chunk_sizes(*schedules: ChunkSchedule) -> tuple[int, ...]:
+    """Tokens of the chunks worth a CUDA graph: first, last of the ramp, steady, last of all.
 
     The last chunk of a stream holds at most a steady one and the lookahead, less the token that
     would have completed it.
@@ -88,10 +92,10 @@ def chunk_frames(*schedules: ChunkSchedule) -> tuple[int, ...]:
         first, ramp_end = next(chunks.sizes()), max((*chunks.ramp, 1))
         longest = max(chunks.steady, ramp_end) + max(chunks.lookahead - 1, 0)
         sizes |= {first, ramp_end, chunks.steady, longest}
-    return tuple(FRAMES_PER_TOKEN * size for size in sorted(sizes))
+    return tuple(sorted(sizes))
 
 
-def _device(config: Token2WavConfig) -> str:
+def _device(config: Token2WavConfig) -> Device:
     if config.device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if config.device == "cuda" and not torch.cuda.is_available():
@@ -99,10 +103,10 @@ def _device(config: Token2WavConfig) -> str:
     return config.device
 
 
-def _dtype(config: Token2WavConfig, device: str) -> torch.dtype:
+def _dtype(config: Token2WavConfig, device: Device) -> Dtype:
     if config.dtype == "auto":
-        return torch.float16 if device == "cuda" else torch.float32
-    return torch.float16 if config.dtype == "float16" else torch.float32
+        return "float16" if device == "cuda" else "float32"
+    return config.dtype
 
 
 class CaptureProgress:

@@ -7,7 +7,7 @@ modules are driven from here; voices, noise and cross-fade are ours.
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -15,25 +15,28 @@ import torch
 from torch import Tensor, nn
 
 from deployments.errors import ConfigError, VoiceUnusable
-from deployments.token2wav.engine import (
-    PreparedVoice,
-    StepInput,
-    StepOutput,
-    StreamState,
-    require_lookahead,
-)
-from deployments.token2wav.model import (
+from deployments.token2wav.contract import EngineOptions, StepInput
+from deployments.token2wav.functional import (
     SAMPLES_PER_FRAME,
     FlowConfig,
     HiftConfig,
     HiftInput,
     HiftState,
 )
-from deployments.token2wav.model.cfm import seeded_noise, trim
-from deployments.token2wav.model.flow import EULER_STEPS, check_chunk
-from deployments.token2wav.model.load import read_flow_config, read_hift, read_weights
-from deployments.token2wav.model.source import SourceNoise
-from deployments.token2wav.model.vocoder import emit
+from deployments.token2wav.functional.cfm import seeded_noise, trim
+from deployments.token2wav.functional.flow import EULER_STEPS, check_chunk
+from deployments.token2wav.functional.functional_engine import (
+    FunctionalOutput,
+    PreparedVoice,
+    StreamState,
+)
+from deployments.token2wav.functional.hift_stream import emit
+from deployments.token2wav.functional.published_weights import (
+    read_flow_config,
+    read_hift,
+    read_weights,
+)
+from deployments.token2wav.functional.source import SourceNoise
 from deployments.token2wav.voice import VoiceEncoder, VoicePrompt
 
 BUFFER_FRAMES = 1000  # the package's own: prompt, history and chunk together
@@ -44,7 +47,7 @@ Caches = dict[str, Tensor]
 
 
 class ReferenceEngine:
-    """Has the methods of `Token2WavEngine`; states are values here too."""
+    """Has the methods of `FunctionalEngine`; states are values here too."""
 
     max_streams = 64
 
@@ -65,46 +68,37 @@ class ReferenceEngine:
         self.lookahead = config.encoder.pre_lookahead_len
 
     @classmethod
-    def load(
-        cls,
-        token2wav_dir: Path,
-        *,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        seed: int = 0,
-        num_threads: int | None = None,
-        lookahead: int = 3,
-        reference_audio_s: tuple[float, float] = (1.0, 30.0),
-    ) -> "ReferenceEngine":
-        """As `Token2WavEngine.load`; voices end at 15 s, where the package's buffers do.
+    def load(cls, options: EngineOptions) -> "ReferenceEngine":
+        """As `FunctionalEngine.load`; voices end at 15 s, where the package's buffers do.
 
         Raises:
             ConfigError: the package cannot be imported, or a file is missing or damaged.
         """
-        if num_threads is not None:
-            torch.set_num_threads(num_threads)
-        config = read_flow_config(token2wav_dir)
-        require_lookahead(lookahead, config)
-        flow_weights = read_weights(token2wav_dir / "flow.pt")
-        hift_config, hift_weights = read_hift(token2wav_dir)
-        flow = official_flow(config, flow_weights, seed=seed).to(device=device, dtype=dtype)
-        hift = official_hift(hift_config, hift_weights).to(device)
-        noise = SourceNoise(hift_config.harmonics, seed=seed, device=torch.device(device))
-        shortest, longest = reference_audio_s
-        voices = VoiceEncoder(
-            token2wav_dir,
-            num_threads=num_threads,
-            limits_s=(shortest, min(longest, LONGEST_VOICE_S)),
-            codebook_size=config.vocab_size,
+        if options.num_threads is not None:
+            torch.set_num_threads(options.num_threads)
+        folder = options.token2wav_dir
+        config = read_flow_config(folder)
+        flow_weights = read_weights(folder / "flow.pt")
+        hift_config, hift_weights = read_hift(folder)
+        flow = official_flow(config, flow_weights, seed=options.seed)
+        flow = flow.to(device=options.device, dtype=getattr(torch, options.dtype))
+        hift = official_hift(hift_config, hift_weights).to(options.device)
+        noise = SourceNoise(
+            hift_config.harmonics, seed=options.seed, device=torch.device(options.device)
+        )
+        limits = options.reference_audio
+        shorter = limits.model_copy(update={"max_s": min(limits.max_s, LONGEST_VOICE_S)})
+        voices = VoiceEncoder.load(
+            replace(options, reference_audio=shorter), codebook_size=config.vocab_size
         )
         return cls(flow, hift, noise, voices, config)
 
-    def prepare_voice(self, data: bytes) -> PreparedVoice:
-        """As `Token2WavEngine.prepare_voice`."""
-        return self.prepare_prompt(self._voices.encode(data))
+    def encode_voice(self, data: bytes) -> VoicePrompt:
+        """As `StepEngine.encode_voice`: the recording alone, for the package's buffers are one."""
+        return self._voices.encode(data)
 
-    def prepare_prompt(self, prompt: VoicePrompt) -> PreparedVoice:
-        """As `Token2WavEngine.prepare_prompt`."""
+    def place_voice(self, prompt: VoicePrompt) -> PreparedVoice:
+        """As `FunctionalEngine.prepare_prompt`."""
         codes = torch.cat((prompt.codes, prompt.codes[: self.lookahead]))
         with self._running():
             caches = self._flow.setup_cache(
@@ -118,24 +112,24 @@ class ReferenceEngine:
         return PreparedVoice(prompt, _copied(caches))
 
     def open(self, voice: PreparedVoice) -> StreamState:
-        """As `Token2WavEngine.open`."""
+        """As `FunctionalEngine.open`."""
         weight = self._hift.m_source.l_linear.weight
         mels = self._config.output_size
         silence = HiftState(weight.new_zeros(0, mels), weight.new_zeros(0), weight.new_zeros(0), 0)
         return StreamState(voice, voice.flow, silence)
 
     def close(self, state: StreamState) -> None:
-        """As `Token2WavEngine.close`."""
+        """As `FunctionalEngine.close`."""
 
-    def step(self, rows: Sequence[StepInput]) -> list[StepOutput]:
-        """As `Token2WavEngine.step`, one row after another."""
+    def step(self, rows: Sequence[StepInput]) -> list[FunctionalOutput]:
+        """As `FunctionalEngine.step`, one row after another."""
         for row in rows:
             tokens = torch.tensor(row.tokens, dtype=torch.int64)
             check_chunk(tokens, last=row.last, config=self._config)
         return [self._step(row) for row in rows]
 
     def synthesize(self, tokens: Sequence[int], voice: PreparedVoice) -> Tensor:
-        """As `Token2WavEngine.synthesize`."""
+        """As `FunctionalEngine.synthesize`."""
         chosen = torch.tensor(tokens, dtype=torch.int64)
         check_chunk(chosen, last=True, config=self._config)
         prompt = voice.prompt
@@ -155,7 +149,7 @@ class ReferenceEngine:
         sound, _ = self._vocode(mel.float(), mel.new_zeros(1, 1, 0).float(), frame=0)
         return sound[0].cpu()
 
-    def _step(self, row: StepInput) -> StepOutput:
+    def _step(self, row: StepInput) -> FunctionalOutput:
         prompt = row.state.voice.prompt
         with self._running():
             chunk, caches = self._flow.inference_chunk(
@@ -171,7 +165,7 @@ class ReferenceEngine:
         sound, source = self._vocode(mel.T[None], overlap.source[None, None], overlap.frame)
         fresh = HiftInput(mel[len(overlap.mel) :], row.last, overlap)
         samples, vocoder = emit(fresh, mel, source[0, 0], sound[0])
-        return StepOutput(samples.cpu(), StreamState(row.state.voice, caches, vocoder))
+        return FunctionalOutput.of(samples.cpu(), StreamState(row.state.voice, caches, vocoder))
 
     def _vocode(self, mel: Tensor, past_source: Tensor, frame: int) -> tuple[Tensor, Tensor]:
         noise = self._noise.at(frame * SAMPLES_PER_FRAME, mel.shape[2] * SAMPLES_PER_FRAME)

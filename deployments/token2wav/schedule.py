@@ -24,7 +24,7 @@ FIRST_SOUND_S = 1.0  # a newcomer goes behind those who would run dry, unless it
 
 
 @dataclass(slots=True, eq=False)
-class Playback:
+class Listener:
     """What one stream's listener has and needs. Times are of one monotonic clock, in seconds."""
 
     opened_at_s: float
@@ -34,21 +34,21 @@ class Playback:
     chunks: int = 0  # that were sent
 
     @property
-    def dry_at_s(self) -> float | None:
+    def plays_until_s(self) -> float | None:
         """When all that was sent has been played; None before the first sample."""
         return None if self.started_at_s is None else self.started_at_s + self.sent_s
 
     @property
     def deadline_s(self) -> float:
         """When the next sound must be there."""
-        dry_at_s = self.dry_at_s
-        return self.opened_at_s + FIRST_SOUND_S if dry_at_s is None else dry_at_s
+        plays_until_s = self.plays_until_s
+        return self.opened_at_s + FIRST_SOUND_S if plays_until_s is None else plays_until_s
 
     @property
     def due_at_s(self) -> float:
         """When a step should start for it: at once without a sound, else before it runs dry."""
-        dry_at_s = self.dry_at_s
-        return self.opened_at_s if dry_at_s is None else dry_at_s - MARGIN_S
+        plays_until_s = self.plays_until_s
+        return self.opened_at_s if plays_until_s is None else plays_until_s - MARGIN_S
 
     def is_due(self, now_s: float) -> bool:
         """Whether a step should start for it."""
@@ -60,10 +60,10 @@ class Playback:
         One who has heard nothing yet is put off by `PUT_OFF_S`, and wants nothing any more if
         there is no sound after `BEGINS_WITHIN_S`.
         """
-        dry_at_s = self.dry_at_s
-        if dry_at_s is None and now_s > self.opened_at_s + BEGINS_WITHIN_S:
+        plays_until_s = self.plays_until_s
+        if plays_until_s is None and now_s > self.opened_at_s + BEGINS_WITHIN_S:
             return 0
-        wanted_at_s = now_s + PUT_OFF_S if dry_at_s is None else max(dry_at_s, now_s)
+        wanted_at_s = now_s + PUT_OFF_S if plays_until_s is None else max(plays_until_s, now_s)
         wanted = 0
         while wanted_at_s < now_s + within_s:
             wanted_at_s += self.schedule.duration_s(self.chunks + wanted)
@@ -75,7 +75,7 @@ class Playback:
         self.chunks += 1
         if not seconds:
             return
-        if self.dry_at_s is None or self.dry_at_s < now_s:
+        if self.plays_until_s is None or self.plays_until_s < now_s:
             self.started_at_s, self.sent_s = now_s, 0.0
         self.sent_s += seconds
 
@@ -84,7 +84,7 @@ class Waiting(Protocol):
     """A chunk that waits for a step."""
 
     @property
-    def playback(self) -> Playback: ...
+    def listener(self) -> Listener: ...
     @property
     def arrived_s(self) -> float: ...
 
@@ -100,10 +100,10 @@ def next_batch(waiting: Sequence[W], now_s: float, *, open_streams: int, max_bat
     """
 
     def urgency(row: W) -> tuple[bool, float]:
-        return not row.playback.is_due(now_s), row.playback.deadline_s
+        return not row.listener.is_due(now_s), row.listener.deadline_s
 
     by_urgency = sorted(waiting, key=urgency)
-    due = sum(row.playback.is_due(now_s) for row in by_urgency)
+    due = sum(row.listener.is_due(now_s) for row in by_urgency)
     if not due and len(waiting) < min(max_batch, (open_streams + 1) // 2):
         return []
     return by_urgency[: min(max(due, FILL), max_batch) if due else max_batch]
@@ -117,7 +117,7 @@ def held_until_s(waiting: Sequence[Waiting], since_s: float, now_s: float) -> fl
     steps, some milliseconds later, make tokens for the others: where none is due, `PATIENCE_S`. A
     second step for those left behind would cost nearly as much as the first.
     """
-    if not any(row.playback.is_due(now_s) for row in waiting):
+    if not any(row.listener.is_due(now_s) for row in waiting):
         return since_s + PATIENCE_S
     newest_s = max(row.arrived_s for row in waiting)
     return min(newest_s + QUIET_S, since_s + HELD_AT_MOST_S)
@@ -125,4 +125,4 @@ def held_until_s(waiting: Sequence[Waiting], since_s: float, now_s: float) -> fl
 
 def next_due_s(waiting: Sequence[Waiting]) -> float | None:
     """When the first of `waiting` will be due; None when nothing waits."""
-    return min((row.playback.due_at_s for row in waiting), default=None)
+    return min((row.listener.due_at_s for row in waiting), default=None)

@@ -19,11 +19,14 @@ from deployments.model_checks import (
     check_speaker_encoder,
     check_speech_tokenizer,
 )
+from deployments.token2wav.contract import EngineOptions
+from deployments.token2wav.token2wav_config import ReferenceAudioLimits
 
 _TOKENIZER_RATE_HZ = 16_000
 _MEL_RATE_HZ = 24_000
 _FRAMES_PER_CODE = 2
 _FBANK_BINS = 80
+_USUAL_LIMITS = ReferenceAudioLimits()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,29 +44,39 @@ class VoiceEncoder:
     def __init__(
         self,
         token2wav_dir: Path,
+        limits: ReferenceAudioLimits = _USUAL_LIMITS,
         *,
-        num_threads: int | None = None,
-        limits_s: tuple[float, float] = (1.0, 30.0),
         codebook_size: int = 6561,
+        num_threads: int | None = None,
     ) -> None:
         """Load both models.
 
         Args:
             token2wav_dir: the published folder.
-            num_threads: of onnxruntime, within one operator; None leaves its default.
-            limits_s: the shortest and longest recording. The tokenizer's positions end at 30 s.
+            limits: the shortest and longest recording.
             codebook_size: codes below it are the flow's.
+            num_threads: of onnxruntime, within one operator; None leaves its default.
 
         Raises:
             ConfigError: a model is missing or damaged, or is another one.
         """
-        self._limits_s = limits_s
+        self._limits = limits
         self._codebook_size = codebook_size
         tokenizer, speaker = token2wav_dir / SPEECH_TOKENIZER, token2wav_dir / SPEAKER_ENCODER
         self._tokenizer = _session(tokenizer, num_threads)
         check_speech_tokenizer(tokenizer, _graph(self._tokenizer))
         self._speaker = _session(speaker, num_threads)
         check_speaker_encoder(speaker, _graph(self._speaker))
+
+    @classmethod
+    def load(cls, options: EngineOptions, codebook_size: int) -> "VoiceEncoder":
+        """As `options` say. Raises ConfigError as the constructor does."""
+        return cls(
+            options.token2wav_dir,
+            options.reference_audio,
+            codebook_size=codebook_size,
+            num_threads=options.num_threads,
+        )
 
     def encode(self, data: bytes) -> VoicePrompt:
         """Describe the voice in a recording.
@@ -73,7 +86,7 @@ class VoiceEncoder:
             ReferenceAudioUnfit: it is too short or too long.
             VoiceUnusable: its mel or its embedding is not finite, or a code is no audio token.
         """
-        shortest, longest = self._limits_s
+        shortest, longest = self._limits.min_s, self._limits.max_s
         try:
             samples, rate_hz = decode_audio(data, max_s=longest)
         except AudioTooLong as error:

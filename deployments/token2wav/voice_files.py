@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deployments.errors import ConfigError
 from deployments.model_files import ModelFiles, find_path
-from deployments.token2wav.config import Token2WavConfig
+from deployments.token2wav.token2wav_config import Token2WavConfig
 
 DEFAULT_VOICE_VARIABLE = "STEP_AUDIO2_DEFAULT_PROMPT_WAV"
 SHIPPED_VOICE = Path(__file__).parent / "assets" / "default_voice.wav"

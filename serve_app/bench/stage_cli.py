@@ -22,7 +22,7 @@ from serve_app.bench.report import JsonFile
 from serve_app.terminal import new_console
 
 if TYPE_CHECKING:
-    from deployments.token2wav.config import Token2WavConfig
+    from deployments.token2wav.token2wav_config import Token2WavConfig
 
 console = new_console()
 
@@ -58,7 +58,7 @@ def token2wav(
         typer.Option(help="JSON: of the configuration's `token2wav`, for native and reference."),
     ] = "{}",
     load_options: Annotated[
-        str, typer.Option(help="JSON: arguments for `load` of functional and module:Class.")
+        str, typer.Option(help="JSON: fields of `EngineOptions`, for functional and module:Class.")
     ] = "{}",
     seed: Seed = 0,
     json_path: JsonPath = None,
@@ -88,12 +88,14 @@ def token2wav(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype == "auto":
         dtype = "float16" if device == "cuda" else "float32"
-    common = {"device": device, "dtype": dtype, "seed": seed}
-    own_options = common | {"default_voice": str(voice) if voice else None}
+    own_options = {
+        "device": device,
+        "dtype": dtype,
+        "seed": seed,
+        "default_voice": str(voice) if voice else None,
+    }
     config = _section(json_object(settings, "--settings"), own_options)
     recording = voice_files(config, files)["default"]
-    options = common | {"dtype": getattr(torch, dtype)} | more
-
     measured_with = {
         "model": model,
         "voice": recording.name,
@@ -113,7 +115,7 @@ def token2wav(
             try:
                 figures = measure_engine(
                     name,
-                    engine_loader(name, files.token2wav, config, options),
+                    engine_loader(name, files.token2wav, config, more),
                     recording.read_bytes(),
                     shapes,
                     steps=steps,
@@ -206,7 +208,7 @@ def thinker(
 
 def _section(settings: dict[str, Any], own_options: dict[str, Any]) -> "Token2WavConfig":
     """The configuration's section, of `--settings` and of what has options of its own."""
-    from deployments.token2wav.config import Token2WavConfig
+    from deployments.token2wav.token2wav_config import Token2WavConfig
 
     option = "--settings"
     if twice := settings.keys() & {"engine", *own_options}:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from deployments.token2wav.model import Flow, FlowConfig, Hift, HiftConfig
+from deployments.token2wav.functional import Flow, FlowConfig, Hift, HiftConfig
 from serve_app.checkpoint.random_values import Rule, random_state_dict
 
 _WEIGHT_NORM_SIZE = r"original0$"  # the size of each channel's weight; its direction is original1

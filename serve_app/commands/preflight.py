@@ -40,7 +40,9 @@ def require_model(config: AppConfig) -> ModelFiles | None:
             SpecialTokens.from_tokenizer(tokenizer)
         sampling_of(config.thinker.sampling, files.root)
     if token2wav is not None and speaks:
-        from deployments.token2wav.model.load import require_weights  # imports torch
+        from deployments.token2wav.functional.published_weights import (
+            require_weights,  # imports torch
+        )
 
         require_weights(files.token2wav)
         voice_files(token2wav, files)

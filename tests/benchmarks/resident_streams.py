@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deployments.token2wav.model import (
+from deployments.token2wav.contract import StepOutput
+from deployments.token2wav.functional import (
     Flow,
     FlowConfig,
     FlowInput,
@@ -25,9 +26,10 @@ from deployments.token2wav.model import (
     HiftState,
     Vocoder,
 )
-from deployments.token2wav.resident.engine import ResidentEngine, ResidentOutput
-from deployments.token2wav.resident.settings import ResidentSettings
+from deployments.token2wav.resident.resident_engine import ResidentEngine
+from deployments.token2wav.resident.resident_sizes import ResidentSizes
 from deployments.token2wav.resident.streams import ResidentStream, ResidentVoice
+from deployments.token2wav.token2wav_config import GpuMemory
 from tests.benchmarks.compared import require_finite, snr_db, worst_difference
 
 DEVICE = torch.device("cuda")
@@ -74,14 +76,22 @@ def random_prompt(codes: int, seed: int) -> Prompt:
     )
 
 
-def new_engine(networks: tuple[Flow, Hift], dtype: torch.dtype, **sizes: object) -> ResidentEngine:
+def new_engine(
+    networks: tuple[Flow, Hift],
+    dtype: torch.dtype,
+    *,
+    memory_gb: float,
+    max_batch: int,
+    chunk_frames: tuple[int, ...] = (24, 50, 56),
+    typical_voice_s: float = 10.0,
+) -> ResidentEngine:
     began = time.perf_counter()
-    engine = ResidentEngine(
-        *networks, None, seed=SEED, device=DEVICE, dtype=dtype, settings=ResidentSettings(**sizes)
-    )
+    gpu = GpuMemory(memory_gb=memory_gb, typical_voice_s=typical_voice_s)
+    sizes = ResidentSizes(gpu, max_batch, chunk_frames)
+    engine = ResidentEngine(*networks, None, seed=SEED, device=DEVICE, dtype=dtype, sizes=sizes)
     took = time.perf_counter() - began
     name = str(dtype).removeprefix("torch.")
-    shapes = len(engine.settings.rows) * len(engine.settings.chunk_frames)
+    shapes = len(sizes.rows) * len(sizes.chunk_frames)
     note(f"{name}: start with {shapes} shapes captured (s)", f"{took:.1f}")
     return engine
 
@@ -111,7 +121,7 @@ class Oracle:
         self.sound_snr: list[float] = []
 
     def add_voice(self, prompt: Prompt) -> None:
-        self.voices.append(self.engine.prepare_prompt(prompt))
+        self.voices.append(self.engine.place_voice(prompt))
         self.flow_voices.append(
             self.synthesizer.prepare(prompt.codes, prompt.embedding, prompt.mel)
         )
@@ -121,7 +131,7 @@ class Oracle:
         engine._shapes._arena.memory.fill_(255)  # no number in any buffer
         rows = [Row(t.resident, ids, e) for t, ids, e in zip(twins, tokens, last, strict=True)]
         counts = [len(ids) - (0 if e else AHEAD) for ids, e in zip(tokens, last, strict=True)]
-        outputs: list[ResidentOutput] = engine.step(rows)
+        outputs: list[StepOutput] = engine.step(rows)
         shape = engine._shapes.fit(len(rows), FRAMES_PER_TOKEN * max(counts))
         inputs = [
             FlowInput(torch.tensor(ids), e, t.flow)
@@ -187,7 +197,7 @@ def check(networks: tuple[Flow, Hift], dtype: torch.dtype, steps: int) -> Oracle
     """Streams of three voices join and leave at random; chunk sizes are random too."""
     exact = dtype == torch.float32
     engine = new_engine(
-        networks, dtype, memory_bytes=(10 if exact else 6) << 30, max_batch=4,
+        networks, dtype, memory_gb=10 if exact else 6, max_batch=4,
         chunk_frames=(24, 56), typical_voice_s=9,
     )  # fmt: skip
     model = engine._model
@@ -226,10 +236,8 @@ def check(networks: tuple[Flow, Hift], dtype: torch.dtype, steps: int) -> Oracle
 
 def leak(networks: tuple[Flow, Hift]) -> tuple[object, object]:
     """What 1 000 streams leave behind: memory after the first 16, and after all."""
-    engine = new_engine(
-        networks, torch.float16, memory_bytes=8 << 30, max_batch=16, chunk_frames=(24,)
-    )
-    voice = engine.prepare_prompt(random_prompt(100, 0))
+    engine = new_engine(networks, torch.float16, memory_gb=8, max_batch=16, chunk_frames=(24,))
+    voice = engine.place_voice(random_prompt(100, 0))
     tokens = list(range(12 + AHEAD))
     before = after = None
     for _ in range(64):

@@ -4,11 +4,11 @@
 nothing of it. Times are of `time.monotonic`, in seconds.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from deployments.token2wav.observer import StepReport, Unobserved
 from serve_app.bench.metrics import Percentiles, percentiles
 
 MOST_STEPS = 20_000
@@ -89,37 +89,27 @@ def summarize_steps(steps: Sequence[LoggedStep]) -> StepSummary:
     return summary
 
 
-class StepLog:
-    """Notes every step of a `BatchingSynthesizer`; nothing of one that has no steps."""
+class StepLog(Unobserved):
+    """Notes every step that a synthesizer reports."""
 
-    def __init__(self, synthesizer: Any) -> None:
+    def __init__(self) -> None:
         self._steps: list[LoggedStep] = []
-        if not hasattr(synthesizer, "_step"):
-            return
-        self._synthesizer = synthesizer
-        self._step = synthesizer._step
-        synthesizer._step = self._logged
 
     def take(self) -> list[LoggedStep]:
         """The steps since the last call; those at the beginning, if they are too many."""
         taken, self._steps = self._steps, []
         return taken
 
-    async def _logged(self, engine: Any, rows: list[Any]) -> None:
+    def step_ended(self, step: StepReport) -> None:
+        if len(self._steps) >= MOST_STEPS:
+            return
         chunks = tuple(
-            LoggedChunk(
-                len(row.input.tokens),
-                row.input.last,
-                row.arrived_s,
-                None if row.playback.started_at_s is None else row.playback.dry_at_s,
-            )
-            for row in rows
+            LoggedChunk(chunk.tokens, chunk.last, chunk.arrived_s, chunk.plays_until_s)
+            for chunk in step.chunks
         )
-        waiting, streams = len(self._synthesizer._waiting), self._synthesizer.open_streams
-        began_s = time.monotonic()
-        await self._step(engine, rows)
-        if len(self._steps) < MOST_STEPS:
-            self._steps.append(LoggedStep(began_s, time.monotonic(), streams, waiting, chunks))
+        self._steps.append(
+            LoggedStep(step.began_s, step.ended_s, step.open_streams, step.left_waiting, chunks)
+        )
 
 
 def logged(deployment: Any) -> Any:
@@ -128,11 +118,11 @@ def logged(deployment: Any) -> Any:
 
     class Logged(base):  # type: ignore[misc,valid-type]
         async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]
+            self.observer = StepLog()
             await super().__init__(*args, **kwargs)
-            self._step_log = StepLog(self._synthesizer)
 
         async def take_steps(self) -> list[dict[str, Any]]:
-            return [asdict(step) for step in self._step_log.take()]
+            return [asdict(step) for step in self.observer.take()]
 
     Logged.__name__ = Logged.__qualname__ = base.__name__
     return deployment.options(func_or_class=Logged)

@@ -18,7 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from deployments.token2wav.model import (
+from deployments.token2wav.functional import (
     Flow,
     FlowInput,
     FlowState,
@@ -28,8 +28,8 @@ from deployments.token2wav.model import (
     HiftState,
     Vocoder,
 )
-from deployments.token2wav.resident.engine import ResidentEngine
 from deployments.token2wav.resident.kernels import attention
+from deployments.token2wav.resident.resident_engine import ResidentEngine
 from deployments.token2wav.resident.streams import ResidentStream
 from tests.benchmarks.resident_streams import (
     AHEAD,
@@ -88,7 +88,7 @@ def captured(run: Callable[[], object]) -> torch.cuda.CUDAGraph:
 
 def filled(engine: ResidentEngine, count: int, chunks: int) -> list[ResidentStream]:
     """Streams in a 9 s voice that have spoken for `chunks` seconds, by the host's account."""
-    voice = engine.prepare_prompt(random_prompt(225, 0))
+    voice = engine.place_voice(random_prompt(225, 0))
     streams = [engine.open(voice) for _ in range(count)]
     for stream in streams:
         for _ in range(chunks):
@@ -102,7 +102,7 @@ def filled(engine: ResidentEngine, count: int, chunks: int) -> list[ResidentStre
 def measure(networks: tuple[Flow, Hift], profiling: bool) -> None:
     torch.cuda.reset_peak_memory_stats()
     base = torch.cuda.memory_allocated()
-    engine = new_engine(networks, torch.float16, memory_bytes=34 << 30, max_batch=64)
+    engine = new_engine(networks, torch.float16, memory_gb=34, max_batch=64)
     note("fp16: max_streams of a 34 GiB budget (10 s voices)", engine.max_streams)
     note("fp16: GPU GiB beyond the 34 of the budget, all shapes captured",
          f"{(torch.cuda.max_memory_allocated() - base) / 2**30 - 34:.2f}")  # fmt: skip
@@ -111,7 +111,7 @@ def measure(networks: tuple[Flow, Hift], profiling: bool) -> None:
     model.encoder_pool.attention.normal_()
     model.encoder_pool.up_attention.normal_()
     note("fp16: a 9 s voice prepared (ms)",
-         f"{wall_ms(lambda: engine.prepare_prompt(random_prompt(225, 1)), 5, 2):.0f}")  # fmt: skip
+         f"{wall_ms(lambda: engine.place_voice(random_prompt(225, 1)), 5, 2):.0f}")  # fmt: skip
     streams = filled(engine, 64, 12)
     for count, tokens in ((1, 10), (1, 25), (2, 25), (4, 25), (8, 25), (16, 25), (32, 10),
                           (32, 25), (64, 25)):  # fmt: skip

@@ -7,7 +7,7 @@ if not torch.cuda.is_available():
     pytest.skip("needs a CUDA GPU", allow_module_level=True)
 pytest.importorskip("triton")
 
-from deployments.token2wav.model import Flow, Hift
+from deployments.token2wav.functional import Flow, Hift
 from tests.benchmarks import resident_streams as script
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]

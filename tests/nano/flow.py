@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
-from deployments.token2wav.model import Flow, FlowInput, FlowSynthesizer, load_flow
+from deployments.token2wav.functional import Flow, FlowInput, FlowSynthesizer, load_flow
 from tests.nano.corpus.store import Corpus
 from tests.nano.flow_examples import Batch, Examples, Partners, Recordings
 from tests.nano.flow_rows import FRAMES, context_of, encode, project_speakers, velocity

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deployments.token2wav.model import Flow
-from deployments.token2wav.model.cfm import HISTORY_TAIL_FRAMES
-from deployments.token2wav.model.dit import CONV_PAST
-from deployments.token2wav.model.encoder import LookaheadLayer, relative_positions
+from deployments.token2wav.functional import Flow
+from deployments.token2wav.functional.cfm import HISTORY_TAIL_FRAMES
+from deployments.token2wav.functional.conformer import LookaheadLayer, relative_positions
+from deployments.token2wav.functional.dit import CONV_PAST
 
 FRAMES = 2  # mel frames a token
 

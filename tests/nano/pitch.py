@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deployments.token2wav.model import SAMPLES_PER_FRAME
-from deployments.token2wav.model.source import SAMPLE_RATE_HZ
+from deployments.token2wav.functional import SAMPLES_PER_FRAME
+from deployments.token2wav.functional.source import SAMPLE_RATE_HZ
 
 CONTEXT = 720  # samples on each side of the frames, as many as the mel's window of 1920 looks out
 LOWEST_HZ, HIGHEST_HZ = 50.0, 450.0

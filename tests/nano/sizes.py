@@ -1,6 +1,6 @@
 """Every number that nano is made of: the published architecture, only smaller."""
 
-from deployments.token2wav.model import DiTConfig, EncoderConfig, FlowConfig, HiftConfig
+from deployments.token2wav.functional import DiTConfig, EncoderConfig, FlowConfig, HiftConfig
 
 SPEECH_RATE_HZ = 16_000  # what the Thinker, the speech tokenizer and the speaker encoder hear
 SOUND_RATE_HZ = 24_000  # what the flow and the vocoder are trained on

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deployments.token2wav.model import Hift
-from deployments.token2wav.model.hift import Snake
+from deployments.token2wav.functional import Hift
+from deployments.token2wav.functional.hift import Snake
 from tests.nano import sizes
 from tests.nano.corpus.store import Corpus
 from tests.nano.training import Recipe, device, learning_rate, seed_everything, train

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from deployments.mel import voice_mel_spectrogram
-from deployments.token2wav.model import HiftInput, HiftState, Vocoder, load_hift
-from deployments.token2wav.model.source import VOICED_ABOVE_HZ
+from deployments.token2wav.functional import HiftInput, HiftState, Vocoder, load_hift
+from deployments.token2wav.functional.source import VOICED_ABOVE_HZ
 from tests.nano import pitch, sizes
 from tests.nano.corpus.store import Corpus
 

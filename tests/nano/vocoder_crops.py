@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deployments.token2wav.model import SAMPLES_PER_FRAME
+from deployments.token2wav.functional import SAMPLES_PER_FRAME
 from tests.nano import pitch
 from tests.nano.corpus.store import Bank
 from tests.nano.vocoder_spectra import voice_mel

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from deployments.token2wav import reference
-from deployments.token2wav.model import Flow, FlowConfig, Hift, HiftConfig
-from deployments.token2wav.model.source import SourceNoise
+from deployments.token2wav.functional import Flow, FlowConfig, Hift, HiftConfig
+from deployments.token2wav.functional.source import SourceNoise
 
 pytest.importorskip("cosyvoice2.flow.flow", reason="the official step-audio2 is not installed")
 

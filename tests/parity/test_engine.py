@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from deployments.chunker import Chunker, ChunkSchedule
-from deployments.token2wav.engine import StepInput, Token2WavEngine
+from deployments.token2wav.contract import StepInput
+from deployments.token2wav.functional.functional_engine import FunctionalEngine, PreparedVoice
 from deployments.token2wav.reference import ReferenceEngine
-from tests.unit.token2wav.samples import make_tokens, make_wav, write_tiny_token2wav
+from tests.unit.token2wav.samples import make_tokens, make_wav, options, write_tiny_token2wav
 
 pytest.importorskip("cosyvoice2.flow.flow", reason="the official step-audio2 is not installed")
 
@@ -24,16 +25,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def engines(folder: Path) -> tuple[Token2WavEngine, ReferenceEngine]:
-    return Token2WavEngine.load(folder, seed=7), ReferenceEngine.load(folder, seed=7)
+def engines(folder: Path) -> tuple[FunctionalEngine, ReferenceEngine]:
+    same = options(folder, seed=7)
+    return FunctionalEngine.load(same), ReferenceEngine.load(same)
 
 
-def interleaved(engine: Token2WavEngine | ReferenceEngine) -> list[torch.Tensor]:
+def prepared(engine: FunctionalEngine | ReferenceEngine, recording: bytes) -> PreparedVoice:
+    return engine.place_voice(engine.encode_voice(recording))
+
+
+def interleaved(engine: FunctionalEngine | ReferenceEngine) -> list[torch.Tensor]:
     """Two streams in two voices, in step, each past the point where its history is trimmed."""
     schedule = ChunkSchedule(ramp=(10, 20))
-    voices = [
-        engine.prepare_voice(make_wav(s, pitch_hz=p)) for s, p in ((1.2, 130.0), (2.2, 210.0))
-    ]
+    voices = [prepared(engine, make_wav(s, pitch_hz=p)) for s, p in ((1.2, 130.0), (2.2, 210.0))]
     states = [engine.open(voice) for voice in voices]
     streams = []
     for index in range(2):
@@ -54,7 +58,7 @@ def interleaved(engine: Token2WavEngine | ReferenceEngine) -> list[torch.Tensor]
 
 
 def test_two_interleaved_streams_sound_as_in_the_official_package(
-    engines: tuple[Token2WavEngine, ReferenceEngine],
+    engines: tuple[FunctionalEngine, ReferenceEngine],
 ) -> None:
     ours, theirs = (interleaved(engine) for engine in engines)
     for actual, expected in zip(ours, theirs, strict=True):
@@ -66,23 +70,23 @@ def test_two_interleaved_streams_sound_as_in_the_official_package(
 
 
 def test_a_whole_synthesis_sounds_as_in_the_official_package(
-    engines: tuple[Token2WavEngine, ReferenceEngine],
+    engines: tuple[FunctionalEngine, ReferenceEngine],
 ) -> None:
     tokens, recording = make_tokens(60), make_wav(1.2)
-    actual, expected = (e.synthesize(tokens, e.prepare_voice(recording)) for e in engines)
+    actual, expected = (e.synthesize(tokens, prepared(e, recording)) for e in engines)
     assert actual.shape == expected.shape == (60 * 960,)
     assert (actual - expected).abs().max() <= TOLERANCE
 
 
 def test_the_official_streams_are_values_too(
-    engines: tuple[Token2WavEngine, ReferenceEngine],
+    engines: tuple[FunctionalEngine, ReferenceEngine],
 ) -> None:
     """Its package hands out views of its own buffers; here one stream survives another."""
     _, reference = engines
-    voice = reference.prepare_voice(make_wav(1.2))
+    voice = prepared(reference, make_wav(1.2))
     state = reference.step([StepInput(reference.open(voice), make_tokens(28), False)])[0].state
     row = StepInput(state, make_tokens(28, seed=1), False)
     before = reference.step([row])[0].samples
-    other = reference.open(reference.prepare_voice(make_wav(2.0, pitch_hz=240.0)))
+    other = reference.open(prepared(reference, make_wav(2.0, pitch_hz=240.0)))
     reference.step([StepInput(other, make_tokens(28, seed=2), False)])
     assert torch.equal(reference.step([row])[0].samples, before)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from deployments.token2wav.model import (
+from deployments.token2wav.functional import (
     DiTConfig,
     EncoderConfig,
     Flow,

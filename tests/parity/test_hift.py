@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.token2wav.model import Hift, HiftConfig, HiftInput, HiftState, Vocoder
+from deployments.token2wav.functional import Hift, HiftConfig, HiftInput, HiftState, Vocoder
 from tests.parity.official import official_hift, random_hift, source_noise
 
 TINY = HiftConfig(base_channels=32, f0_channels=32)

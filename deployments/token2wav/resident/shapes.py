@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deployments.token2wav.resident.dit import SolverBuffers
-from deployments.token2wav.resident.encoder import EncoderBuffers
 from deployments.token2wav.resident.memory import Arena, Measure, allocator
-from deployments.token2wav.resident.model import Buffers, ResidentModel
 from deployments.token2wav.resident.places import Place
-from deployments.token2wav.resident.rows import StepRows
-from deployments.token2wav.resident.settings import ResidentSettings
+from deployments.token2wav.resident.resident_encoder import EncoderBuffers
+from deployments.token2wav.resident.resident_model import Buffers, ResidentModel
+from deployments.token2wav.resident.resident_sizes import ResidentSizes
+from deployments.token2wav.resident.resident_solver import SolverBuffers
+from deployments.token2wav.resident.step_rows import StepRows
 from deployments.token2wav.resident.streams import ResidentVoice, enter_voice
 
 
@@ -53,18 +53,18 @@ class Emitted(NamedTuple):
 class Shapes:
     """Every captured shape, smallest first, and the stream on which they run."""
 
-    def __init__(self, model: ResidentModel, settings: ResidentSettings) -> None:
+    def __init__(self, model: ResidentModel, sizes: ResidentSizes) -> None:
         self._model = model
-        sizes = [(rows, frames) for rows in settings.rows for frames in settings.chunk_frames]
+        captured = [(rows, frames) for rows in sizes.rows for frames in sizes.chunk_frames]
         measure = Measure()
-        most = max(settings.rows), max(settings.chunk_frames)
+        most = max(sizes.rows), max(sizes.chunk_frames)
         for size in (most, (1, most[1])):  # attention takes scratch for few rows only
             one = Measure()
             Buffers(model, *size, one.take)
             measure.size = max(measure.size, one.size)
         self._arena = Arena(measure.size + (64 << 20), model.device)
         self._shapes: dict[tuple[int, int], Shape] = {}
-        for rows, frames in sorted(sizes):
+        for rows, frames in sorted(captured):
             self._arena.restart()
             buffers = Buffers(model, rows, frames, self._arena.take)
             self._shapes[rows, frames] = Shape(model, rows, frames, buffers)

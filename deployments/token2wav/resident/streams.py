@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deployments.token2wav.model.cfm import HISTORY_TAIL_FRAMES
-from deployments.token2wav.model.hift import SAMPLES_PER_FRAME
-from deployments.token2wav.model.vocoder import OVERLAP_FRAMES
-from deployments.token2wav.resident.history import (
+from deployments.token2wav.functional.cfm import HISTORY_TAIL_FRAMES
+from deployments.token2wav.functional.hift import SAMPLES_PER_FRAME
+from deployments.token2wav.functional.hift_stream import OVERLAP_FRAMES
+from deployments.token2wav.resident.block_history import (
     FrameHistory,
     PromptLayout,
     TokenHistory,
@@ -20,7 +20,7 @@ from deployments.token2wav.resident.history import (
 from deployments.token2wav.resident.kernels.attention import BLOCK
 from deployments.token2wav.resident.memory import Needs
 from deployments.token2wav.resident.places import Place
-from deployments.token2wav.resident.rows import NOWHERE, StepRows
+from deployments.token2wav.resident.step_rows import NOWHERE, StepRows
 
 HostRows = dict[str, NDArray[np.int32]]
 

@@ -13,7 +13,7 @@ import gc
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -22,15 +22,14 @@ import numpy as np
 
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
 from deployments.token2wav import engines
-from deployments.token2wav.config import Token2WavConfig
-from deployments.token2wav.engine import PreparedVoice, StepInput, StreamState
-from deployments.token2wav.synthesizer import StepEngine
+from deployments.token2wav.contract import StepEngine, StepInput
+from deployments.token2wav.token2wav_config import Token2WavConfig
 from serve_app.bench.metrics import Percentiles, percentiles
 
 T = TypeVar("T")
 SERVED: tuple[Literal["native", "reference"], ...] = ("native", "reference")
 FUNCTIONAL = "functional"
-FUNCTIONAL_CLASS = "deployments.token2wav.engine:Token2WavEngine"
+FUNCTIONAL_CLASS = "deployments.token2wav.functional.functional_engine:FunctionalEngine"
 BYTES_PER_SAMPLE = 2
 
 
@@ -76,7 +75,7 @@ def engine_loader(
     Args:
         name: `native` or `reference`, as the deployment runs it for `config` with that engine;
             `functional`, or any other as `module:Class`.
-        options: arguments for `load` of those that `config` does not describe.
+        options: fields of `EngineOptions` that `functional` and the like get instead of `config`'s.
 
     Raises:
         ConfigError: it cannot be had here.
@@ -90,7 +89,8 @@ def engine_loader(
         names = ", ".join((*SERVED, FUNCTIONAL))
         raise ValueError(f"no engine {name!r}: {names} or module:Class")
     engine_class = getattr(importlib.import_module(module), cls)
-    return partial(engine_class.load, token2wav_dir, **options)
+    described = engines.engine_options(token2wav_dir, config)
+    return partial(engine_class.load, replace(described, **options))
 
 
 def measure_engine(
@@ -111,8 +111,8 @@ def measure_engine(
     """
     _reset_peak()
     engine, load_s = _timed(load)
-    prepared, first_voice_s = _timed(lambda: engine.prepare_voice(voice))
-    prepared, next_voice_s = _timed(lambda: engine.prepare_voice(voice))
+    _, first_voice_s = _timed(lambda: engine.place_voice(engine.encode_voice(voice)))
+    prepared, next_voice_s = _timed(lambda: engine.place_voice(engine.encode_voice(voice)))
     batches = []
     left_out = tuple(shape for shape in shapes if shape.streams > engine.max_streams)
     for shape in shapes:
@@ -137,12 +137,10 @@ def measure_engine(
 class _Run:
     """Streams of one shape through one engine."""
 
-    def __init__(
-        self, engine: StepEngine, voice: PreparedVoice, shape: BatchShape, seed: int
-    ) -> None:
+    def __init__(self, engine: StepEngine, voice: Any, shape: BatchShape, seed: int) -> None:
         self._engine, self._voice, self._shape = engine, voice, shape
         self._rng = np.random.default_rng(seed)
-        self._lookahead = getattr(engine, "lookahead", 3)
+        self._lookahead = engine.lookahead
 
     def measure(self, steps: int, warm_up: int) -> BatchFigures:
         seconds, audio_s = self.stream(warm_up + steps)
@@ -172,7 +170,7 @@ class _Run:
             self._engine.close(state)
         return seconds, audio_s
 
-    def _step(self, states: list[StreamState], *, last: bool) -> tuple[list[StreamState], int]:
+    def _step(self, states: list[Any], *, last: bool) -> tuple[list[Any], int]:
         count = self._shape.chunk_tokens + (0 if last else self._lookahead)
         shape = (len(states), count)
         tokens = self._rng.integers(self._engine.codebook_size, size=shape).tolist()

@@ -17,7 +17,10 @@ import torch
 import yaml
 
 from deployments.chunker import Chunker, ChunkSchedule
-from deployments.token2wav.engine import StepInput, Token2WavEngine
+from deployments.token2wav.contract import StepInput
+from deployments.token2wav.engines import engine_options
+from deployments.token2wav.functional.functional_engine import FunctionalEngine
+from deployments.token2wav.token2wav_config import ReferenceAudioLimits, Token2WavConfig
 from deployments.token2wav.voice import VoiceEncoder
 from serve_app.commands.word_errors import word_error_rate
 from serve_app.config import AppConfig
@@ -30,7 +33,8 @@ from tests.places import NANO as CHECKPOINT
 from tests.places import ROOT
 
 SENTENCES, REPEATS, STREAMED = 40, 8, 6
-SPEECH_S = (0.3, 30.0)  # three words take less than the shortest prompt that is served
+# three words take less than the shortest prompt that is served
+SPEECH = ReferenceAudioLimits(min_s=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,7 @@ async def test_each_sentence_is_as_long_as_speech_is(report):
 
 
 async def test_the_voices_differ_and_follow_their_prompts(report):
-    encoder = VoiceEncoder(CHECKPOINT / "token2wav", num_threads=1, limits_s=SPEECH_S)
+    encoder = VoiceEncoder(CHECKPOINT / "token2wav", num_threads=1, limits=SPEECH)
 
     def direction(wav: bytes) -> np.ndarray:
         embedding = encoder.encode(wav).embedding.numpy()
@@ -124,11 +128,10 @@ def median_pitch(wav: bytes) -> float:
 
 async def test_streamed_and_whole_synthesis_say_the_same(client, recordings):
     """The same codes through the engine that streams, in chunks and at once; heard over HTTP."""
-    engine = Token2WavEngine.load(
-        CHECKPOINT / "token2wav", device="cpu", dtype=torch.float32, seed=0, num_threads=1
-    )
-    encoder = VoiceEncoder(CHECKPOINT / "token2wav", num_threads=1, limits_s=SPEECH_S)
-    voice = engine.prepare_voice((CHECKPOINT / "voices" / "high.wav").read_bytes())
+    options = engine_options(CHECKPOINT / "token2wav", Token2WavConfig(device="cpu", num_threads=1))
+    engine = FunctionalEngine.load(options)
+    encoder = VoiceEncoder(CHECKPOINT / "token2wav", num_threads=1, limits=SPEECH)
+    voice = engine.encode_voice((CHECKPOINT / "voices" / "high.wav").read_bytes())
     chosen = recordings[:STREAMED]
     made = []
     for recording in chosen:
@@ -143,7 +146,7 @@ async def test_streamed_and_whole_synthesis_say_the_same(client, recordings):
     assert word_error_rate(heard[::2], heard[1::2]) <= 0.05
 
 
-def in_chunks(engine: Token2WavEngine, codes: list[int], voice) -> torch.Tensor:
+def in_chunks(engine: FunctionalEngine, codes: list[int], voice) -> torch.Tensor:
     chunker, state, parts = Chunker(ChunkSchedule()), engine.open(voice), []
     for chunk in [*chunker.push(codes), chunker.finish()]:
         if chunk is not None:

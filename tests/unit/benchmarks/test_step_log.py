@@ -1,13 +1,19 @@
 """What is made of the notes of Token2Wav's steps."""
 
-import asyncio
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
 
-from deployments.token2wav.engine import StepInput
-from deployments.token2wav.schedule import Playback
-from tests.benchmarks.step_log import LoggedChunk, LoggedStep, StepLog, steps_from, summarize_steps
+from deployments.token2wav.observer import ChunkReport, StepReport
+from tests.benchmarks.step_log import (
+    LoggedChunk,
+    LoggedStep,
+    StepLog,
+    logged,
+    steps_from,
+    summarize_steps,
+)
 
 
 def step(began_s: float, ended_s: float, *chunks: LoggedChunk) -> LoggedStep:
@@ -40,27 +46,28 @@ def test_of_no_steps_there_is_a_summary_too():
     assert summarize_steps([]).steps == 0
 
 
-async def test_a_synthesizers_steps_are_noted_and_taken_once():
-    async def work(engine, rows):
-        await asyncio.sleep(0.01)
-
-    synthesizer = SimpleNamespace(_step=work, _waiting=[1, 2], open_streams=3)
-    log = StepLog(synthesizer)
-    begun = Playback(0.0)
-    row = SimpleNamespace(input=StepInput(None, (1, 2), True), arrived_s=7.0, playback=begun)
-    await synthesizer._step(None, [row])
+def test_steps_are_noted_and_taken_once():
+    log = StepLog()
+    reported = ChunkReport(tokens=2, last=True, arrived_s=7.0, plays_until_s=None)
+    log.step_ended(
+        StepReport(1.0, 2.0, held_s=0.0, open_streams=3, left_waiting=2, chunks=(reported,))
+    )
     (noted,) = log.take()
     assert log.take() == []
-    assert noted.chunks == (LoggedChunk(2, True, 7.0, None),)
-    assert (noted.open_streams, noted.left_waiting) == (3, 2)
-    assert 0.005 < noted.ended_s - noted.began_s < 1
-    fields = {"began_s": 1.0, "ended_s": 2.0, "open_streams": 3, "left_waiting": 0}
-    as_json = {
-        **fields,
-        "chunks": [{"tokens": 2, "last": True, "arrived_s": 7.0, "dry_at_s": None}],
-    }
-    assert steps_from([as_json]) == [step(1.0, 2.0, *noted.chunks)]
+    assert noted == LoggedStep(1.0, 2.0, 3, 2, (LoggedChunk(2, True, 7.0, None),))
+    assert steps_from([asdict(noted)]) == [noted]
 
 
-def test_what_has_no_steps_is_left_alone():
-    assert StepLog(SimpleNamespace()).take() == []
+async def test_the_steps_of_a_deployment_that_is_measured_are_those_of_its_synthesizer():
+    class Deployed:
+        observer = None
+
+        async def __init__(self) -> None:  # as Ray Serve awaits it
+            self.observer.step_ended(StepReport(1.0, 2.0, 0.0, 3, 2, ()))
+
+    measured = logged(
+        SimpleNamespace(func_or_class=Deployed, options=lambda func_or_class: func_or_class)
+    )
+    replica = measured.__new__(measured)
+    await measured.__init__(replica)
+    assert steps_from(await replica.take_steps()) == [LoggedStep(1.0, 2.0, 3, 2, ())]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.token2wav.model import Flow
+from deployments.token2wav.functional import Flow
 from tests.nano import flow as nano
 from tests.nano import flow_examples
 from tests.nano.corpus.store import Corpus, Utterance

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from deployments.token2wav.model import Flow, FlowSynthesizer
-from deployments.token2wav.model.cfm import HISTORY_TAIL_FRAMES, Schedule
-from deployments.token2wav.model.dit import CONV_PAST
+from deployments.token2wav.functional import Flow, FlowSynthesizer
+from deployments.token2wav.functional.cfm import HISTORY_TAIL_FRAMES, Schedule
+from deployments.token2wav.functional.dit import CONV_PAST
 from tests.nano import flow as nano
 from tests.nano import flow_rows
 from tests.nano.sizes import FLOW, USED_CODES

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.token2wav.model import Flow, load_flow
-from deployments.token2wav.model.load import read_weights
+from deployments.token2wav.functional import Flow, load_flow
+from deployments.token2wav.functional.published_weights import read_weights
 from tests.nano import flow as nano
 from tests.nano import flow_examples
 from tests.nano.corpus.store import Corpus

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deployments.mel import voice_mel_spectrogram
-from deployments.token2wav.model import Vocoder, load_hift
+from deployments.token2wav.functional import Vocoder, load_hift
 from tests.nano.corpus.store import Bank, Corpus, Utterance
 from tests.nano.pitch import track_pitch, with_context
 from tests.nano.training import Recipe

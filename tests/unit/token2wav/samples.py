@@ -2,10 +2,15 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
+from deployments.token2wav.contract import EngineOptions
+from deployments.token2wav.engines import engine_options
+from deployments.token2wav.functional.functional_engine import FunctionalEngine
+from deployments.token2wav.token2wav_config import Token2WavConfig
 from serve_app.checkpoint.onnx_models import write_speaker_encoder, write_speech_tokenizer
 from serve_app.checkpoint.sizes import checkpoint
 from serve_app.checkpoint.token2wav_weights import write_flow, write_hift
@@ -19,6 +24,15 @@ def write_tiny_token2wav(directory: Path) -> Path:
     write_flow(directory, plan.flow, seed=0)
     write_hift(directory, plan.hift, seed=0)
     return directory
+
+
+def options(token2wav_dir: Path, **settings: Any) -> EngineOptions:
+    """What an engine on the CPU is loaded with, by the keys of `Token2WavConfig`."""
+    return engine_options(token2wav_dir, Token2WavConfig(device="cpu", **settings))
+
+
+def load_functional(token2wav_dir: Path, **settings: Any) -> FunctionalEngine:
+    return FunctionalEngine.load(options(token2wav_dir, **settings))
 
 
 def make_samples(seconds: float, rate_hz: int = 24_000, pitch_hz: float = 180.0) -> np.ndarray:

@@ -3,19 +3,19 @@
 import pytest
 
 from deployments.token2wav.admission import AT_LEAST, FORGET_S, HORIZON_S, SHARE, Admission
-from deployments.token2wav.schedule import Playback
+from deployments.token2wav.schedule import Listener
 
 NOW = 100.0
 MAX_BATCH = 32
 ROW_S = 0.002  # what a row costs on an H200 where 32 share a step, both stages at work
 
 
-def newcomer() -> Playback:
-    return Playback(NOW)
+def newcomer() -> Listener:
+    return Listener(NOW)
 
 
-def ahead(by_s: float) -> Playback:
-    return Playback(NOW - 9, started_at_s=NOW - 5, sent_s=5 + by_s, chunks=9)
+def ahead(by_s: float) -> Listener:
+    return Listener(NOW - 9, started_at_s=NOW - 5, sent_s=5 + by_s, chunks=9)
 
 
 def experienced(row_s: float = ROW_S, rows: int = 32) -> Admission:
@@ -25,7 +25,7 @@ def experienced(row_s: float = ROW_S, rows: int = 32) -> Admission:
     return admission
 
 
-def most_beginnings(admission: Admission, others: list[Playback]) -> int:
+def most_beginnings(admission: Admission, others: list[Listener]) -> int:
     """How many are let in at one moment beside `others`."""
     inside = list(others)
     while len(inside) < 1000 and admission.fits(inside, newcomer(), NOW):
@@ -58,7 +58,7 @@ def test_what_was_learned_long_ago_refuses_nobody():
     admission = experienced(row_s=0.2)
 
     def fits(at_s: float) -> bool:
-        return admission.fits([Playback(at_s)], Playback(at_s), at_s)
+        return admission.fits([Listener(at_s)], Listener(at_s), at_s)
 
     assert not fits(NOW + FORGET_S)
     assert fits(NOW + FORGET_S + 0.1)

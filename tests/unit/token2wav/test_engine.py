@@ -7,9 +7,13 @@ import pytest
 import torch
 
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
-from deployments.errors import AudioUnreadable, ConfigError, ReferenceAudioUnfit, VoiceUnusable
-from deployments.token2wav.engine import PreparedVoice, StepInput, Token2WavEngine
-from tests.unit.token2wav.samples import make_tokens, make_wav
+from deployments.errors import AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable
+from deployments.token2wav.functional.functional_engine import (
+    FunctionalEngine,
+    PreparedVoice,
+    StepInput,
+)
+from tests.unit.token2wav.samples import load_functional, make_tokens, make_wav
 
 SAMPLES_PER_TOKEN = 960
 SCHEDULES = [
@@ -28,7 +32,7 @@ def cut(tokens: Sequence[int], schedule: ChunkSchedule) -> list[Chunk]:
 
 
 def alone(
-    engine: Token2WavEngine, voice: PreparedVoice, chunks: Sequence[Chunk]
+    engine: FunctionalEngine, voice: PreparedVoice, chunks: Sequence[Chunk]
 ) -> list[torch.Tensor]:
     state, pieces = engine.open(voice), []
     for chunk in chunks:
@@ -41,7 +45,7 @@ def alone(
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 12, 13, 14, 28, 29, 57, 130])
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
 def test_a_stream_has_960_samples_for_each_token(
-    engine: Token2WavEngine, voices: list[PreparedVoice], schedule: ChunkSchedule, count: int
+    engine: FunctionalEngine, voices: list[PreparedVoice], schedule: ChunkSchedule, count: int
 ) -> None:
     pieces = alone(engine, voices[0], cut(make_tokens(count), schedule))
     samples = torch.cat(pieces)
@@ -50,7 +54,7 @@ def test_a_stream_has_960_samples_for_each_token(
 
 
 def test_a_first_chunk_shorter_than_the_overlap_loses_no_sample(
-    engine: Token2WavEngine, voices: list[PreparedVoice]
+    engine: FunctionalEngine, voices: list[PreparedVoice]
 ) -> None:
     schedule = ChunkSchedule(ramp=(), steady=1)
     pieces = alone(engine, voices[0], cut(make_tokens(9), schedule))
@@ -59,13 +63,13 @@ def test_a_first_chunk_shorter_than_the_overlap_loses_no_sample(
 
 @pytest.mark.parametrize("count", [1, 2, 50])
 def test_a_whole_synthesis_has_960_samples_for_each_token(
-    engine: Token2WavEngine, voices: list[PreparedVoice], count: int
+    engine: FunctionalEngine, voices: list[PreparedVoice], count: int
 ) -> None:
     assert engine.synthesize(make_tokens(count), voices[1]).shape == (SAMPLES_PER_TOKEN * count,)
 
 
 def test_a_batch_gives_every_stream_bit_for_bit_what_it_gives_alone(
-    engine: Token2WavEngine, voices: list[PreparedVoice]
+    engine: FunctionalEngine, voices: list[PreparedVoice]
 ) -> None:
     """Voices, histories, chunk sizes and ends all differ; streams come and go between steps."""
     counts = [190, 145, 260, 33, 1]
@@ -93,7 +97,7 @@ def test_a_batch_gives_every_stream_bit_for_bit_what_it_gives_alone(
 
 
 def test_two_interleaved_streams_do_not_mix(
-    engine: Token2WavEngine, voices: list[PreparedVoice]
+    engine: FunctionalEngine, voices: list[PreparedVoice]
 ) -> None:
     plans = [(voices[n], cut(make_tokens(120, seed=n), SCHEDULES[0])) for n in (0, 1)]
     states = [engine.open(voice) for voice, _ in plans]
@@ -108,7 +112,7 @@ def test_two_interleaved_streams_do_not_mix(
 
 
 def test_stepping_twice_from_one_state_gives_the_same_twice(
-    engine: Token2WavEngine, voices: list[PreparedVoice]
+    engine: FunctionalEngine, voices: list[PreparedVoice]
 ) -> None:
     chunks = cut(make_tokens(80), SCHEDULES[0])
     state = engine.open(voices[0])
@@ -120,7 +124,7 @@ def test_stepping_twice_from_one_state_gives_the_same_twice(
 
 
 def test_a_poisoned_stream_does_not_reach_its_neighbours(
-    engine: Token2WavEngine, voices: list[PreparedVoice]
+    engine: FunctionalEngine, voices: list[PreparedVoice]
 ) -> None:
     chunk = cut(make_tokens(40), SCHEDULES[0])[0]
     healthy = engine.open(voices[1])
@@ -138,7 +142,7 @@ def test_a_poisoned_stream_does_not_reach_its_neighbours(
 
 @pytest.mark.parametrize("part", ["mel", "source", "samples"])
 def test_one_non_finite_value_of_what_the_vocoder_held_back_is_noticed(
-    engine: Token2WavEngine, voices: list[PreparedVoice], part: str
+    engine: FunctionalEngine, voices: list[PreparedVoice], part: str
 ) -> None:
     chunks = cut(make_tokens(40), SCHEDULES[0])
     state = engine.step([StepInput(engine.open(voices[0]), chunks[0].tokens, False)])[0].state
@@ -149,7 +153,7 @@ def test_one_non_finite_value_of_what_the_vocoder_held_back_is_noticed(
 
 
 def test_a_voice_of_which_the_flow_makes_no_numbers_is_refused_and_spoils_no_other(
-    engine: Token2WavEngine, voices: list[PreparedVoice]
+    engine: FunctionalEngine, voices: list[PreparedVoice]
 ) -> None:
     prompt = voices[0].prompt
     mel = prompt.mel.clone()
@@ -163,7 +167,7 @@ def test_a_voice_of_which_the_flow_makes_no_numbers_is_refused_and_spoils_no_oth
 
 
 def test_a_single_last_chunk_is_the_whole_but_for_attention_to_the_prompt(
-    engine: Token2WavEngine, voices: list[PreparedVoice]
+    engine: FunctionalEngine, voices: list[PreparedVoice]
 ) -> None:
     """The prompt's frames cannot look at what follows in a stream, in a whole they do.
 
@@ -179,7 +183,7 @@ def test_a_single_last_chunk_is_the_whole_but_for_attention_to_the_prompt(
 
 @pytest.mark.parametrize("token", [-1, 6561, 10**9])
 def test_a_token_outside_the_codebook_is_refused_and_hurts_nobody(
-    engine: Token2WavEngine, voices: list[PreparedVoice], token: int
+    engine: FunctionalEngine, voices: list[PreparedVoice], token: int
 ) -> None:
     state = engine.open(voices[0])
     good = StepInput(state, make_tokens(13), False)
@@ -194,25 +198,25 @@ def test_a_token_outside_the_codebook_is_refused_and_hurts_nobody(
 
 @pytest.mark.parametrize(("count", "last"), [(0, True), (0, False), (3, False)])
 def test_a_chunk_that_consumes_no_token_is_refused(
-    engine: Token2WavEngine, voices: list[PreparedVoice], count: int, last: bool
+    engine: FunctionalEngine, voices: list[PreparedVoice], count: int, last: bool
 ) -> None:
     with pytest.raises(ValueError, match=f"{count} tokens"):
         engine.step([StepInput(engine.open(voices[0]), make_tokens(count), last)])
 
 
 def test_the_same_seed_gives_the_same_sound_and_another_one_another(
-    token2wav_dir, engine: Token2WavEngine, voices: list[PreparedVoice]
+    token2wav_dir, engine: FunctionalEngine, voices: list[PreparedVoice]
 ) -> None:
     tokens = make_tokens(10)
     expected = engine.synthesize(tokens, voices[0])
     for seed, same in ((0, True), (1, False)):
-        other = Token2WavEngine.load(token2wav_dir, seed=seed)
+        other = load_functional(token2wav_dir, seed=seed)
         sound = other.synthesize(tokens, other.prepare_prompt(voices[0].prompt))
         assert torch.equal(sound, expected) is same
 
 
 def test_pcm_is_little_endian_16_bit_of_the_samples(
-    engine: Token2WavEngine, voices: list[PreparedVoice]
+    engine: FunctionalEngine, voices: list[PreparedVoice]
 ) -> None:
     output = engine.step([StepInput(engine.open(voices[0]), make_tokens(10), True)])[0]
     back = torch.frombuffer(bytearray(output.pcm), dtype=torch.int16)
@@ -221,17 +225,12 @@ def test_pcm_is_little_endian_16_bit_of_the_samples(
 
 @pytest.mark.parametrize("seconds", [0.5, 30.5])
 def test_a_voice_recording_of_unfit_length_is_refused(
-    engine: Token2WavEngine, seconds: float
+    engine: FunctionalEngine, seconds: float
 ) -> None:
     with pytest.raises(ReferenceAudioUnfit, match=f"{seconds:.1f}"):
-        engine.prepare_voice(make_wav(seconds, rate_hz=8000))
+        engine.encode_voice(make_wav(seconds, rate_hz=8000))
 
 
-def test_a_voice_that_is_no_recording_is_refused(engine: Token2WavEngine) -> None:
+def test_a_voice_that_is_no_recording_is_refused(engine: FunctionalEngine) -> None:
     with pytest.raises(AudioUnreadable):
-        engine.prepare_voice(b"no sound at all" * 100)
-
-
-def test_chunks_with_another_lookahead_than_the_models_are_a_config_error(token2wav_dir) -> None:
-    with pytest.raises(ConfigError, match="lookahead"):
-        Token2WavEngine.load(token2wav_dir, lookahead=5)
+        engine.encode_voice(b"no sound at all" * 100)

@@ -5,14 +5,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from deployments.chunker import ChunkSchedule
 from deployments.token2wav import engines
-from deployments.token2wav.config import Token2WavConfig
-from deployments.token2wav.engine import Token2WavEngine
 from deployments.token2wav.engines import CaptureProgress, fits_kernels, load_engine
-from deployments.token2wav.model import DiTConfig, FlowConfig
+from deployments.token2wav.functional import DiTConfig, EncoderConfig, FlowConfig
+from deployments.token2wav.functional.functional_engine import FunctionalEngine
+from deployments.token2wav.token2wav_config import Token2WavConfig
 from tests.nano.sizes import FLOW
+
+LOOKAHEAD = 3
 
 
 def test_the_published_sizes_fit_the_kernels():
@@ -38,24 +41,38 @@ def test_a_flow_that_no_kernel_fits_runs_unfused_on_a_gpu(
     monkeypatch.setattr(engines, "_device", lambda config: "cuda")
     load = load_engine(tmp_path, Token2WavConfig(device="cuda"))
     assert isinstance(load, partial)
-    assert (load.func == Token2WavEngine.load) is runs_unfused
-    assert load.keywords["device"] == "cuda"
+    assert (load.func == FunctionalEngine.load) is runs_unfused
+    assert load.args[0].device == "cuda"
 
 
-def test_every_chunk_of_the_usual_and_the_crowded_schedule_has_a_shape():
+def test_every_chunk_of_the_usual_and_the_busy_schedule_has_a_shape():
     config = Token2WavConfig()
-    usual, crowded = config.schedule(0), config.schedule(config.crowd.streams)
-    assert (usual.ramp, crowded.ramp) == (config.chunks.ramp, config.crowd.ramp)
-    frames = engines.chunk_frames(usual, crowded)
-    assert frames == (18, 26, 40, 50, 54)
-    longest = engines.chunk_frames(ChunkSchedule(), ChunkSchedule(ramp=(30,)))[-1]
-    assert longest == 2 * (30 + 2)  # a last chunk: the largest and all but one of the lookahead
+    usual, busy = config.schedules(LOOKAHEAD)
+    assert (usual.ramp, busy.ramp) == (config.chunks.ramp, config.busy.ramp)
+    assert config.schedule(config.busy.streams - 1, LOOKAHEAD) == usual
+    assert config.schedule(config.busy.streams, LOOKAHEAD) == busy
+    assert engines.chunk_sizes(usual, busy) == (9, 13, 20, 25, 27)
+    longest = engines.chunk_sizes(ChunkSchedule(), ChunkSchedule(ramp=(30,)))[-1]
+    assert longest == 30 + 2  # a last chunk: the largest and all but one of the lookahead
 
 
-def test_answers_that_begin_with_a_large_chunk_anyway_begin_so_in_a_crowd():
-    chunks = ChunkSchedule(ramp=(20,))
-    config = Token2WavConfig(chunks=chunks)
-    assert config.schedule(1000) == chunks
+def test_answers_that_begin_with_a_large_chunk_anyway_begin_so_on_a_busy_server():
+    config = Token2WavConfig(chunks={"ramp": (20,)})
+    assert config.schedule(1000, LOOKAHEAD) == ChunkSchedule(ramp=(20,))
+    assert len(config.schedules(LOOKAHEAD)) == 1
+
+
+@pytest.mark.parametrize("lookahead", [2, 5])
+def test_chunks_see_as_far_ahead_as_the_checkpoint_does(tmp_path: Path, lookahead: int):
+    flow = FlowConfig(encoder=EncoderConfig(pre_lookahead_len=lookahead))
+    (tmp_path / "flow.yaml").write_text(flow.to_yaml())
+    options = engines.engine_options(tmp_path, Token2WavConfig(device="cpu"))
+    assert options.chunk_tokens[-1] == 25 + lookahead - 1
+
+
+def test_how_far_chunks_see_ahead_is_no_key():
+    with pytest.raises(ValidationError, match="lookahead"):
+        Token2WavConfig(chunks={"lookahead": 3})
 
 
 def test_capture_tells_of_the_first_shape_then_every_5_s_then_of_the_last(caplog):

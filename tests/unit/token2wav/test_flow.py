@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deployments.token2wav.model import (
+from deployments.token2wav.functional import (
     Flow,
     FlowInput,
     FlowState,
@@ -17,7 +17,7 @@ from deployments.token2wav.model import (
     load_flow,
     load_hift,
 )
-from deployments.token2wav.model.cfm import HISTORY_TAIL_FRAMES, seeded_noise
+from deployments.token2wav.functional.cfm import HISTORY_TAIL_FRAMES, seeded_noise
 from tests.unit.token2wav.samples import make_tokens
 
 TOLERANCE = 1e-5
@@ -205,4 +205,4 @@ def test_the_vocoder_pads_no_row_and_mixes_none(token2wav_dir: Path) -> None:
         assert (begin - alone).abs().sum() <= 1e-3 * len(alone)
         (alone_end,), _ = vocoder.step([dataclasses.replace(row, last=True, state=state)])
         assert len(begin) + len(end) == 2 * 480 * len(row.mel)
-        assert (end - alone_end).abs().max() <= 1e-3  # float32 phases, see Token2WavEngine.step
+        assert (end - alone_end).abs().max() <= 1e-3  # float32 phases, see FunctionalEngine.step

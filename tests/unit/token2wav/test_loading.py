@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from deployments.errors import ConfigError
-from deployments.token2wav.engine import Token2WavEngine
-from deployments.token2wav.model import (
+from deployments.token2wav.functional import (
     FlowConfig,
     Hift,
     HiftConfig,
@@ -18,8 +17,9 @@ from deployments.token2wav.model import (
     load_flow,
     load_hift,
 )
-from deployments.token2wav.model.load import read_hift
+from deployments.token2wav.functional.published_weights import read_hift
 from deployments.token2wav.reference import ReferenceEngine
+from tests.unit.token2wav.samples import load_functional, options
 
 PUBLISHED = FlowConfig().to_yaml()
 
@@ -63,7 +63,7 @@ def test_a_reference_engine_without_the_official_package_says_so(
 ) -> None:
     monkeypatch.setitem(sys.modules, "cosyvoice2.flow.flow", None)
     with pytest.raises(ConfigError, match="step-audio2"):
-        ReferenceEngine.load(token2wav_dir)
+        ReferenceEngine.load(options(token2wav_dir))
 
 
 @pytest.fixture
@@ -78,10 +78,10 @@ def copy(token2wav_dir: Path, tmp_path: Path) -> Path:
 def test_a_missing_or_damaged_file_is_named(copy: Path, name: str) -> None:
     (copy / name).write_bytes(b"\x00 damaged")
     with pytest.raises(ConfigError, match=name):
-        Token2WavEngine.load(copy)
+        load_functional(copy)
     (copy / name).unlink()
     with pytest.raises(ConfigError, match=name):
-        Token2WavEngine.load(copy)
+        load_functional(copy)
 
 
 def test_a_weight_too_many_or_too_few_is_refused(copy: Path) -> None:

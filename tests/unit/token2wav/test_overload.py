@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -19,11 +19,12 @@ from deployments.chunker import AUDIO_TOKEN_S, VOCODER_HOLDS_S, Chunk
 from deployments.errors import ServerFull
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
 from deployments.token2wav.admission import Admission
-from deployments.token2wav.config import Token2WavConfig
-from deployments.token2wav.engine import StepInput
-from deployments.token2wav.synthesizer import BatchedStream, BatchingSynthesizer
+from deployments.token2wav.contract import StepInput, StepOutput
+from deployments.token2wav.synthesizer import BatchingSynthesizer, SpokenStream
+from deployments.token2wav.token2wav_config import Token2WavConfig
 from tests.unit.token2wav.virtual_time import run_virtually
 
+T = TypeVar("T")
 STEP_S = {1: 0.018, 2: 0.020, 4: 0.022, 8: 0.029, 12: 0.034, 16: 0.038, 24: 0.054, 32: 0.062}
 FIRST_TOKEN_S = 0.1
 TOKEN_S = 0.016  # of an audio token: 1.25 steps of the Thinker with 128 others
@@ -32,31 +33,28 @@ MAX_BATCH = 32
 CHUNKS = 9
 
 
-@dataclass(frozen=True)
-class Output:
-    pcm: bytes
-    state: int  # chunks so far
-    finite: bool = True
-
-
 class Engine:
-    """Makes silence of the right length; `TimedSynthesizer` lets its steps take their time."""
+    """Makes silence of the right length; `VirtualRunner` lets its steps take their time."""
 
-    codebook_size, max_streams = 10, 1000
+    codebook_size, lookahead, max_streams = 10, LOOKAHEAD, 1000
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.took_s = 0.0  # what was done since it was asked last
 
-    def prepare_voice(self, data: bytes) -> None: ...
+    def encode_voice(self, data: bytes) -> None: ...
+
+    def place_voice(self, encoded: None) -> None: ...
 
     def open(self, voice: None) -> int:
-        return 0
+        return 0  # chunks so far
 
     def close(self, state: int) -> None: ...
 
-    def step(self, rows: Sequence[StepInput]) -> list[Output]:
+    def step(self, rows: Sequence[StepInput]) -> list[StepOutput]:
         self.batches.append(len(rows))
-        return [Output(self._speak(row), row.state + 1) for row in rows]
+        self.took_s += step_s(len(rows))
+        return [StepOutput(self._speak(row), row.state + 1) for row in rows]
 
     def _speak(self, row: StepInput) -> bytes:
         consumed = len(row.tokens) - LOOKAHEAD
@@ -70,20 +68,19 @@ def step_s(rows: int) -> float:
     return STEP_S[sizes[bisect_left(sizes, rows)]]
 
 
-class TimedSynthesizer(BatchingSynthesizer):
-    async def _in_thread(self, function: Any) -> Any:
-        return function()
+class VirtualRunner:
+    """In place of a thread: a call is done at once, and its time passes on the loop's clock."""
 
-    async def _step(self, engine: Any, rows: list[Any]) -> None:
-        await asyncio.sleep(step_s(len(rows)))
-        await super()._step(engine, rows)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
+    async def run(self, call: Callable[[], T]) -> T:
+        result = call()
+        took_s, self._engine.took_s = self._engine.took_s, 0.0
+        await asyncio.sleep(took_s)
+        return result
 
-class Experienced(Admission):
-    """Counts the virtual time of steps, which `TimedSynthesizer` spends outside of them."""
-
-    def note_step(self, rows: int, took_s: float, now_s: float) -> None:
-        super().note_step(rows, step_s(rows), now_s)
+    def close(self) -> None: ...
 
 
 class Anybody(Admission):
@@ -111,16 +108,16 @@ async def listen(synthesizer: BatchingSynthesizer, heard: Heard, after_s: float)
         heard.refused += 1
         return
     tokens_at_s = opened_at_s + FIRST_TOKEN_S + LOOKAHEAD * TOKEN_S
-    dry_at_s, gap = float("inf"), False
+    plays_until_s, gap = float("inf"), False
     for size in islice(stream.schedule.sizes(), CHUNKS):
         tokens_at_s += size * TOKEN_S
         await asyncio.sleep(max(0.0, tokens_at_s - now_s()))
         pcm = await stream.synthesize(Chunk((1,) * (size + LOOKAHEAD), last=False))
-        if dry_at_s == float("inf"):
+        if plays_until_s == float("inf"):
             heard.first_sound_s.append(now_s() - opened_at_s)
-            dry_at_s = now_s()
-        gap = gap or now_s() > dry_at_s
-        dry_at_s = max(dry_at_s, now_s()) + len(pcm) / 2 / OUTPUT_SAMPLE_RATE_HZ
+            plays_until_s = now_s()
+        gap = gap or now_s() > plays_until_s
+        plays_until_s = max(plays_until_s, now_s()) + len(pcm) / 2 / OUTPUT_SAMPLE_RATE_HZ
     stream.close()
     heard.with_a_gap += gap
 
@@ -137,16 +134,17 @@ def run(
 
     async def whole() -> None:
         loop = asyncio.get_running_loop()
-        synthesizer = TimedSynthesizer(
+        synthesizer = BatchingSynthesizer(
             lambda: engine,
             {"default": voice},
             Token2WavConfig().schedule,
             max_batch=MAX_BATCH,
             max_streams=None,
             cached_voices=1,
+            admission=admission,
+            runner=lambda name: VirtualRunner(engine),
             now_s=loop.time,
         )
-        synthesizer._admission = admission
         await synthesizer.start()
         await serve(synthesizer)
         synthesizer.close()
@@ -175,14 +173,14 @@ def load(
 
 
 def test_128_who_come_at_one_moment_are_all_let_in_and_hear_no_gap(tmp_path):
-    heard = load(tmp_path, 128, 0.0, Experienced(MAX_BATCH))
+    heard = load(tmp_path, 128, 0.0, Admission(MAX_BATCH))
     assert (heard.refused, heard.with_a_gap) == (0, 0)
     assert max(heard.first_sound_s) < 1.0
 
 
 @pytest.mark.parametrize("listeners", [256, 512])
 def test_of_more_than_fit_some_are_refused_and_the_others_hear_no_gap(tmp_path, listeners):
-    heard = load(tmp_path, listeners, 0.0, Experienced(MAX_BATCH))
+    heard = load(tmp_path, listeners, 0.0, Admission(MAX_BATCH))
     assert 128 <= len(heard.first_sound_s) < listeners
     assert heard.with_a_gap == 0
     assert max(heard.first_sound_s) < 1.2
@@ -195,18 +193,18 @@ def test_without_admission_they_would(tmp_path):
 
 
 def test_those_who_come_one_after_another_are_let_in(tmp_path):
-    heard = load(tmp_path, 192, 2.0, Experienced(MAX_BATCH))
+    heard = load(tmp_path, 192, 2.0, Admission(MAX_BATCH))
     assert heard.refused + heard.with_a_gap <= 10
     assert statistics.median(heard.first_sound_s) < 0.5
 
 
 @pytest.mark.parametrize("within_s", [4.0, 8.0])
 def test_a_calm_arrival_of_128_leaves_nobody_out(tmp_path, within_s):
-    heard = load(tmp_path, 128, within_s, Experienced(MAX_BATCH))
+    heard = load(tmp_path, 128, within_s, Admission(MAX_BATCH))
     assert (heard.refused, heard.with_a_gap) == (0, 0)
 
 
-async def far_ahead(synthesizer: BatchingSynthesizer) -> BatchedStream:
+async def far_ahead(synthesizer: BatchingSynthesizer) -> SpokenStream:
     """A stream that has sent its listener seconds of sound."""
     stream = await synthesizer.open(None)
     await stream.synthesize(Chunk((1,) * 100, last=False))
@@ -229,7 +227,7 @@ def test_a_step_is_held_anew_after_the_one_it_was_held_for_has_gone(tmp_path):
         await asyncio.sleep(0.001)
         await asyncio.gather(first, streams[0].synthesize(one))
 
-    run(tmp_path, engine, Experienced(MAX_BATCH), serve)
+    run(tmp_path, engine, Admission(MAX_BATCH), serve)
     assert engine.batches == [2]
 
 
@@ -240,6 +238,6 @@ def test_16_share_their_steps_though_half_of_them_come_a_little_later(tmp_path):
         engine.batches.clear()
         await asyncio.gather(*(listen(synthesizer, heard, 0.008 * (i % 2)) for i in range(16)))
 
-    run(tmp_path, engine, Experienced(MAX_BATCH), serve)
+    run(tmp_path, engine, Admission(MAX_BATCH), serve)
     assert heard.with_a_gap == 0
     assert engine.batches[-4:] == [16] * 4

@@ -6,8 +6,8 @@ import pytest
 
 from deployments.chunker import ChunkSchedule
 from deployments.messages import AUDIO_TOKENS_PER_SECOND
-from deployments.token2wav.engines import FRAMES_PER_TOKEN
-from deployments.token2wav.model.vocoder import OVERLAP_FRAMES
+from deployments.token2wav.functional import EncoderConfig
+from deployments.token2wav.functional.hift_stream import OVERLAP_FRAMES
 from deployments.token2wav.schedule import (
     BEGINS_WITHIN_S,
     FILL,
@@ -17,7 +17,7 @@ from deployments.token2wav.schedule import (
     PATIENCE_S,
     PUT_OFF_S,
     QUIET_S,
-    Playback,
+    Listener,
     held_until_s,
     next_batch,
     next_due_s,
@@ -29,16 +29,16 @@ NOW = 100.0
 @dataclass(frozen=True)
 class Row:
     name: str
-    playback: Playback
+    listener: Listener
     arrived_s: float = 0.0
 
 
 def silent(name: str, waited_s: float = 0.1) -> Row:
-    return Row(name, Playback(opened_at_s=NOW - waited_s))
+    return Row(name, Listener(opened_at_s=NOW - waited_s))
 
 
 def playing(name: str, left_s: float) -> Row:
-    return Row(name, Playback(NOW - 9, started_at_s=NOW - 5, sent_s=5 + left_s, chunks=5))
+    return Row(name, Listener(NOW - 9, started_at_s=NOW - 5, sent_s=5 + left_s, chunks=5))
 
 
 def names(rows: list[Row], open_streams: int = 100, max_batch: int = 32) -> list[str]:
@@ -92,7 +92,7 @@ def test_all_who_are_due_go_up_to_a_full_batch():
 
 
 def arrived(*at_s: float) -> list[Row]:
-    return [Row(str(at), Playback(NOW), at) for at in at_s]
+    return [Row(str(at), Listener(NOW), at) for at in at_s]
 
 
 def test_a_step_is_held_while_chunks_come_in_one_after_another():
@@ -114,7 +114,7 @@ def test_while_nobody_is_due_a_step_has_patience():
 
 def test_a_listener_needs_the_next_chunks_when_those_before_are_played():
     schedule = ChunkSchedule(ramp=(10, 10), steady=25)  # the first one plays 0.24 s
-    begun = Playback(NOW - 1, schedule)
+    begun = Listener(NOW - 1, schedule)
     begun.sent(0.24, NOW)
     assert begun.chunks_wanted(NOW, within_s=0.2) == 0
     assert begun.chunks_wanted(NOW, within_s=0.3) == 1  # dry after 0.24, 0.64, 1.64 s
@@ -124,7 +124,7 @@ def test_a_listener_needs_the_next_chunks_when_those_before_are_played():
 
 
 def test_one_who_has_heard_nothing_can_be_put_off():
-    new = Playback(NOW, ChunkSchedule(ramp=(10, 10), steady=25))
+    new = Listener(NOW, ChunkSchedule(ramp=(10, 10), steady=25))
     assert new.chunks_wanted(NOW, PUT_OFF_S) == 0
     assert new.chunks_wanted(NOW, PUT_OFF_S + 0.1) == 1
     assert new.chunks_wanted(NOW, PUT_OFF_S + 0.25) == 2
@@ -133,7 +133,7 @@ def test_one_who_has_heard_nothing_can_be_put_off():
 
 def test_a_chunk_plays_as_long_as_its_tokens_but_for_what_the_vocoder_holds_back():
     schedule = ChunkSchedule(ramp=(10, 20), steady=25)
-    held_s = OVERLAP_FRAMES / (AUDIO_TOKENS_PER_SECOND * FRAMES_PER_TOKEN)
+    held_s = OVERLAP_FRAMES / (AUDIO_TOKENS_PER_SECOND * EncoderConfig().up_stride)
     tokens_s = [tokens / AUDIO_TOKENS_PER_SECOND for tokens in (10, 20, 25, 25)]
     played_s = [schedule.duration_s(index) for index in range(4)]
     assert played_s == pytest.approx([tokens_s[0] - held_s, *tokens_s[1:]])
@@ -145,11 +145,11 @@ def test_the_next_step_starts_before_the_first_listener_runs_dry():
 
 
 def test_a_listener_runs_dry_when_what_was_sent_is_played():
-    playback = Playback(opened_at_s=0)
-    playback.sent(0.0, now_s=1.0)
-    assert playback.dry_at_s is None  # nothing plays yet
-    playback.sent(1.0, now_s=2.0)
-    playback.sent(1.0, now_s=2.1)
-    assert playback.dry_at_s == 4.0
-    playback.sent(1.0, now_s=5.0)  # after a gap of a second it begins anew
-    assert playback.dry_at_s == 6.0
+    listener = Listener(opened_at_s=0)
+    listener.sent(0.0, now_s=1.0)
+    assert listener.plays_until_s is None  # nothing plays yet
+    listener.sent(1.0, now_s=2.0)
+    listener.sent(1.0, now_s=2.1)
+    assert listener.plays_until_s == 4.0
+    listener.sent(1.0, now_s=5.0)  # after a gap of a second it begins anew
+    assert listener.plays_until_s == 6.0

@@ -3,26 +3,28 @@
 import asyncio
 import threading
 import time
-from dataclasses import dataclass
 
 import pytest
 
 from deployments.chunker import Chunk, ChunkSchedule
-from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice, VoiceUnusable
+from deployments.errors import (
+    AudioUnreadable,
+    ConfigError,
+    EngineFailed,
+    ServerFull,
+    UnknownVoice,
+    VoiceUnusable,
+)
 from deployments.messages import ReferenceAudio
+from deployments.token2wav.admission import Admission
 from deployments.token2wav.canary import INTERVAL_S, TOKENS
+from deployments.token2wav.contract import StepOutput
+from deployments.token2wav.runner import ThreadRunner
 from deployments.token2wav.synthesizer import BatchingSynthesizer
 
 STEP_S = 0.02
 SCHEDULE = ChunkSchedule(ramp=(4, 6), steady=10, lookahead=3)
-CROWDED = ChunkSchedule(ramp=(8,), steady=10, lookahead=3)
-
-
-@dataclass(frozen=True)
-class Output:
-    pcm: bytes
-    state: str
-    finite: bool = True
+BUSY = ChunkSchedule(ramp=(8,), steady=10, lookahead=3)
 
 
 class Clock:
@@ -38,8 +40,7 @@ class Clock:
 class StandIn:
     """Says which tokens it was given; notes what it was asked for, and in which thread."""
 
-    codebook_size = 100
-    max_streams = 3
+    codebook_size, lookahead, max_streams = 100, 3, 3
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -55,11 +56,15 @@ class StandIn:
         self.may_end = threading.Event()  # a step that is held up ends when it is set
         self.may_end.set()
 
-    def prepare_voice(self, data: bytes) -> str:
+    def encode_voice(self, data: bytes) -> str:
         self.prepared.append(data)
         if data == b"broken":
-            raise ConfigError("broken")
+            raise AudioUnreadable("broken")
         return data.decode()
+
+    def place_voice(self, encoded: str) -> str:
+        self.threads.add(threading.get_ident())
+        return encoded
 
     def open(self, voice: str) -> str:
         self.opened += 1
@@ -80,14 +85,15 @@ class StandIn:
         self.chunks += [(len(row.tokens), row.last) for row in rows]
         return [self._speak(row) for row in rows]
 
-    def _speak(self, row) -> Output:
+    def _speak(self, row) -> StepOutput:
         if row.state in self.broken:
-            return Output(b"", row.state, finite=False)
-        return Output(bytes(token + self.off_by for token in row.tokens), row.state)
+            return StepOutput(b"", row.state, finite=False)
+        return StepOutput(bytes(token + self.off_by for token in row.tokens), row.state)
 
 
-def schedules(open_streams: int) -> ChunkSchedule:
-    return CROWDED if open_streams >= 2 else SCHEDULE
+def schedules(open_streams: int, lookahead: int) -> ChunkSchedule:
+    assert lookahead == StandIn.lookahead
+    return BUSY if open_streams >= 2 else SCHEDULE
 
 
 @pytest.fixture
@@ -96,7 +102,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def started(tmp_path, clock):
+def admission() -> Admission:
+    return Admission(max_batch=8)
+
+
+@pytest.fixture
+async def started(tmp_path, clock, admission):
     engine = StandIn()
     files = {}
     for name in ("default", "other"):
@@ -104,7 +115,7 @@ async def started(tmp_path, clock):
         files[name].write_text(name)
     synthesizer = BatchingSynthesizer(
         lambda: engine, files, schedules,
-        max_batch=8, max_streams=None, cached_voices=2, now_s=clock,
+        max_batch=8, max_streams=None, cached_voices=2, admission=admission, now_s=clock,
     )  # fmt: skip
     await synthesizer.start()
     engine.batches.clear()
@@ -144,7 +155,7 @@ async def test_chunks_that_arrive_during_a_step_share_the_next(started):
 async def test_an_answer_is_cut_by_how_many_streams_it_begins_beside(started):
     synthesizer, _ = started
     streams = [await synthesizer.open(None) for _ in range(3)]
-    assert [stream.schedule for stream in streams] == [SCHEDULE, SCHEDULE, CROWDED]
+    assert [stream.schedule for stream in streams] == [SCHEDULE, SCHEDULE, BUSY]
 
 
 async def test_one_stream_too_many_is_refused_until_another_ends(started):
@@ -170,11 +181,11 @@ async def test_chunks_that_come_in_one_after_another_share_a_step(started, monke
     assert engine.batches == [2]
 
 
-async def test_a_stream_that_no_time_is_left_for_is_refused(started):
+async def test_a_stream_that_no_time_is_left_for_is_refused(started, admission, clock):
     synthesizer, _ = started
     stream = await synthesizer.open(None)
     for _ in range(8):
-        synthesizer._admission.note_step(rows=8, took_s=8 * 0.2, now_s=time.monotonic())
+        admission.note_step(rows=8, took_s=8 * 0.2, now_s=clock())
     with pytest.raises(ServerFull):
         await synthesizer.open(None)
     assert synthesizer.open_streams == 1
@@ -349,7 +360,7 @@ async def test_the_canary_is_silent_while_a_listener_needs_the_engine(started, c
 
 async def test_a_configured_voice_that_cannot_be_used_is_named_at_start(tmp_path):
     class Choosy(StandIn):
-        def prepare_voice(self, data: bytes) -> str:
+        def encode_voice(self, data: bytes) -> str:
             raise VoiceUnusable("embedding is not finite")
 
     (tmp_path / "voice").touch()
@@ -377,7 +388,7 @@ async def test_a_recording_is_prepared_once_for_all_that_bring_it(started):
 async def test_a_recording_that_cannot_be_prepared_leaves_nothing_behind(started):
     synthesizer, engine = started
     for _ in range(2):
-        with pytest.raises(ConfigError):
+        with pytest.raises(AudioUnreadable):
             await synthesizer.open(ReferenceAudio(b"broken"))
     assert engine.prepared.count(b"broken") == 2
     assert synthesizer.open_streams == 0
@@ -399,14 +410,38 @@ async def test_a_closed_synthesizer_is_unhealthy(started):
         await synthesizer.check_health()
 
 
-async def test_a_synthesizer_that_cannot_start_leaves_no_thread_to_a_finalizer(tmp_path):
-    """`ThreadPoolExecutor.shutdown` takes a lock that a collection may find taken."""
+class CountingRunner(ThreadRunner):
+    """Counts the calls of `close`, which a finalizer must find done."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+        super().close()
+
+
+async def test_a_synthesizer_that_cannot_start_has_closed_its_threads(tmp_path):
     (tmp_path / "voice").write_bytes(b"broken")
+    runners: list[CountingRunner] = []
+
+    def runner(name: str) -> CountingRunner:
+        runners.append(CountingRunner(name))
+        return runners[-1]
+
     synthesizer = BatchingSynthesizer(
         StandIn, {"default": tmp_path / "voice"}, schedules,
-        max_batch=8, max_streams=None, cached_voices=2,
+        max_batch=8, max_streams=None, cached_voices=2, runner=runner,
     )  # fmt: skip
     with pytest.raises(ConfigError):
         await synthesizer.start()
-    with synthesizer._thread._shutdown_lock:
-        synthesizer.close()
+    assert [one.closed for one in runners] == [1, 1]
+
+
+def test_a_thread_that_is_closed_twice_takes_its_lock_once():
+    """A finalizer may close it again, in a collection within `submit`, which has the lock."""
+    runner = ThreadRunner("test")
+    runner.close()
+    with runner._thread._shutdown_lock:
+        runner.close()

@@ -4,16 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.token2wav.model import Flow, FlowConfig
-from deployments.token2wav.model.config import DiTConfig, EncoderConfig
+from deployments.token2wav.functional import Flow, FlowConfig
+from deployments.token2wav.functional.flow_config import DiTConfig, EncoderConfig
 
 pytest.importorskip("triton")
 
-from deployments.token2wav.resident.encoder import EncoderBuffers, EncoderPool, ResidentEncoder
-from deployments.token2wav.resident.history import TokenHistory
+from deployments.token2wav.resident.block_history import TokenHistory
 from deployments.token2wav.resident.kernels.attention import BLOCK
 from deployments.token2wav.resident.memory import allocator
-from deployments.token2wav.resident.rows import RowLimits, StepRows
+from deployments.token2wav.resident.resident_encoder import (
+    EncoderBuffers,
+    EncoderPool,
+    ResidentEncoder,
+)
+from deployments.token2wav.resident.step_rows import RowLimits, StepRows
 
 CPU = torch.device("cpu")
 LIMITS = RowLimits(solver_blocks=1, encoder_blocks=4, lookahead=3, frames_per_token=2)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from deployments.errors import ServerFull, VoiceUnusable
-from deployments.token2wav.model import (
+from deployments.token2wav.contract import StepInput
+from deployments.token2wav.functional import (
     Flow,
     FlowConfig,
     FlowInput,
@@ -20,13 +21,14 @@ from deployments.token2wav.model import (
     HiftState,
     Vocoder,
 )
-from deployments.token2wav.model.config import DiTConfig, EncoderConfig
+from deployments.token2wav.functional.flow_config import DiTConfig, EncoderConfig
 
 pytest.importorskip("triton")
 
-from deployments.token2wav.resident.engine import ResidentEngine
-from deployments.token2wav.resident.settings import ResidentSettings
+from deployments.token2wav.resident.resident_engine import ResidentEngine
+from deployments.token2wav.resident.resident_sizes import ResidentSizes
 from deployments.token2wav.resident.streams import ResidentStream, ResidentVoice
+from deployments.token2wav.token2wav_config import GpuMemory
 from tests.unit.token2wav_resident.collector import collect_anywhere_in
 
 CPU = torch.device("cpu")
@@ -37,9 +39,9 @@ CONFIG = FlowConfig(
     dit=DiTConfig(in_channels=64, out_channels=16, depth=1, num_heads=2, head_dim=16,
                   hidden_size=32, mlp_ratio=2.0),
 )  # fmt: skip
-SETTINGS = ResidentSettings(
-    memory_bytes=14 << 20, max_batch=2, chunk_frames=(4,), history_s=4, typical_voice_s=1,
-    resident_voices=2, longest_voice_tokens=30,
+SIZES = ResidentSizes(
+    gpu=GpuMemory(memory_gb=14 / 1024, history_s=4, typical_voice_s=1, resident_voices=2),
+    max_batch=2, chunk_frames=(4,), longest_voice_tokens=30,
 )  # fmt: skip
 
 
@@ -48,13 +50,6 @@ class Prompt:
     codes: Tensor
     embedding: Tensor
     mel: Tensor
-
-
-@dataclass
-class Row:
-    state: ResidentStream
-    tokens: list[int]
-    last: bool
 
 
 def random_prompt(codes: int) -> Prompt:
@@ -73,7 +68,7 @@ def networks() -> tuple[Flow, Hift]:
 
 def new_engine(networks: tuple[Flow, Hift], steps: int) -> ResidentEngine:
     return ResidentEngine(
-        *networks, None, seed=0, device=CPU, dtype=torch.float32, settings=SETTINGS, steps=steps
+        *networks, None, seed=0, device=CPU, dtype=torch.float32, sizes=SIZES, steps=steps
     )
 
 
@@ -90,13 +85,13 @@ def test_streams_of_two_voices_sound_as_the_functional_engine(
     synthesizer = FlowSynthesizer(flow, seed=0, steps=2)
     vocoder = Vocoder(hift, seed=0)
     prompts = [random_prompt(5), random_prompt(9)]
-    streams = [engine.open(engine.prepare_prompt(p)) for p in prompts]
+    streams = [engine.open(engine.place_voice(p)) for p in prompts]
     flow_states = [synthesizer.prepare(p.codes, p.embedding, p.mel) for p in prompts]
     sound_states = [HiftState.empty(hift) for _ in prompts]
 
     def step(chosen: list[int], tokens: list[list[int]], last: list[bool]) -> None:
         engine._shapes._arena.memory.fill_(255)  # no number in any buffer
-        rows = [Row(streams[i], t, e) for i, t, e in zip(chosen, tokens, last, strict=True)]
+        rows = [StepInput(streams[i], t, e) for i, t, e in zip(chosen, tokens, last, strict=True)]
         outputs = engine.step(rows)
         inputs = [
             FlowInput(torch.tensor(t), e, flow_states[i])
@@ -118,14 +113,14 @@ def test_streams_of_two_voices_sound_as_the_functional_engine(
 
 
 def test_a_stream_that_is_closed_or_forgotten_gives_its_place_back(engine: ResidentEngine) -> None:
-    voice = engine.prepare_prompt(random_prompt(5))
+    voice = engine.place_voice(random_prompt(5))
     before = engine.free
     stream = engine.open(voice)
     assert engine.free != before
     engine.close(stream)
     engine.close(stream)
     assert engine.free == before
-    assert engine.step([Row(stream, [1, 2, 3, 4], False)])[0].pcm == b""
+    assert engine.step([StepInput(stream, [1, 2, 3, 4], False)])[0].pcm == b""
     stream = engine.open(voice)
     del stream
     assert engine.free == before
@@ -134,7 +129,7 @@ def test_a_stream_that_is_closed_or_forgotten_gives_its_place_back(engine: Resid
 def test_a_stream_found_forgotten_while_another_opens_blocks_nobody(
     engine: ResidentEngine,
 ) -> None:
-    voice = engine.prepare_prompt(random_prompt(5))
+    voice = engine.place_voice(random_prompt(5))
     before = engine.free
     collect_anywhere_in(lambda: engine.open(voice), forget=lambda: engine.open(voice))
     gc.collect()
@@ -148,7 +143,7 @@ def test_a_voice_found_forgotten_while_room_is_made_disturbs_nobody(
     before = engine.free
 
     def voice() -> ResidentVoice:
-        return engine.prepare_prompt(random_prompt(5))
+        return engine.place_voice(random_prompt(5))
 
     def many() -> list[ResidentVoice]:
         return [voice() for _ in range(40)]
@@ -161,7 +156,7 @@ def test_a_voice_found_forgotten_while_room_is_made_disturbs_nobody(
 
 
 def test_no_more_streams_open_than_memory_holds(engine: ResidentEngine) -> None:
-    voice = engine.prepare_prompt(random_prompt(25))
+    voice = engine.place_voice(random_prompt(25))
     streams = []
     with pytest.raises(ServerFull):
         for _ in range(1000):
@@ -172,11 +167,11 @@ def test_no_more_streams_open_than_memory_holds(engine: ResidentEngine) -> None:
 
 
 def test_a_voice_without_streams_gives_way_and_comes_back(engine: ResidentEngine) -> None:
-    first = engine.prepare_prompt(random_prompt(5))
+    first = engine.place_voice(random_prompt(5))
     one = engine.open(first)
-    heard = engine.step([Row(one, [1, 2, 3, 4], False)])[0].pcm
+    heard = engine.step([StepInput(one, [1, 2, 3, 4], False)])[0].pcm
     engine.close(one)
-    voice = engine.prepare_prompt(random_prompt(5))
+    voice = engine.place_voice(random_prompt(5))
     streams = []
     with pytest.raises(ServerFull):
         for _ in range(1000):
@@ -185,7 +180,7 @@ def test_a_voice_without_streams_gives_way_and_comes_back(engine: ResidentEngine
     for stream in streams:
         engine.close(stream)
     again = engine.open(first)
-    assert engine.step([Row(again, [1, 2, 3, 4], False)])[0].pcm == heard
+    assert engine.step([StepInput(again, [1, 2, 3, 4], False)])[0].pcm == heard
 
 
 def spoil(engine: ResidentEngine, stream: ResidentStream) -> None:
@@ -209,12 +204,12 @@ def sound(pcm: bytes) -> np.ndarray:
 def test_a_stream_that_turns_non_finite_fails_alone_and_leaves_nothing_behind(
     engine: ResidentEngine,
 ) -> None:
-    voice = engine.prepare_prompt(random_prompt(5))
+    voice = engine.place_voice(random_prompt(5))
     chunks = [([1, 2, 3, 4, 5], False), ([9, 8], True)]
     sick, healthy = engine.open(voice), engine.open(voice)
-    heard = [engine.step([Row(sick, *chunks[0]), Row(healthy, *chunks[0])])[1]]
+    heard = [engine.step([StepInput(sick, *chunks[0]), StepInput(healthy, *chunks[0])])[1]]
     spoil(engine, sick)
-    failed, well = engine.step([Row(sick, *chunks[1]), Row(healthy, *chunks[1])])
+    failed, well = engine.step([StepInput(sick, *chunks[1]), StepInput(healthy, *chunks[1])])
     heard.append(well)
     assert well.pcm
     assert not failed.finite and failed.pcm == b""
@@ -224,7 +219,7 @@ def test_a_stream_that_turns_non_finite_fails_alone_and_leaves_nothing_behind(
     follower = engine.open(voice)  # in the same memory, which nobody has cleared
     assert set(follower.place.solver_blocks) == set(sick.place.solver_blocks)
     for chunk, expected in zip(chunks, heard, strict=True):
-        (output,) = engine.step([Row(follower, *chunk)])
+        (output,) = engine.step([StepInput(follower, *chunk)])
         assert output.finite
         np.testing.assert_allclose(sound(output.pcm), sound(expected.pcm), atol=3e-3)
 
@@ -236,12 +231,12 @@ def test_a_voice_that_is_no_number_is_refused_and_its_memory_spoils_no_other(
     bad.mel[3, 2] = torch.nan
     before = engine.free
     with pytest.raises(VoiceUnusable):
-        engine.prepare_prompt(bad)
+        engine.place_voice(bad)
     assert engine.free == before
     outputs = []
     for _ in range(2):  # the first one in the memory of the bad voice
-        stream = engine.open(engine.prepare_prompt(good))
-        outputs += engine.step([Row(stream, [1, 2], True)])
+        stream = engine.open(engine.place_voice(good))
+        outputs += engine.step([StepInput(stream, [1, 2], True)])
     assert outputs[0].finite and outputs[0].pcm
     np.testing.assert_array_equal(sound(outputs[0].pcm), sound(outputs[1].pcm))
 
@@ -249,21 +244,21 @@ def test_a_voice_that_is_no_number_is_refused_and_its_memory_spoils_no_other(
 def test_a_voice_that_cannot_be_prepared_again_fails_its_own_streams(
     engine: ResidentEngine,
 ) -> None:
-    well = engine.open(engine.prepare_prompt(random_prompt(5)))
-    voice = engine.prepare_prompt(random_prompt(5))
+    well = engine.open(engine.place_voice(random_prompt(5)))
+    voice = engine.place_voice(random_prompt(5))
     sick = engine.open(voice)
     voice.prepared, voice.mel = False, voice.mel * torch.nan  # as after it gave way
-    failed, other = engine.step([Row(sick, [1, 2], True), Row(well, [1, 2], True)])
+    failed, other = engine.step([StepInput(sick, [1, 2], True), StepInput(well, [1, 2], True)])
     assert not failed.finite and failed.pcm == b""
     assert other.finite and sound(other.pcm).any()
 
 
 def test_an_unfit_chunk_is_refused_before_anything_happens(engine: ResidentEngine) -> None:
-    stream = engine.open(engine.prepare_prompt(random_prompt(5)))
+    stream = engine.open(engine.place_voice(random_prompt(5)))
     for tokens, last in (([1, 2, 3], False), ([], True), ([1, 50, 1, 1], False)):
         with pytest.raises(ValueError, match="token"):
-            engine.step([Row(stream, tokens, last)])
+            engine.step([StepInput(stream, tokens, last)])
     assert stream.steps == 0
-    row = Row(stream, [1, 2, 3, 4], False)
+    row = StepInput(stream, [1, 2, 3, 4], False)
     with pytest.raises(ValueError, match="two chunks"):
         engine.step([row, row])

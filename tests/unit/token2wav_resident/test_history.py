@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from deployments.token2wav.resident.history import FrameHistory, PromptLayout, TokenHistory
+from deployments.token2wav.resident.block_history import FrameHistory, PromptLayout, TokenHistory
 
 TAIL = 100
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deployments.token2wav.model.cfm import (
+from deployments.token2wav.functional.cfm import (
     HISTORY_TAIL_FRAMES,
     ConditionalFlow,
     FoldedSchedule,
@@ -14,15 +14,15 @@ from deployments.token2wav.model.cfm import (
     seeded_noise,
     trim,
 )
-from deployments.token2wav.model.config import DiTConfig
+from deployments.token2wav.functional.flow_config import DiTConfig
 
 pytest.importorskip("triton")
 
-from deployments.token2wav.resident.dit import ResidentSolver, SolverBuffers, SolverPool
-from deployments.token2wav.resident.history import FrameHistory, PromptLayout
+from deployments.token2wav.resident.block_history import FrameHistory, PromptLayout
 from deployments.token2wav.resident.kernels.attention import BLOCK
 from deployments.token2wav.resident.memory import allocator
-from deployments.token2wav.resident.rows import RowLimits, StepRows
+from deployments.token2wav.resident.resident_solver import ResidentSolver, SolverBuffers, SolverPool
+from deployments.token2wav.resident.step_rows import RowLimits, StepRows
 
 CPU = torch.device("cpu")
 LIMITS = RowLimits(solver_blocks=8, encoder_blocks=1, lookahead=3, frames_per_token=2)

@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.token2wav.model import Hift, HiftConfig, HiftInput, HiftState, Vocoder
+from deployments.token2wav.functional import Hift, HiftConfig, HiftInput, HiftState, Vocoder
 
 pytest.importorskip("triton")
 
-from deployments.token2wav.resident.rows import RowLimits, StepRows
-from deployments.token2wav.resident.vocoder import ResidentVocoder, VocoderBuffers, VocoderPool
+from deployments.token2wav.resident.resident_vocoder import (
+    ResidentVocoder,
+    VocoderBuffers,
+    VocoderPool,
+)
+from deployments.token2wav.resident.step_rows import RowLimits, StepRows
 
 CPU = torch.device("cpu")
 LIMITS = RowLimits(solver_blocks=1, encoder_blocks=1, lookahead=3, frames_per_token=2)

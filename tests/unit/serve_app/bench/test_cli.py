@@ -215,7 +215,7 @@ async def test_token2wav_is_measured_under_the_names_of_its_engines(tmp_path: Pa
     assert "no engine 'fast': native, reference, functional or module:Class" in output
     found = json.loads(out.read_text())
     measured = [(r["engine"], r["engine_class"], len(r["batches"])) for r in found["results"]]
-    served = "Token2WavEngine"  # on a CPU
+    served = "FunctionalEngine"  # on a CPU
     assert measured == [("native", served, 1), ("functional", served, 1), ("fast", "", 0)]
     assert found["settings"]["token2wav"]["num_threads"] == 1
 

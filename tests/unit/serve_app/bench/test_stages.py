@@ -11,9 +11,9 @@ import pytest
 
 from deployments.errors import ConfigError
 from deployments.thinker.fake import FakeThinkerEngine
-from deployments.token2wav.config import Token2WavConfig
-from deployments.token2wav.engine import Token2WavEngine
-from deployments.token2wav.model import FlowConfig
+from deployments.token2wav.functional import FlowConfig
+from deployments.token2wav.functional.functional_engine import FunctionalEngine
+from deployments.token2wav.token2wav_config import Token2WavConfig
 from serve_app.bench.inputs import synthetic_speech
 from serve_app.bench.stages.thinker import measure_thinker
 from serve_app.bench.stages.token2wav import BatchShape, engine_loader, measure_engine
@@ -30,8 +30,11 @@ class TimedEngine:
         self.steps: list[tuple[int, int, bool]] = []
         self.opened = self.ended = self.closed = 0
 
-    def prepare_voice(self, data: bytes) -> Any:
+    def encode_voice(self, data: bytes) -> Any:
         return data
+
+    def place_voice(self, encoded: Any) -> Any:
+        return encoded
 
     def open(self, voice: Any) -> Any:
         self.opened += 1
@@ -87,7 +90,7 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     resident engine: one without the kernels, which need Triton."""
     (tmp_path / "flow.yaml").write_text(FlowConfig().to_yaml())
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    module = ModuleType("deployments.token2wav.resident.engine")
+    module = ModuleType("deployments.token2wav.resident.resident_engine")
     resident = type("ResidentEngine", (), {"load": classmethod(lambda cls, *_, **__: cls)})
     module.ResidentEngine = resident  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -101,26 +104,32 @@ def test_native_on_a_gpu_is_the_resident_engine_that_serves(
     config = Token2WavConfig.model_validate(
         {"device": device, "max_batch": 7, "gpu": {"memory_gb": 3}, "chunks": {"steady": 30}}
     )
-    load = engine_loader("native", tmp_path, config, {"arguments": "of others"})
+    load = engine_loader("native", tmp_path, config, {"max_batch": 1})  # for others
     assert isinstance(load, partial)
     assert load.func == gpu.load
-    settings = load.keywords["settings"]
-    assert (settings.max_batch, settings.memory_bytes) == (7, 3 << 30)
-    assert 60 in settings.chunk_frames  # a step of the schedule's steady chunk has its graph
-    assert "arguments" not in load.keywords
+    (options,) = load.args
+    assert (options.max_batch, options.gpu.memory_gb) == (7, 3)
+    assert 30 in options.chunk_tokens  # a step of the schedule's steady chunk has its graph
 
 
 def test_functional_is_the_functional_engine_on_a_gpu_too(tmp_path: Path, gpu: Any) -> None:
     load = engine_loader("functional", tmp_path, Token2WavConfig(), {"device": "cuda"})
     assert isinstance(load, partial)
-    assert load.func == Token2WavEngine.load
-    assert load.keywords == {"device": "cuda"}
+    assert load.func == FunctionalEngine.load
+    assert load.args[0].device == "cuda"
+
+
+def test_options_of_load_go_before_the_configuration(tmp_path: Path, gpu: Any) -> None:
+    load = engine_loader("functional", tmp_path, Token2WavConfig(seed=1), {"seed": 5})
+    assert isinstance(load, partial)
+    assert (load.args[0].seed, load.args[0].max_batch) == (5, Token2WavConfig().max_batch)
 
 
 def test_native_on_a_cpu_is_the_functional_engine(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(FlowConfig().to_yaml())
     load = engine_loader("native", tmp_path, Token2WavConfig(device="cpu"), {})
     assert isinstance(load, partial)
-    assert load.func == Token2WavEngine.load
+    assert load.func == FunctionalEngine.load
 
 
 def test_native_for_a_gpu_that_is_not_there_is_refused(

@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 import torch
 
-from deployments.token2wav.model import (
+from deployments.token2wav.functional import (
     Flow,
     FlowConfig,
     FlowSynthesizer,
@@ -14,7 +14,7 @@ from deployments.token2wav.model import (
     load_flow,
     load_hift,
 )
-from deployments.token2wav.model.load import read_weights
+from deployments.token2wav.functional.published_weights import read_weights
 from serve_app.checkpoint.sizes import checkpoint
 from tests.unit.serve_app.checkpoint.conftest import Made
 

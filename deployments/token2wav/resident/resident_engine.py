@@ -1,19 +1,16 @@
-"""Token2Wav on a GPU, with the methods of `deployments.token2wav.engine.Token2WavEngine`.
+"""Token2Wav on a GPU, with the methods of `FunctionalEngine`.
 
-    voice = engine.prepare_voice(recording)
+    voice = engine.place_voice(engine.encode_voice(recording))
     stream = engine.open(voice)
     output = engine.step([StepInput(stream, tokens, last=False)])[0]    # output.pcm, output.state
     engine.close(stream)
 
 A stream's past lies in resident blocks, which a step writes in place: the state that comes out
-is the one that went in, moved on, and must be closed. One thread may call `prepare_voice` and
-`step`; `open` and `close` are safe from any.
+is the one that went in, moved on, and must be closed.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,13 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deployments.errors import VoiceUnusable
-from deployments.token2wav.model.flow import EULER_STEPS, Flow
-from deployments.token2wav.model.hift import SAMPLES_PER_FRAME, Hift
-from deployments.token2wav.model.vocoder import OVERLAP_FRAMES
+from deployments.token2wav.contract import EngineOptions, StepInput, StepOutput
+from deployments.token2wav.functional.flow import EULER_STEPS, Flow
+from deployments.token2wav.functional.hift import SAMPLES_PER_FRAME, Hift
+from deployments.token2wav.functional.hift_stream import OVERLAP_FRAMES
 from deployments.token2wav.resident.memory import Needs
-from deployments.token2wav.resident.model import ResidentModel
 from deployments.token2wav.resident.places import Place, Places
-from deployments.token2wav.resident.settings import ResidentSettings
+from deployments.token2wav.resident.resident_model import ResidentModel
+from deployments.token2wav.resident.resident_sizes import ResidentSizes
 from deployments.token2wav.resident.shapes import Shapes
 from deployments.token2wav.resident.streams import (
     ResidentStream,
@@ -40,32 +38,15 @@ from deployments.token2wav.resident.streams import (
 Progress = Callable[[int, int], None]
 
 
-class Prompt(Protocol):
-    """What `deployments.token2wav.voice.VoicePrompt` holds."""
-
-    codes: Tensor
-    embedding: Tensor
-    mel: Tensor
-
-
-class Row(Protocol):
-    """What `deployments.token2wav.engine.StepInput` holds."""
+class EncodedVoice(Protocol):
+    """What a `VoicePrompt` holds."""
 
     @property
-    def state(self) -> ResidentStream: ...
+    def codes(self) -> Tensor: ...
     @property
-    def tokens(self) -> Sequence[int]: ...
+    def embedding(self) -> Tensor: ...
     @property
-    def last(self) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ResidentOutput:
-    """What one step made of a chunk: s16le at 24 kHz, and the stream, moved on."""
-
-    pcm: bytes  # nothing where a sample is not finite
-    state: ResidentStream
-    finite: bool  # if not, the stream has come to its end
+    def mel(self) -> Tensor: ...
 
 
 class ResidentEngine:
@@ -80,7 +61,7 @@ class ResidentEngine:
         seed: int,
         device: torch.device,
         dtype: torch.dtype,
-        settings: ResidentSettings,
+        sizes: ResidentSizes,
         steps: int = EULER_STEPS,
         progress: Progress | None = None,
     ) -> None:
@@ -96,10 +77,10 @@ class ResidentEngine:
         """
         self.codebook_size = flow.config.vocab_size
         self.lookahead = flow.lookahead
-        self.settings = settings
+        self.sizes = sizes
         self._voices = voices
         self._model = model = ResidentModel(
-            flow, hift, seed=seed, device=device, dtype=dtype, settings=settings, steps=steps
+            flow, hift, seed=seed, device=device, dtype=dtype, sizes=sizes, steps=steps
         )
         self.max_streams = model.plan.max_streams
         self._places = Places(
@@ -107,71 +88,60 @@ class ResidentEngine:
             encoder_blocks=model.plan.encoder_blocks,
             slots=model.plan.slots,
         )
-        self._shapes = Shapes(model, settings)
+        self._shapes = Shapes(model, sizes)
         self._shapes.capture(progress)
 
     @classmethod
-    def load(
-        cls,
-        token2wav_dir: Path,
-        *,
-        device: str = "cuda",
-        dtype: torch.dtype = torch.float16,
-        seed: int = 0,
-        num_threads: int | None = None,
-        lookahead: int = 3,
-        reference_audio_s: tuple[float, float] = (1.0, 30.0),
-        settings: ResidentSettings | None = None,
-        progress: Progress | None = None,
-    ) -> "ResidentEngine":
-        """As `Token2WavEngine.load`, on a GPU.
+    def load(cls, options: EngineOptions, *, progress: Progress | None = None) -> "ResidentEngine":
+        """As `FunctionalEngine.load`, on a GPU.
 
         Raises:
-            ConfigError: as there, or the settings do not fit.
+            ConfigError: as there, or the GPU's budget holds no stream.
         """
-        from deployments.token2wav.engine import require_lookahead
-        from deployments.token2wav.model import load_flow, load_hift
+        from deployments.token2wav.functional.published_weights import load_flow, load_hift
         from deployments.token2wav.voice import VoiceEncoder
 
-        flow, hift = load_flow(token2wav_dir), load_hift(token2wav_dir)
-        require_lookahead(lookahead, flow.config)
-        voices = VoiceEncoder(
-            token2wav_dir,
-            num_threads=num_threads,
-            limits_s=reference_audio_s,
-            codebook_size=flow.config.vocab_size,
+        flow, hift = load_flow(options.token2wav_dir), load_hift(options.token2wav_dir)
+        sizes = ResidentSizes(
+            gpu=options.gpu,
+            max_batch=options.max_batch,
+            chunk_frames=tuple(flow.frames_per_token * n for n in options.chunk_tokens),
         )
         engine = cls(
-            flow.to(device),
-            hift.to(device),
-            voices,
-            seed=seed,
-            device=torch.device(device),
-            dtype=dtype,
-            settings=settings or ResidentSettings(),
+            flow.to(options.device),
+            hift.to(options.device),
+            VoiceEncoder.load(options, codebook_size=flow.config.vocab_size),
+            seed=options.seed,
+            device=torch.device(options.device),
+            dtype=getattr(torch, options.dtype),
+            sizes=sizes,
             progress=progress,
         )
         del flow, hift
         torch.cuda.empty_cache()  # their float32 weights are no longer needed
         return engine
 
-    def prepare_voice(self, data: bytes) -> ResidentVoice:
-        """Encode a recording and run the flow over it, once for all streams in this voice.
+    def encode_voice(self, data: bytes) -> EncodedVoice:
+        """Describe the voice in a recording.
 
         Raises:
             AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as
-                `Token2WavEngine.prepare_voice`.
+                `FunctionalEngine.encode_voice`.
+        """
+        return self._voices.encode(data)
+
+    def place_voice(self, encoded: EncodedVoice) -> ResidentVoice:
+        """Run the flow over a voice, once for all streams in it.
+
+        Raises:
+            VoiceUnusable: the flow makes no numbers of it.
             ServerFull: the memory is taken by streams.
         """
-        return self.prepare_prompt(self._voices.encode(data))
-
-    def prepare_prompt(self, prompt: Prompt) -> ResidentVoice:
-        """Run the flow over a voice that is already encoded."""
-        if len(prompt.codes) > self.settings.longest_voice_tokens:
-            limit = self.settings.longest_voice_tokens
-            raise ValueError(f"a voice of {len(prompt.codes)} codes, the limit is {limit}")
+        if len(encoded.codes) > self.sizes.longest_voice_tokens:
+            limit = self.sizes.longest_voice_tokens
+            raise ValueError(f"a voice of {len(encoded.codes)} codes, the limit is {limit}")
         voice = ResidentVoice(
-            prompt.codes.cpu(), prompt.embedding, prompt.mel, self._model.frames_per_token
+            encoded.codes.cpu(), encoded.embedding, encoded.mel, self._model.frames_per_token
         )
         self._prepare(voice, self._places.settle(voice, self._voice_needs(voice)))
         return voice
@@ -183,7 +153,7 @@ class ResidentEngine:
         stream's first step.
         """
         needs = stream_needs(
-            len(voice.codes), self._model.frames_per_token, self.settings.history_tokens
+            len(voice.codes), self._model.frames_per_token, self.sizes.history_tokens
         )
         place = self._places.begin(voice, self._voice_needs(voice), needs)
         stream = ResidentStream.begin(voice, place)
@@ -199,7 +169,7 @@ class ResidentEngine:
         if stream.watch is not None:
             self._places.end(stream.watch)
 
-    def step(self, rows: Sequence[Row]) -> list[ResidentOutput]:
+    def step(self, rows: Sequence[StepInput]) -> list[StepOutput]:
         """Synthesise one chunk of each of several streams.
 
         Raises:
@@ -214,12 +184,12 @@ class ResidentEngine:
             if not voice.prepared and (place := voice.place) is not None:
                 with suppress(VoiceUnusable):  # its rows alone fail
                     self._prepare(voice, place)
-        outputs: list[ResidentOutput] = []
-        for begin in range(0, len(rows), self.settings.max_batch):
-            outputs += self._together(rows[begin : begin + self.settings.max_batch])
+        outputs: list[StepOutput] = []
+        for begin in range(0, len(rows), self.sizes.max_batch):
+            outputs += self._together(rows[begin : begin + self.sizes.max_batch])
         return outputs
 
-    def _together(self, rows: Sequence[Row]) -> list[ResidentOutput]:
+    def _together(self, rows: Sequence[StepInput]) -> list[StepOutput]:
         counts = [len(row.tokens) - (0 if row.last else self.lookahead) for row in rows]
         shape = self._shapes.fit(len(rows), max(counts) * self._model.frames_per_token)
         shape.rows.clear()
@@ -237,21 +207,21 @@ class ResidentEngine:
             # a row that was left unused is closed, or its voice could not be prepared again
             self._output(pcm[at, : end * SAMPLES_PER_FRAME], row.state, bool(finite[at]))
             if entered[at]
-            else ResidentOutput(b"", row.state, finite=not row.state.open)
+            else StepOutput(b"", row.state, finite=not row.state.open)
             for at, (row, end) in enumerate(zip(rows, ends, strict=True))
         ]
 
     @staticmethod
-    def _output(pcm: NDArray[np.int16], stream: ResidentStream, finite: bool) -> ResidentOutput:
-        return ResidentOutput(pcm.tobytes() if finite else b"", stream, finite)
+    def _output(pcm: NDArray[np.int16], stream: ResidentStream, finite: bool) -> StepOutput:
+        return StepOutput(pcm.tobytes() if finite else b"", stream, finite)
 
-    def _check(self, row: Row) -> None:
+    def _check(self, row: StepInput) -> None:
         seen_only = 0 if row.last else self.lookahead
         if len(row.tokens) <= seen_only:
             raise ValueError(f"{len(row.tokens)} tokens, of which {seen_only} are lookahead")
         if not 0 <= min(row.tokens) <= max(row.tokens) < self.codebook_size:
             raise ValueError(f"an audio token outside the codebook of {self.codebook_size}")
-        if len(row.tokens) > self.settings.history_tokens:
+        if len(row.tokens) > self.sizes.history_tokens:
             raise ValueError(f"{len(row.tokens)} tokens in one chunk")
 
     def _prepare(self, voice: ResidentVoice, place: Place) -> None:

@@ -7,17 +7,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deployments.errors import ConfigError
-from deployments.token2wav.model.flow import Flow
-from deployments.token2wav.model.hift import Hift
-from deployments.token2wav.resident.dit import ResidentSolver, SolverBuffers, SolverPool
-from deployments.token2wav.resident.encoder import EncoderBuffers, EncoderPool, ResidentEncoder
-from deployments.token2wav.resident.history import blocks_for
+from deployments.messages import AUDIO_TOKENS_PER_SECOND
+from deployments.token2wav.functional.flow import Flow
+from deployments.token2wav.functional.hift import Hift
+from deployments.token2wav.resident.block_history import blocks_for
 from deployments.token2wav.resident.kernels.attention import BLOCK
 from deployments.token2wav.resident.memory import MemoryPlan, Prices, Take
-from deployments.token2wav.resident.rows import RowLimits, StepRows
-from deployments.token2wav.resident.settings import TOKENS_PER_S, ResidentSettings
+from deployments.token2wav.resident.resident_encoder import (
+    EncoderBuffers,
+    EncoderPool,
+    ResidentEncoder,
+)
+from deployments.token2wav.resident.resident_sizes import ResidentSizes
+from deployments.token2wav.resident.resident_solver import ResidentSolver, SolverBuffers, SolverPool
+from deployments.token2wav.resident.resident_vocoder import (
+    ResidentVocoder,
+    VocoderBuffers,
+    VocoderPool,
+)
+from deployments.token2wav.resident.step_rows import RowLimits, StepRows
 from deployments.token2wav.resident.streams import stream_needs, voice_needs
-from deployments.token2wav.resident.vocoder import ResidentVocoder, VocoderBuffers, VocoderPool
 
 
 class Buffers:
@@ -40,38 +49,35 @@ class ResidentModel:
         seed: int,
         device: torch.device,
         dtype: torch.dtype,
-        settings: ResidentSettings,
+        sizes: ResidentSizes,
         steps: int,
     ) -> None:
         self.device = device
         self.frames_per_token = per_token = flow.frames_per_token
         affine = flow.spk_embed_affine_layer
         self._speaker = affine.weight.detach().clone(), affine.bias.detach().clone()
-        longest = settings.longest_voice_tokens + settings.history_tokens + 2 * BLOCK
+        longest = sizes.longest_voice_tokens + sizes.history_tokens + 2 * BLOCK
         self.solver = ResidentSolver(
             flow.decoder, seed=seed, steps=steps, device=device, dtype=dtype
         )
         self.encoder = ResidentEncoder(flow, longest=longest, device=device, dtype=dtype)
-        self.vocoder = ResidentVocoder(
-            hift, seed=seed, device=device,
-            dtype=torch.float32 if settings.vocoder_exact else dtype,
-        )  # fmt: skip
-        typical = int(settings.typical_voice_s * TOKENS_PER_S)
-        most = settings.longest_voice_tokens
-        own = stream_needs(most, per_token, settings.history_tokens)
+        self.vocoder = ResidentVocoder(hift, seed=seed, device=device, dtype=dtype)
+        typical = int(sizes.gpu.typical_voice_s * AUDIO_TOKENS_PER_SECOND)
+        most = sizes.longest_voice_tokens
+        own = stream_needs(most, per_token, sizes.history_tokens)
         shared = voice_needs(most, per_token)
         self.limits = RowLimits(
             solver_blocks=shared.solver_blocks + own.solver_blocks,
-            encoder_blocks=shared.encoder_blocks + blocks_for(settings.history_tokens, BLOCK),
+            encoder_blocks=shared.encoder_blocks + blocks_for(sizes.history_tokens, BLOCK),
             lookahead=flow.lookahead,
             frames_per_token=per_token,
         )
         try:
             self.plan = MemoryPlan.within(
-                settings.memory_bytes,
+                sizes.memory_bytes,
                 voice=voice_needs(typical, per_token),
-                stream=stream_needs(typical, per_token, settings.history_tokens),
-                voices=settings.resident_voices,
+                stream=stream_needs(typical, per_token, sizes.history_tokens),
+                voices=sizes.gpu.resident_voices,
                 prices=self._prices(),
             )
         except ValueError as error:

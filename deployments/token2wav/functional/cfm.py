@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from deployments.token2wav.model.config import DiTConfig
-from deployments.token2wav.model.dit import CONV_PAST, DiT
-from deployments.token2wav.model.rows import pad_right
+from deployments.token2wav.functional.dit import CONV_PAST, DiT
+from deployments.token2wav.functional.flow_config import DiTConfig
+from deployments.token2wav.functional.padding import pad_right
 
 HISTORY_TAIL_FRAMES = 100
 NOISE_FRAMES = 30_000  # 600 s at 50 frames a second

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deployments.token2wav.model.hift import SAMPLES_PER_FRAME, Hift
-from deployments.token2wav.model.source import SourceNoise
+from deployments.token2wav.functional.hift import SAMPLES_PER_FRAME, Hift
+from deployments.token2wav.functional.source import SourceNoise
 
 OVERLAP_FRAMES = 8  # 160 ms
 

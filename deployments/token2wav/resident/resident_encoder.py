@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deployments.token2wav.model.encoder import ConformerLayer
-from deployments.token2wav.model.flow import Flow
-from deployments.token2wav.resident.kernels import encoder
+from deployments.token2wav.functional.conformer import ConformerLayer
+from deployments.token2wav.functional.flow import Flow
+from deployments.token2wav.resident.kernels import fused_conformer
 from deployments.token2wav.resident.kernels.attention import BLOCK, partial_size
 from deployments.token2wav.resident.memory import Take
-from deployments.token2wav.resident.rows import EncoderRows
+from deployments.token2wav.resident.step_rows import EncoderRows
 
 _LAYER_EPS = 1e-12
 _EMBED_EPS = 1e-5
@@ -158,20 +158,21 @@ class ResidentEncoder:
         """Encode one chunk of every row into `mu` [rows, frames, mels], and keep its past."""
         stride, width = self.config.up_stride, self.config.output_size
         low, high = b.tokens, b.frames
-        encoder.embed(rows.tokens, self._embedded, low.x, b.ahead)
+        spans = (rows.lengths, rows.slots)
+        fused_conformer.embed(rows.tokens, self._embedded, low.x, b.ahead)
         _multiply(b.ahead, self._ahead, low.update)
-        encoder.leaky_taps(low.update, b.taps, pool.lookahead, rows.lengths, rows.slots, stride)
+        fused_conformer.leaky_taps(low.update, b.taps, pool.lookahead, *spans, stride)
         _multiply(b.taps, self._behind, low.update)
-        encoder.sum_norm(low.x, low.update, self._layers[0].norm_mha, low.h, _LAYER_EPS)
+        fused_conformer.sum_norm(low.x, low.update, self._layers[0].norm_mha, low.h, _LAYER_EPS)
         self._run(self._layers, low, pool.attention, rows, self._origin)
-        encoder.sum_taps(low.x, low.update, b.taps, pool.upsample, rows.lengths, rows.slots, stride)
+        fused_conformer.sum_taps(low.x, low.update, b.taps, pool.upsample, *spans, stride)
         _multiply(b.taps, self._up, b.raised)
         _multiply(b.raised.view(-1, width), self._up_embed, high.update)
-        encoder.embed_norm(
+        fused_conformer.embed_norm(
             high.update, self._up_norm, self._scale, high.x, self._up_layers[0].norm_mha, high.h
         )
         self._run(self._up_layers, high, pool.up_attention, rows, self._up_origin)
-        encoder.sum_norm(high.x, high.update, self._after, high.h, _EMBED_EPS)
+        fused_conformer.sum_norm(high.x, high.update, self._after, high.h, _EMBED_EPS)
         weight, bias = self._project
         torch.addmm(bias, high.h, weight, out=mu.view(-1, mu.shape[-1]))
 
@@ -182,13 +183,13 @@ class ResidentEncoder:
         stride = self.config.up_stride
         for index, layer in enumerate(layers):
             _multiply(b.h, layer.qkv, b.qkv)
-            encoder.attend_relative(
+            fused_conformer.attend_relative(
                 b.qkv, layer.biases, layer.positions, origin, pool[index],
                 rows.table, rows.spans, rows.lengths, b.attended, b.partial,
                 frames_per_token=stride,
             )  # fmt: skip
             _multiply(b.attended, layer.out, b.update)
-            encoder.sum_norm_keep(
+            fused_conformer.sum_norm_keep(
                 b.x, b.update, layer.norm_ff, b.h, b.qkv, pool[index],
                 rows.lengths, rows.places, frames_per_token=stride, epsilon=_LAYER_EPS,
             )  # fmt: skip
@@ -196,7 +197,7 @@ class ResidentEncoder:
             F.silu(b.hidden, inplace=True)
             _multiply(b.hidden, layer.w2, b.update)
             if index + 1 < len(layers):
-                encoder.sum_norm(b.x, b.update, layers[index + 1].norm_mha, b.h, _LAYER_EPS)
+                fused_conformer.sum_norm(b.x, b.update, layers[index + 1].norm_mha, b.h, _LAYER_EPS)
 
 
 def _multiply(x: Tensor, layer: Pair, out: Tensor) -> None:

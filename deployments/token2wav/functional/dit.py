@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deployments.token2wav.model.config import DiTConfig
-from deployments.token2wav.model.rows import take_last
+from deployments.token2wav.functional.flow_config import DiTConfig
+from deployments.token2wav.functional.padding import take_last
 
 _CONV_KERNEL = 3
 CONV_PAST = _CONV_KERNEL - 1  # frames that each causal convolution remembers
@@ -30,7 +30,7 @@ class Modulation:
     final: Tensor  # [S, 2, C]: shift, scale before the output
 
 
-class Attention(nn.Module):
+class DiTAttention(nn.Module):
     """Multi-head attention with normalised queries and keys."""
 
     def __init__(self, config: DiTConfig) -> None:
@@ -69,7 +69,7 @@ class Attention(nn.Module):
         return self.proj(out.transpose(1, 2).flatten(2)), k, v
 
 
-class FeedForward(nn.Module):
+class DiTFeedForward(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
@@ -115,9 +115,9 @@ class DiTBlock(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.attn = Attention(config)
+        self.attn = DiTAttention(config)
         self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.mlp = FeedForward(width, int(width * config.mlp_ratio))
+        self.mlp = DiTFeedForward(width, int(width * config.mlp_ratio))
         self.norm3 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.conv = CausalConvBlock(width)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 9 * width))

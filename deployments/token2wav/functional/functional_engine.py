@@ -1,34 +1,25 @@
 """Token2Wav without a server: voices, streams as values, and one step for many streams.
 
-    voice = engine.prepare_voice(recording)
+    voice = engine.place_voice(engine.encode_voice(recording))
     state = engine.open(voice)
     output = engine.step([StepInput(state, tokens, last=False)])[0]    # output.pcm, output.state
 
-An engine holds weights and constants, never a stream. One thread at a time may call it.
+An engine holds weights and constants, never a stream.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from deployments.audio import to_pcm16
-from deployments.errors import ConfigError, VoiceUnusable
-from deployments.token2wav.model import (
-    FlowConfig,
-    FlowInput,
-    FlowState,
-    FlowSynthesizer,
-    HiftInput,
-    HiftState,
-    Vocoder,
-    load_flow,
-    load_hift,
-)
-from deployments.token2wav.model.flow import check_chunk
+from deployments.errors import VoiceUnusable
+from deployments.token2wav.contract import EngineOptions, StepInput, StepOutput
+from deployments.token2wav.functional.flow import FlowInput, FlowState, FlowSynthesizer, check_chunk
+from deployments.token2wav.functional.hift_stream import HiftInput, HiftState, Vocoder
+from deployments.token2wav.functional.published_weights import load_flow, load_hift
 from deployments.token2wav.voice import VoiceEncoder, VoicePrompt
 
 
@@ -49,34 +40,20 @@ class StreamState:
     vocoder: Any
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StepInput:
-    """One stream's next chunk."""
-
-    state: Any  # of the engine that opened the stream: a StreamState, or what stands for one
-    tokens: Sequence[int]  # consumed ones and, unless `last`, the lookahead after them
-    last: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StepOutput:
-    """What one step made of a chunk. A stream's samples add up to 960 for each token."""
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class FunctionalOutput(StepOutput):
+    """A step's output, and the samples that its PCM is made of."""
 
     samples: Tensor  # [n] float32 on the CPU, 24 kHz
-    state: StreamState
 
-    @property
-    def finite(self) -> bool:
-        """Whether every sample is a number. If not, the stream has come to its end."""
-        return bool(self.samples.isfinite().all())
-
-    @property
-    def pcm(self) -> bytes:
-        """The samples as s16le; nothing where they are not finite."""
-        return to_pcm16(self.samples.numpy()) if self.finite else b""
+    @classmethod
+    def of(cls, samples: Tensor, state: StreamState) -> "FunctionalOutput":
+        finite = bool(samples.isfinite().all())
+        pcm = to_pcm16(samples.numpy()) if finite else b""
+        return cls(pcm=pcm, state=state, finite=finite, samples=samples)
 
 
-class Token2WavEngine:
+class FunctionalEngine:
     """Our own implementation, batched over streams."""
 
     max_streams = 64  # what two CPU cores could not serve in real time anyway
@@ -98,50 +75,26 @@ class Token2WavEngine:
         self.lookahead = flow.flow.lookahead
 
     @classmethod
-    def load(
-        cls,
-        token2wav_dir: Path,
-        *,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        seed: int = 0,
-        num_threads: int | None = None,
-        lookahead: int = 3,
-        reference_audio_s: tuple[float, float] = (1.0, 30.0),
-    ) -> "Token2WavEngine":
+    def load(cls, options: EngineOptions) -> "FunctionalEngine":
         """Load a published `token2wav/` folder.
 
-        Args:
-            token2wav_dir: holds flow.yaml, flow.pt, hift.pt and the two ONNX models.
-            device: of the flow and the vocoder; voices are always encoded on the CPU.
-            dtype: of the flow. The vocoder stays in float32: its phases need it.
-            seed: of all noise. The same seed, voice and tokens give the same sound.
-            num_threads: of PyTorch (for the whole process) and of onnxruntime; None leaves both.
-            lookahead: how many tokens the caller's chunks will see beyond those they consume.
-            reference_audio_s: the shortest and the longest voice recording.
-
         Raises:
-            ConfigError: a file is missing, damaged, or does not fit the others, or the model
-                looks ahead otherwise.
+            ConfigError: a file is missing, damaged, or does not fit the others.
         """
-        if num_threads is not None:
-            torch.set_num_threads(num_threads)
-        flow = load_flow(token2wav_dir).to(device=device, dtype=dtype)
-        require_lookahead(lookahead, flow.config)
-        hift = load_hift(token2wav_dir).to(device)
-        voices = VoiceEncoder(
-            token2wav_dir,
-            num_threads=num_threads,
-            limits_s=reference_audio_s,
-            codebook_size=flow.config.vocab_size,
-        )
+        if options.num_threads is not None:
+            torch.set_num_threads(options.num_threads)
+        flow = load_flow(options.token2wav_dir)
+        flow = flow.to(device=options.device, dtype=getattr(torch, options.dtype))
+        hift = load_hift(options.token2wav_dir).to(options.device)
+        voices = VoiceEncoder.load(options, codebook_size=flow.config.vocab_size)
         # A core has nothing to gain from wider matrices (8 tiny streams: 193 ms together, 233 ms
         # one by one), and rows computed alone are exact.
-        rows_per_call = 1 if torch.device(device).type == "cpu" else None
-        synthesizer, vocoder = FlowSynthesizer(flow, seed=seed), Vocoder(hift, seed=seed)
+        rows_per_call = 1 if options.device == "cpu" else None
+        synthesizer = FlowSynthesizer(flow, seed=options.seed)
+        vocoder = Vocoder(hift, seed=options.seed)
         return cls(synthesizer, vocoder, voices, rows_per_call=rows_per_call)
 
-    def prepare_voice(self, data: bytes) -> PreparedVoice:
+    def encode_voice(self, data: bytes) -> PreparedVoice:
         """Encode a recording and run the flow over it, once for all streams in this voice.
 
         Raises:
@@ -150,6 +103,10 @@ class Token2WavEngine:
             VoiceUnusable: the models make no numbers of it.
         """
         return self.prepare_prompt(self._voices.encode(data))
+
+    def place_voice(self, encoded: PreparedVoice) -> PreparedVoice:
+        """The same: nothing of a voice lies anywhere else."""
+        return encoded
 
     def prepare_prompt(self, prompt: VoicePrompt) -> PreparedVoice:
         """Run the flow over a voice that is already encoded.
@@ -170,7 +127,7 @@ class Token2WavEngine:
     def close(self, state: StreamState) -> None:
         """Nothing is held: a state is a value."""
 
-    def step(self, rows: Sequence[StepInput]) -> list[StepOutput]:
+    def step(self, rows: Sequence[StepInput]) -> list[FunctionalOutput]:
         """Synthesise one chunk of each of several streams.
 
         Rows do not touch each other. Computed in one call they still round differently than
@@ -186,7 +143,7 @@ class Token2WavEngine:
         for chunk in chunks:
             check_chunk(chunk.tokens, last=chunk.last, config=self._flow.flow.config)
         width = self._rows_per_call or len(rows)
-        outputs: list[StepOutput] = []
+        outputs: list[FunctionalOutput] = []
         for begin in range(0, len(rows), max(1, width)):
             group = slice(begin, begin + width)
             outputs += self._step_together(rows[group], chunks[group])
@@ -194,7 +151,7 @@ class Token2WavEngine:
 
     def _step_together(
         self, rows: Sequence[StepInput], chunks: Sequence[FlowInput]
-    ) -> list[StepOutput]:
+    ) -> list[FunctionalOutput]:
         mels, flow_states = self._flow.step(chunks)
         vocoder_rows = [
             HiftInput(mel.float(), row.last, row.state.vocoder)
@@ -203,7 +160,7 @@ class Token2WavEngine:
         samples, vocoder_states = self._vocoder.step(vocoder_rows)
         parts = zip(rows, samples, flow_states, vocoder_states, strict=True)
         return [
-            StepOutput(sound.cpu(), StreamState(row.state.voice, flow, vocoder))
+            FunctionalOutput.of(sound.cpu(), StreamState(row.state.voice, flow, vocoder))
             for row, sound, flow, vocoder in parts
         ]
 
@@ -220,13 +177,6 @@ class Token2WavEngine:
         chosen = torch.tensor(tokens, dtype=torch.int64)
         mel = self._flow.whole(chosen, prompt.codes, prompt.embedding, prompt.mel)
         return self._vocoder.whole(mel.float()).cpu()
-
-
-def require_lookahead(lookahead: int, config: FlowConfig) -> None:
-    """Raise ConfigError unless chunks cut with `lookahead` are what the model was trained for."""
-    needed = config.encoder.pre_lookahead_len
-    if lookahead != needed:
-        raise ConfigError(f"the model looks {needed} tokens ahead, chunks.lookahead is {lookahead}")
 
 
 def _flow_input(row: StepInput) -> FlowInput:

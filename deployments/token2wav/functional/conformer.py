@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deployments.token2wav.model.config import EncoderConfig
-from deployments.token2wav.model.rows import pad_left, take_last
+from deployments.token2wav.functional.flow_config import EncoderConfig
+from deployments.token2wav.functional.padding import pad_left, take_last
 
 _TABLE_STEP = 1024  # tables of relative positions grow by this many, so that few are kept
 
@@ -106,7 +106,7 @@ def _align(by_offset: Tensor, keys: int) -> Tensor:
     return by_offset.as_strided((batch, heads, t, keys), strides, offset)
 
 
-class FeedForward(nn.Module):
+class ConformerFeedForward(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.w_1 = nn.Linear(width, hidden)
@@ -123,7 +123,7 @@ class ConformerLayer(nn.Module):
         super().__init__()
         width = config.output_size
         self.self_attn = RelativeAttention(width, config.attention_heads, config.key_bias)
-        self.feed_forward = FeedForward(width, config.linear_units)
+        self.feed_forward = ConformerFeedForward(width, config.linear_units)
         self.norm_ff = nn.LayerNorm(width, eps=1e-12)
         self.norm_mha = nn.LayerNorm(width, eps=1e-12)
 

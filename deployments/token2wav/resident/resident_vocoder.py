@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deployments.token2wav.model import hift as published
-from deployments.token2wav.model import source as excitation
-from deployments.token2wav.model.hift import SAMPLES_PER_FRAME, Hift
-from deployments.token2wav.model.vocoder import OVERLAP_FRAMES
+from deployments.token2wav.functional import hift as published
+from deployments.token2wav.functional import source as excitation
+from deployments.token2wav.functional.hift import SAMPLES_PER_FRAME, Hift
+from deployments.token2wav.functional.hift_stream import OVERLAP_FRAMES
 from deployments.token2wav.resident.kernels import convolution, waves
 from deployments.token2wav.resident.kernels.attention import precision_of
 from deployments.token2wav.resident.memory import Take
-from deployments.token2wav.resident.rows import VocoderRows
+from deployments.token2wav.resident.step_rows import VocoderRows
 
 _HOP, _N_FFT = published.HOP, published.N_FFT
 _BINS = _N_FFT // 2 + 1

@@ -32,17 +32,33 @@ class GpuMemory(Settings):
     """Voices that the count of `max_streams` leaves room for."""
 
 
-class Crowd(Settings):
-    """How answers begin while many others are spoken: later, with more sound at once.
+ChunkTokens = Annotated[int, Field(ge=1)]
 
-    A beginning wants small chunks quickly, which a full server has no time for; and the sound of
-    its first chunk must cover the longer wait for the second.
+
+class ChunkSizes(Settings):
+    """Sizes of the streamed chunks, in audio tokens of 40 ms: `ChunkSchedule` says what they do.
+
+    How many more tokens a chunk sees is the checkpoint's to say.
+    """
+
+    ramp: tuple[ChunkTokens, ...] = ChunkSchedule().ramp
+    """The first chunks, one by one."""
+
+    steady: ChunkTokens = ChunkSchedule().steady
+    """All later ones."""
+
+
+class BusyStart(Settings):
+    """How an answer begins while many others are spoken: later, and with more sound at once.
+
+    A busy server has no time for many small chunks, and the sound of a first chunk must last
+    until the second one comes.
     """
 
     streams: int = Field(default=96, ge=1)
-    """From so many open streams on."""
+    """The number of open streams that makes a server busy."""
 
-    ramp: tuple[Annotated[int, Field(ge=1)], ...] = (13, 12, 16, 20)
+    ramp: tuple[ChunkTokens, ...] = (13, 12, 16, 20)
     """In place of `chunks.ramp`, unless that begins with as large a chunk."""
 
 
@@ -58,10 +74,9 @@ class Token2WavConfig(StageSettings):
     dtype: Literal["auto", "float32", "float16"] = "auto"
     """Of the flow; `auto` is float16 on a GPU and float32 on a CPU."""
 
-    chunks: ChunkSchedule = ChunkSchedule()
-    """Sizes of the streamed chunks, in audio tokens of 40 ms."""
+    chunks: ChunkSizes = ChunkSizes()
 
-    crowd: Crowd = Crowd()
+    busy: BusyStart = BusyStart()
 
     max_batch: int = Field(default=32, ge=1)
     """The most streams that one synthesis step serves."""
@@ -89,8 +104,17 @@ class Token2WavConfig(StageSettings):
     num_threads: int | None = Field(default=None, ge=1)
     """Of PyTorch and onnxruntime on the CPU; None takes what Ray gives the replica."""
 
-    def schedule(self, open_streams: int) -> ChunkSchedule:
-        """What an answer is cut by that begins beside so many others."""
-        crowded = replace(self.chunks, ramp=self.crowd.ramp)
-        begins_larger = next(crowded.sizes()) > next(self.chunks.sizes())
-        return crowded if open_streams >= self.crowd.streams and begins_larger else self.chunks
+    def schedule(self, open_streams: int, lookahead: int) -> ChunkSchedule:
+        """How an answer is cut into chunks that begins while `open_streams` others are spoken."""
+        usual, *busy = self.schedules(lookahead)
+        return busy[0] if busy and open_streams >= self.busy.streams else usual
+
+    def schedules(self, lookahead: int) -> tuple[ChunkSchedule, ...]:
+        """The usual schedule and, if there is another, that of a busy server.
+
+        Args:
+            lookahead: how many tokens a chunk sees beyond those that it consumes.
+        """
+        usual = ChunkSchedule(self.chunks.ramp, self.chunks.steady, lookahead)
+        busy = replace(usual, ramp=self.busy.ramp)
+        return (usual, busy) if next(busy.sizes()) > next(usual.sizes()) else (usual,)

@@ -10,7 +10,7 @@ from deployments.token2wav.resident.kernels.attention import (
     precision_of,
     splits_for,
 )
-from deployments.token2wav.resident.kernels.dit import norm_channels, store_taps
+from deployments.token2wav.resident.kernels.fused_dit import norm_channels, store_taps
 
 _WARPS = 2
 

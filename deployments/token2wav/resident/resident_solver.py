@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deployments.token2wav.model.cfm import ConditionalFlow, FoldedSchedule, seeded_noise
-from deployments.token2wav.resident.kernels import attention, dit
+from deployments.token2wav.functional.cfm import ConditionalFlow, FoldedSchedule, seeded_noise
+from deployments.token2wav.resident.kernels import attention, fused_dit
 from deployments.token2wav.resident.memory import Take
-from deployments.token2wav.resident.rows import SolverRows
+from deployments.token2wav.resident.step_rows import SolverRows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,17 +168,17 @@ class ResidentSolver:
         torch.mm(b.mu.view(-1, mels), self._w_mu, out=b.context)
         if b.condition is not None:
             b.context += b.condition.view(-1, mels) @ self._w_condition
-        dit.start(self.noise, rows.offsets, b.mel, b.noisy)
+        fused_dit.start(self.noise, rows.offsets, b.mel, b.noisy)
         for step, delta in enumerate(self.deltas):
             torch.mm(b.noisy.view(-1, mels), self._w_noisy, out=b.entry)
-            dit.enter(
+            fused_dit.enter(
                 b.entry, b.context, pool.speakers, rows.voices, self._in_bias,
                 b.x, b.h, self.modulation[step, 0, 0:2],
             )  # fmt: skip
             for index in range(len(self._blocks)):
                 self._block(b, pool, rows, step, index)
             torch.mm(b.h, self._out, out=b.flow)
-            dit.euler(b.mel, b.noisy, b.flow, self._out_bias, delta, self.guidance)
+            fused_dit.euler(b.mel, b.noisy, b.flow, self._out_bias, delta, self.guidance)
         return b.mel
 
     def _block(
@@ -196,14 +196,14 @@ class ResidentSolver:
             b.attended, b.partial,
         )  # fmt: skip
         _multiply(b.attended, block.proj, b.update)
-        dit.residual_taps(
+        fused_dit.residual_taps(
             b.x, b.update, gate["attention"], b.taps, shift_scale["conv"], conv[0],
             b.qkv, block.norms, history, rows.lengths, rows.places, rows.slots,
         )  # fmt: skip
         _multiply(b.taps, block.conv1, b.update)
-        dit.mish_taps(b.update, *block.conv_norm, b.taps, conv[1], rows.lengths, rows.slots)
+        fused_dit.mish_taps(b.update, *block.conv_norm, b.taps, conv[1], rows.lengths, rows.slots)
         _multiply(b.taps, block.conv2, b.update)
-        dit.residual(b.x, b.update, gate["conv"], b.h, shift_scale["mlp"])
+        fused_dit.residual(b.x, b.update, gate["conv"], b.h, shift_scale["mlp"])
         _multiply_gelu(b.h, block.fc1, b.hidden)
         _multiply(b.hidden, block.fc2, b.update)
         following = (
@@ -211,7 +211,7 @@ class ResidentSolver:
             if index + 1 < len(self._blocks)
             else self.final[step]
         )
-        dit.residual(b.x, b.update, gate["mlp"], b.h, following)
+        fused_dit.residual(b.x, b.update, gate["mlp"], b.h, following)
 
 
 def _multiply(x: Tensor, layer: tuple[Tensor, Tensor], out: Tensor) -> None:

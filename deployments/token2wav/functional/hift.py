@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
-from deployments.token2wav.model.source import HarmonicSource
+from deployments.token2wav.functional.source import HarmonicSource
 
 _UPSAMPLE_RATES = (8, 5, 3)
 _UPSAMPLE_KERNELS = (16, 11, 7)

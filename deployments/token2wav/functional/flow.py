@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deployments.token2wav.model.cfm import (
+from deployments.token2wav.functional.cfm import (
     ConditionalFlow,
     FoldedSchedule,
     SolverInput,
@@ -19,8 +19,8 @@ from deployments.token2wav.model.cfm import (
     seeded_noise,
     trim,
 )
-from deployments.token2wav.model.config import FlowConfig
-from deployments.token2wav.model.encoder import EncoderState, UpsampleConformerEncoder
+from deployments.token2wav.functional.conformer import EncoderState, UpsampleConformerEncoder
+from deployments.token2wav.functional.flow_config import FlowConfig
 
 EULER_STEPS = 10
 
@@ -80,7 +80,7 @@ class Flow(nn.Module):
 
 
 class FlowSynthesizer:
-    """Runs a `Flow` whose weights no longer change. Methods must not run at the same time."""
+    """Runs a `Flow` whose weights no longer change. Threads may share it: it holds no stream."""
 
     def __init__(self, flow: Flow, *, seed: int, steps: int = EULER_STEPS) -> None:
         self.flow = flow

@@ -1,0 +1,92 @@
+"""Prepared voices: the configured ones, and the recordings that came with requests."""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from deployments.errors import ConfigError, RequestError, UnknownVoice
+from deployments.messages import ReferenceAudio, Voice
+from deployments.token2wav.contract import StepEngine
+from deployments.token2wav.observer import SynthesisObserver
+from deployments.token2wav.runner import Runner
+
+DEFAULT_VOICE = "default"
+
+
+class VoiceCache:
+    """Prepares each voice once, for all who bring it at the same time too."""
+
+    def __init__(
+        self,
+        engine: StepEngine,
+        *,
+        beside_steps: Runner,
+        between_steps: Runner,
+        recordings: int,
+        observer: SynthesisObserver,
+        now_s: Callable[[], float],
+    ) -> None:
+        """`recordings` of requests stay prepared, those that were used last.
+
+        `beside_steps` encodes recordings while the engine steps; `between_steps` is the thread
+        that steps, and takes only what needs it.
+        """
+        self._engine = engine
+        self._beside_steps = beside_steps
+        self._between_steps = between_steps
+        self._kept_recordings = recordings
+        self._observer = observer
+        self._now_s = now_s
+        self._configured: dict[str, Any] = {}
+        self._recorded: OrderedDict[bytes, asyncio.Task[Any]] = OrderedDict()
+
+    async def prepare_configured(self, files: Mapping[str, Path]) -> None:
+        """Prepare the voice of each file under its name.
+
+        Raises:
+            ConfigError: a voice cannot be read or used; it is named.
+        """
+        for name, path in files.items():
+            try:
+                data = path.read_bytes()
+                self._configured[name] = await self._prepare(data)
+            except (OSError, RequestError) as error:
+                raise ConfigError(f"the voice {name!r} ({path}): {error}") from error
+
+    async def prepared(self, voice: Voice) -> Any:
+        """What the engine opens a stream in.
+
+        Raises:
+            UnknownVoice: no voice is configured under that name.
+            AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: the recording is not fit.
+        """
+        if isinstance(voice, ReferenceAudio):
+            return await self._of_recording(voice.data)
+        name = voice or DEFAULT_VOICE
+        if name not in self._configured:
+            raise UnknownVoice(name, known=tuple(self._configured))
+        return self._configured[name]
+
+    async def _of_recording(self, data: bytes) -> Any:
+        key = hashlib.sha256(data).digest()
+        task = self._recorded.get(key)
+        if task is None:
+            task = self._recorded[key] = asyncio.create_task(self._prepare(data))
+            if len(self._recorded) > self._kept_recordings:
+                self._recorded.popitem(last=False)
+        self._recorded.move_to_end(key)
+        try:
+            return await asyncio.shield(task)  # others may wait for the same voice
+        except Exception:
+            self._recorded.pop(key, None)
+            raise
+
+    async def _prepare(self, data: bytes) -> Any:
+        began_s = self._now_s()
+        encoded = await self._beside_steps.run(lambda: self._engine.encode_voice(data))
+        voice = await self._between_steps.run(lambda: self._engine.place_voice(encoded))
+        self._observer.voice_prepared(self._now_s() - began_s)
+        return voice
