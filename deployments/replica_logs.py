@@ -11,9 +11,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ray.exceptions import RayTaskError
 from ray.serve._private.constants import SERVE_LOGGER_NAME
+from ray.serve.exceptions import gRPCStatusError
 
-from deployments.errors import ConfigError
+from deployments.errors import ConfigError, RequestError, ServerFull
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +46,28 @@ class ServeLogs(logging.Handler):
             self._console.handle(record)
 
 
+class Refusals(logging.Filter):
+    """Cuts the traceback that Ray Serve logs of any error of a request, where a line says it all.
+
+    That is so where the caller can mend the request, or can send it again later.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info and record.exc_info[1]
+        if isinstance(error, gRPCStatusError):  # around what another replica raised
+            error = error.original_exception
+        error = getattr(error, "cause", error) if isinstance(error, RayTaskError) else error
+        if isinstance(error, RequestError | ServerFull):
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.msg, record.args = "refused: %s: %s", (type(error).__name__, error)
+            record.exc_info = record.exc_text = None
+        return True
+
+
 def show_in_replica_log(name: str = "deployments") -> None:
     """Write the records of logger `name` and its children, from INFO on, to log and console.
+
+    What Ray Serve itself logs there passes `Refusals`.
 
     A deployment's constructor calls it first. A second call, by another replica in the same
     process, changes nothing.
@@ -55,6 +77,9 @@ def show_in_replica_log(name: str = "deployments") -> None:
     logger.propagate = False  # or a handler of the root logger would say it a second time
     if not any(isinstance(handler, ServeLogs) for handler in logger.handlers):
         logger.addHandler(ServeLogs())
+    serve_logger = logging.getLogger(SERVE_LOGGER_NAME)
+    if not any(isinstance(each, Refusals) for each in serve_logger.filters):
+        serve_logger.addFilter(Refusals())
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Gate:
                 401, "the API key is missing or wrong", {"WWW-Authenticate": "Bearer"}
             )
         length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._limit:
+        if length.isdecimal() and int(length[:20]) > self._limit:
             return self._too_large()
         return None
 
@@ -75,7 +75,8 @@ class Gate:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return False
-        return any(hmac.compare_digest(token.strip().encode(), key) for key in self._keys)
+        sent = token.strip().encode("latin-1")  # the very bytes
+        return any(hmac.compare_digest(sent, key) for key in self._keys)
 
     def _too_large(self) -> HTTPException:
         return HTTPException(413, f"the request is larger than {self._limit} bytes")

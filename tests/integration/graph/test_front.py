@@ -1,17 +1,29 @@
 """Headers through HAProxy and Ray Serve to the application and back, on a real Ray."""
 
 import asyncio
+import random
+from pathlib import Path
 
 import httpx
 import pytest
+from ray import serve
+from ray.serve._private.logging_utils import get_serve_logs_dir
 
+from serve_app.app import app
 from tests.integration.graph.conftest import MODEL, fake_graph, served, speech_body
+from tests.integration.http.hostile import hostile_request
+from tests.integration.http.test_hostile_requests import wrong_with
 
 
 @pytest.fixture(scope="module")
-def address(base_url):
-    with served(fake_graph()):
-        yield base_url
+def served_at(base_url):
+    with served(fake_graph()) as application:
+        yield base_url, application
+
+
+@pytest.fixture
+def address(served_at):
+    return served_at[0]
 
 
 @pytest.mark.parametrize(
@@ -24,6 +36,9 @@ def address(base_url):
         ("POST", "/v1/audio/speech", speech_body("hello") | {"stream_format": "sse"}, 200),
         ("POST", "/v1/audio/speech", {"model": MODEL}, 400),
         ("DELETE", "/v1/models", None, 405),
+        ("HEAD", "/health", None, 200),
+        ("HEAD", "/v1/models", None, 200),
+        ("GET", "/v1/models/", None, 200),
     ],
 )
 async def test_every_answer_names_one_request_id(address, method, path, body, status):
@@ -60,3 +75,37 @@ async def test_any_byte_that_a_header_may_hold_is_taken(address, header):
     assert head.startswith(b"HTTP/1.1 200 "), answer
     assert head.lower().count(b"\r\nx-request-id:") == 1
     assert MODEL.encode() in body
+
+
+async def test_no_hostile_request_is_an_error_of_ours_or_leaves_a_traceback(served_at):
+    address, application = served_at
+    draw = random.Random(7)
+    answered = 0
+    async with httpx.AsyncClient(base_url=address, timeout=30) as plain:
+        for _ in range(300):
+            request = hostile_request(draw)
+            try:
+                wrong = await wrong_with(plain, request)
+            except (httpx.LocalProtocolError, httpx.InvalidURL):  # the client does not send it
+                continue
+            assert wrong is None, f"{wrong}: {request}"
+            answered += 1
+        unknown = await plain.post("/v1/audio/speech", json=speech_body("a") | {"voice": "nobody"})
+    assert unknown.status_code == 400
+    assert answered > 200
+    logs = [*Path(get_serve_logs_dir()).glob(f"replica_{application}_*.log")]
+    assert len(logs) == 3
+    for log in logs:
+        assert "Traceback" not in log.read_text()
+
+
+async def test_a_second_ingress_of_serves_own_making_is_refused(base_url):
+    graph = app(fake_graph())
+    graph._bound_deployment = graph._bound_deployment.options(
+        num_replicas=2, max_constructor_retry_count=1
+    )
+    with pytest.raises(RuntimeError):
+        serve.run(graph, name="two", route_prefix="/two")
+    serve.delete("two")
+    (log, *_) = Path(get_serve_logs_dir()).glob("replica_two_Ingress_*.log")
+    assert "ConfigError: the ingress must have one replica, not 2" in log.read_text()

@@ -256,6 +256,24 @@ async def test_a_wrong_key_is_401_and_health_needs_none() -> None:
         assert (await client.get("/health")).status_code == 200
 
 
+async def test_a_key_may_hold_any_character() -> None:
+    graph = Graph(api_keys=("schlüssel-🔑",))
+    transport = httpx.ASGITransport(graph.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        for key, status in (("schlüssel-🔑", 200), ("schlüssel", 401), ("\xff", 401)):
+            bearer = [(b"authorization", b"Bearer " + key.encode())]
+            assert (await client.get("/v1/models", headers=bearer)).status_code == status
+
+
+@pytest.mark.parametrize("length", [b"\xb2", b"-1", b"1e9", b"0x10", b"9" * 5000, b"\xff"])
+async def test_a_length_that_is_no_number_or_too_large_is_no_error_of_ours(
+    raw: httpx.AsyncClient, length: bytes
+) -> None:
+    headers = [(b"content-length", length), (b"content-type", b"application/json")]
+    answer = await raw.post("/v1/audio/speech", content=b"{}", headers=headers)
+    assert answer.status_code in (400, 413)
+
+
 @pytest.mark.parametrize(
     "failure",
     [

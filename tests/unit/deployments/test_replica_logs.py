@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from logging.handlers import MemoryHandler
 
 import pytest
+from ray.exceptions import RayTaskError
 from ray.serve._private.constants import SERVE_LOGGER_NAME
 
-from deployments.errors import ConfigError
-from deployments.replica_logs import complaints_shown, show_in_replica_log
+from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice
+from deployments.replica_logs import Refusals, complaints_shown, show_in_replica_log
 
 NAME = "deployments_of_these_tests"
 
@@ -35,6 +36,7 @@ def serve_logger() -> Iterator[logging.Logger]:
     yield logger
     logger.handlers, logger.propagate = before[0], before[2]
     logger.setLevel(before[1])
+    logger.filters = [each for each in logger.filters if not isinstance(each, Refusals)]
     ours = logging.getLogger(NAME)
     ours.handlers, ours.propagate = [], True
     ours.setLevel(logging.NOTSET)
@@ -99,3 +101,39 @@ def test_a_wrong_configuration_is_named_in_one_line_and_still_ends_the_start(cap
     assert [r.getMessage() for r in caplog.records] == [
         "ConfigError: the voice 'high' cannot be read"
     ]
+
+
+def from_ray(error: Exception) -> Exception:
+    wrapped: Exception = RayTaskError("f", "traceback", error).as_instanceof_cause()
+    return wrapped
+
+
+@pytest.mark.parametrize("error", [UnknownVoice("x"), from_ray(UnknownVoice("x"))])
+def test_what_a_caller_caused_is_one_line_of_ray_serves_log(serve_logger, error):
+    written = logged_by_serve(serve_logger, error)
+    assert written == "INFO refused: UnknownVoice: there is no voice 'x'\n"
+
+
+def test_a_full_server_is_one_line_of_ray_serves_log(serve_logger):
+    assert logged_by_serve(serve_logger, from_ray(ServerFull())).count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), EngineFailed("died"), from_ray(KeyError("x"))])
+def test_what_fails_of_ours_keeps_its_traceback_in_ray_serves_log(serve_logger, error):
+    written = logged_by_serve(serve_logger, error)
+    assert written.startswith("ERROR Request failed.\nTraceback ")
+
+
+def logged_by_serve(serve_logger: logging.Logger, error: Exception) -> str:
+    """What Ray Serve's handling of a failed request writes."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    serve_logger.addHandler(handler)
+    show_in_replica_log(NAME)
+    show_in_replica_log(NAME)
+    try:
+        raise error
+    except Exception:
+        serve_logger.exception("Request failed.")
+    return written.getvalue()
