@@ -34,6 +34,7 @@ from serve_app.http.reading import field_name
 logger = logging.getLogger(__name__)
 
 INVALID = "invalid_request_error"
+MESSAGE_CHARS, PARAM_CHARS = 1000, 200
 CLIENT_GONE = 499  # nobody reads it; the access log shows it
 
 
@@ -113,8 +114,13 @@ def error_answer(error: BaseException, retry_after_s: float = 1.0) -> ErrorAnswe
 
 
 def error_body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
-    """OpenAI's shape of an error."""
+    """OpenAI's shape of an error; what it repeats of a request is cut."""
+    message, param = _cut(message, MESSAGE_CHARS), param and _cut(param, PARAM_CHARS)
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def _first_complaint(error: RequestValidationError) -> tuple[str, str | None]:

@@ -1,6 +1,7 @@
 """What the graph costs: the first audio byte through Ray against the engines in one process."""
 
 import asyncio
+import math
 import socket
 import statistics
 import threading
@@ -20,22 +21,32 @@ from serve_app.http.settings import HttpSettings
 from tests.integration.graph.conftest import MODEL, fake_graph, served
 
 REQUESTS = 50
-TARGET_MS = 15  # on an idle machine of two cores; the README's table has what was measured
-GUARD_MS = 60  # what fails the test, so that a busy machine does not
+TARGET_MS = 15  # on two cores
+ROUNDS = 5  # other work on the machine only adds to a round, so the quickest one counts
 BODY = {"model": MODEL, "voice": "default", "input": "measure this", "response_format": "pcm"}
 
 
-def first_byte_ms(base_url: str) -> float:
-    """Median over requests, after as many warm-up ones as it takes to fill the caches."""
-    times = []
+def first_byte_ms(base_url: str, enough_ms: float = 0.0) -> float:
+    """Median over the requests of the quickest round; a round below `enough_ms` is the last."""
+    quickest_ms = math.inf
     with httpx.Client(base_url=base_url, timeout=30) as client:
-        for _ in range(10 + REQUESTS):
-            started = time.perf_counter()
-            with client.stream("POST", "/v1/audio/speech", json=BODY) as answer:
-                next(answer.iter_raw())
-                times.append(1e3 * (time.perf_counter() - started))
-                assert answer.status_code == 200
-    return statistics.median(times[10:])
+        for _ in range(10):  # to fill the caches
+            one_request_ms(client)
+        for _ in range(ROUNDS):
+            times = [one_request_ms(client) for _ in range(REQUESTS)]
+            quickest_ms = min(quickest_ms, statistics.median(times))
+            if quickest_ms < enough_ms:
+                break
+    return quickest_ms
+
+
+def one_request_ms(client: httpx.Client) -> float:
+    started = time.perf_counter()
+    with client.stream("POST", "/v1/audio/speech", json=BODY) as answer:
+        next(answer.iter_raw())
+        took_ms = 1e3 * (time.perf_counter() - started)
+        assert answer.status_code == 200
+    return took_ms
 
 
 @contextmanager
@@ -56,15 +67,15 @@ def in_one_process() -> Iterator[str]:
         thread.join()
 
 
-def test_the_graph_adds_little_to_the_first_audio_byte(base_url, capsys):
+def test_the_graph_adds_less_than_15_ms_to_the_first_audio_byte(base_url, capsys):
     with in_one_process() as url:
         direct_ms = first_byte_ms(url)
     with served(fake_graph()):
-        graph_ms = first_byte_ms(base_url)
+        graph_ms = first_byte_ms(base_url, enough_ms=direct_ms + TARGET_MS)
     added_ms = graph_ms - direct_ms
     with capsys.disabled():
         print(
             f"\nfirst audio byte, median of {REQUESTS}: {direct_ms:.1f} ms in one process, "
-            f"{graph_ms:.1f} ms through the graph: {added_ms:.1f} ms added, target {TARGET_MS} ms"
+            f"{graph_ms:.1f} ms through the graph: {added_ms:.1f} ms added"
         )
-    assert added_ms < GUARD_MS
+    assert added_ms < TARGET_MS

@@ -1,7 +1,8 @@
 """The real graph with the real engines on the CPU, through the unmodified `openai` client.
 
 The weights are random: what is said is noise and what is understood is gibberish, so these
-tests check shapes, counts and life cycles, not meaning.
+tests check shapes, counts and life cycles, not meaning. Random weights do not end an answer, and
+one that is cut is an error: two logits processors let answers end.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ import pytest
 import ray
 import soundfile
 
+from deployments.thinker.speech_length import speech_length
+from deployments.token2wav.voice_files import SHIPPED_VOICE
 from serve_app.checkpoint import make_checkpoint
 from serve_app.config import AppConfig
 from tests.integration.graph.conftest import (
@@ -27,14 +30,10 @@ from tests.integration.graph.conftest import (
     requests_in_thinker,
     served,
 )
+from tests.places import NANO, ROOT
 
-RECORDINGS = Path(__file__).parents[4] / "shared" / "audio"
-NAMES = (
-    "give_me_a_brief_introduction_to_the_great_wall.wav",
-    "paralinguistic_information_understanding.wav",
-    "music_playing_followed_by_a_woman_speaking.wav",
-    "mmau_test.wav",
-)
+RECORDINGS = (SHIPPED_VOICE, NANO / "voices" / "low.wav", ROOT / "tests/nano/recordings/012.ogg")
+SPOKEN_TOKENS = 140  # 112 of them audio: 4.5 s
 SPEECH = {"model": MODEL, "voice": "default", "response_format": "pcm"}
 
 
@@ -46,7 +45,15 @@ def graph(base_url, tmp_path_factory):
         {
             "model": str(model),
             "thinker": {
-                "engine_kwargs": {"max_model_len": 2048, "max_num_seqs": 16},
+                "engine_kwargs": {
+                    "max_model_len": 2048,
+                    "max_num_seqs": 16,
+                    "logits_processors": [
+                        "serve_app.bench.forced_speech:ForcedSpeech",
+                        "tests.integration.graph.ending_text:EndingText",
+                    ],
+                    "additional_config": {"forced_speech_tokens": SPOKEN_TOKENS},
+                },
                 "sampling": {"max_tokens": 128},
                 "deployment_config": on_node("first_node"),
             },
@@ -85,12 +92,8 @@ def tone_file(tmp_path_factory, seconds: float) -> Path:
 
 
 def recordings() -> list:
-    synthetic = [pytest.param(lambda: tone(3.0), id="synthetic")]
-    missing = pytest.mark.skipif(not RECORDINGS.is_dir(), reason="no recordings beside the project")
-    return synthetic + [
-        pytest.param(lambda path=RECORDINGS / name: path.read_bytes(), id=name, marks=missing)
-        for name in NAMES
-    ]
+    real = [pytest.param(path.read_bytes, id=path.name) for path in RECORDINGS]
+    return [pytest.param(lambda: tone(3.0), id="synthetic"), *real]
 
 
 def heard(data: bytes) -> dict:
@@ -208,6 +211,24 @@ async def test_what_is_wrong_with_a_request_is_said(client):
         await client.chat.completions.create(
             model=MODEL, messages=[{"role": "user", "content": "long " * 3000}]
         )
+
+
+async def test_a_text_that_the_context_cannot_hold_is_a_400_before_any_sound(client):
+    text = "Please open the window. " * 50
+    with pytest.raises(openai.BadRequestError, match="the model's context leaves") as refused:
+        await client.audio.speech.create(**SPEECH, input=text)
+    assert (refused.value.param, refused.value.code) == ("input", "context_length_exceeded")
+
+
+async def test_speech_that_is_cut_ends_as_an_error(base_url, graph):
+    body = SPEECH | {"input": "a"}
+    assert speech_length("a").most < SPOKEN_TOKENS
+    async with httpx.AsyncClient(base_url=base_url, timeout=60) as plain:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await plain.post("/v1/audio/speech", json=body)
+        events = await plain.post("/v1/audio/speech", json=body | {"stream_format": "sse"})
+    assert "speech.audio.delta" in events.text and "speech.audio.done" not in events.text
+    assert "answer_incomplete" in events.text.splitlines()[-2]
 
 
 async def test_a_disconnect_frees_the_request_in_vllm(graph, base_url):

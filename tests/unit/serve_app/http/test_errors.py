@@ -2,7 +2,7 @@
 
 from ray.exceptions import RayTaskError
 
-from deployments.errors import AudioTooLong
+from deployments.errors import AudioTooLong, UnknownVoice
 from serve_app.http.errors import TABLE, error_answer
 
 
@@ -23,3 +23,11 @@ def test_the_message_of_an_error_that_is_not_ours_is_not_shown() -> None:
     answer = error_answer(RuntimeError("/home/someone/secret.py"))
     assert answer.status == 500
     assert "secret" not in str(answer.body)
+
+
+def test_an_error_repeats_little_of_a_large_request() -> None:
+    error = UnknownVoice("x" * 25_000_000)
+    error.param = "tools" * 1000
+    told = error_answer(error).body["error"]
+    assert told["message"].startswith("there is no voice 'xxx") and len(told["message"]) < 1100
+    assert len(told["param"]) < 300
