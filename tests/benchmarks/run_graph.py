@@ -24,6 +24,7 @@ from typing import Any
 from deployments.heap import settle_heap
 from serve_app.bench.inputs import SpeechInput, recordings
 from serve_app.bench.overhead import measure_overhead
+from serve_app.commands.serving.listeners import free_port
 from tests.benchmarks import no_multicast
 from tests.benchmarks.gpu_memory import GpuSampler, processes
 from tests.benchmarks.graph_config import GB, Plan, app_config
@@ -33,7 +34,6 @@ from tests.benchmarks.graph_run import Run
 from tests.benchmarks.graph_server import GraphServer, Spec, StartFailed
 from tests.benchmarks.graph_table import print_table
 from tests.benchmarks.plugin_entry import make_plugins_known
-from tests.haproxy import free_port
 
 MAKE_CHECKPOINT = """
 import sys; from pathlib import Path; from serve_app.checkpoint import make_checkpoint

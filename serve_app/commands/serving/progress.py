@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ray.serve.schema import (
     ApplicationStatus,
     DeploymentDetails,
+    RayActorOptionsSchema,
     ReplicaState,
     ServeInstanceDetails,
 )
@@ -18,11 +19,13 @@ Resources = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A deployment of which a replica has no place, or has one and is not ready."""
+    """A deployment of which a replica has no process yet, or has one and is not ready."""
 
     deployment: str
     needs: Resources | None
-    """What a replica takes, where none of the cluster's nodes has given it a place."""
+    """What a replica takes of a node, where it has no process there yet."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What the node must be labelled with."""
 
     def sentence(self, cluster: Resources, free: Resources) -> str:
         """What is missing, in one line.
@@ -33,18 +36,22 @@ class Waiting:
         """
         if self.needs is None:
             return f"{self.deployment} is starting"
-        has = {name: cluster.get(name, 0) for name in self.needs}
-        left = {name: free.get(name, 0) for name in self.needs}
-        return (
-            f"{self.deployment} waits for {_amounts(self.needs)}; the cluster has "
-            f"{_amounts(has)}, free: {_amounts(left)}"
-        )
+        if any(amount > free.get(name, 0) for name, amount in self.needs.items()):
+            has = {name: cluster.get(name, 0) for name in self.needs}
+            left = {name: free.get(name, 0) for name in self.needs}
+            return (
+                f"{self.deployment} waits for {_amounts(self.needs)}; the cluster has "
+                f"{_amounts(has)}, free: {_amounts(left)}"
+            )
+        labelled = "".join(f", {name}={value}" for name, value in self.labels.items())
+        needs = f"{_amounts(self.needs)}{labelled}"
+        return f"{self.deployment} is starting; it needs one node with {needs}"
 
 
 def waiting(details: ServeInstanceDetails) -> list[Waiting]:
     """The deployments that keep the graph from being ready."""
     return [
-        Waiting(deployment.name, None if _has_place(deployment) else _needs(deployment))
+        _waiting(deployment)
         for application in details.applications.values()
         for deployment in application.deployments.values()
         if _running(deployment) < deployment.target_num_replicas
@@ -85,9 +92,15 @@ def _has_place(deployment: DeploymentDetails) -> bool:
     return all(replica.node_id is not None for replica in starting)
 
 
-def _needs(deployment: DeploymentDetails) -> Resources:
+def _waiting(deployment: DeploymentDetails) -> Waiting:
+    if _has_place(deployment):
+        return Waiting(deployment.name, needs=None)
     bundles = deployment.deployment_config.placement_group_bundles
-    return total(bundles) if isinstance(bundles, list) else deployment.required_resources
+    needs = total(bundles) if isinstance(bundles, list) else deployment.required_resources
+    actor = deployment.deployment_config.ray_actor_options
+    labels = actor.label_selector if isinstance(actor, RayActorOptionsSchema) else None
+    taken = {name: amount for name, amount in needs.items() if amount}
+    return Waiting(deployment.name, taken, labels or {})
 
 
 def total(bundles: Iterable[Resources]) -> Resources:

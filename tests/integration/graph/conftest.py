@@ -12,8 +12,8 @@ from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
 from serve_app.app import app
+from serve_app.commands.serving.listeners import free_port
 from serve_app.config import AppConfig
-from tests.haproxy import free_port
 
 MODEL = "step-audio-2-mini"
 NUMBERS = itertools.count()

@@ -91,6 +91,22 @@ def test_a_replica_that_loads_its_model_waits_for_no_resource() -> None:
     assert sentences(found, {}, {}) == ["Thinker is starting"]
 
 
+def test_a_replica_that_has_room_is_starting_and_says_what_its_node_must_have() -> None:
+    need = {"CPU": 2, "GPU": 0}
+    options = {"ray_actor_options": {"num_cpus": 2, "label_selector": {"stage": "thinker"}}}
+    found = details(
+        deployment(
+            "Thinker",
+            replica("STARTING", None),
+            required_resources=need,
+            deployment_config=options,
+        )
+    )
+    assert sentences(found, {"CPU": 4.0}, {"CPU": 3.0}) == [
+        "Thinker is starting; it needs one node with 2 CPU, stage=thinker"
+    ]
+
+
 def test_a_graph_that_runs_waits_for_nothing() -> None:
     found = details(deployment("Thinker", replica("RUNNING", "n")), status="RUNNING")
     assert is_running(found) and waiting(found) == [] and failure(found) is None
