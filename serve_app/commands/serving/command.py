@@ -7,15 +7,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from serve_app.commands.configuration import Configuration, read_configuration
+from serve_app.commands.configuration import read_configuration
 from serve_app.commands.console import say
-from serve_app.commands.serving import preflight
 from serve_app.commands.serving.environment import (
     PORTS,
     choose_ports,
     has_haproxy,
     server_environment,
 )
+from serve_app.commands.serving.preflight import check
 from serve_app.commands.serving.session import run_in_session
 
 DRIVER = "serve_app.commands.serving.driver"
@@ -30,7 +30,7 @@ def run(config: Path, console: Console) -> int:
     configuration = read_configuration(config)
     command = [sys.executable, "-m", DRIVER, str(configuration.path), str(os.getpid())]
     address = os.environ.get("RAY_ADDRESS")
-    check(configuration, address)
+    check(configuration, os.environ, address)
     if address:
         say(console, f"step-audio2: joining the Ray cluster {address}")
         return run_in_session(command, os.environ)
@@ -40,26 +40,6 @@ def run(config: Path, console: Console) -> int:
             for line in moved(ports):
                 say(console, f"step-audio2: {line}")
         return run_in_session(command, server_environment(os.environ, Path(folder), ports))
-
-
-def check(configuration: Configuration, address: str | None) -> None:
-    """Everything of `preflight` that applies.
-
-    Args:
-        configuration: What is to be served.
-        address: The Ray cluster that serves it; None for one of its own on this machine.
-
-    Raises:
-        ConfigError: names the first thing that is wrong.
-    """
-    host = configuration.host
-    preflight.check_arguments(configuration, here=not address)
-    if address:
-        preflight.check_cluster(address)
-        return
-    preflight.check_host(host, os.environ)
-    preflight.check_ports(configuration, os.environ)
-    preflight.check_folder()
 
 
 def moved(ports: dict[str, int]) -> list[str]:

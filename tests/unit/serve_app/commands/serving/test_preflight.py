@@ -9,7 +9,7 @@ import pytest
 
 from deployments.errors import ConfigError
 from serve_app.commands.configuration import read_configuration
-from serve_app.commands.serving import command, preflight
+from serve_app.commands.serving import preflight
 from serve_app.commands.serving.environment import PORTS
 
 FAKE = "{model: none, thinker: {engine: fake}, token2wav: {engine: fake}}"
@@ -30,7 +30,7 @@ def no_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def check(folder: Path, args: str = FAKE, http: str = "", address: str | None = None) -> None:
     path = folder / "config.yaml"
     path.write_text(f"http_options: {{{http}}}\napplications: [{{name: a, args: {args}}}]\n")
-    command.check(read_configuration(path), address)
+    preflight.check(read_configuration(path), os.environ, address)
 
 
 def refusal(*args, **options) -> str:
@@ -105,12 +105,10 @@ def test_a_dead_cluster_is_named(tmp_path: Path, scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"{scheme}127.0.0.1:{listener.getsockname()[1]}"
     line = refusal(tmp_path, address=address)
-    assert line.startswith(f"no Ray cluster answers at {address} (RAY_ADDRESS): ")
+    assert line.startswith(f"there is no Ray cluster at {address}: ")
 
 
 def test_a_folder_of_temporary_files_that_is_too_deep_is_refused(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{'deep' * 10}")
-    with pytest.raises(ConfigError, match="too long a path for Ray's sockets; RAY_TMPDIR"):
-        preflight.check_folder()
-    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    preflight.check_folder()
+    line = refusal(tmp_path, http="host: 127.0.0.1, port: 1024")
+    assert line.startswith("RAY_TMPDIR is too long for the sockets in it: ")
