@@ -1,6 +1,7 @@
 """Where a checkpoint's files lie: the layout of the published Step-Audio 2 repositories."""
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def find_model(model: str) -> ModelFiles:
 
 def find_path(name: str | Path) -> Path:
     """The file or folder `name`: from here, or else from where `configs/` lies."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # a user who is not known stays as written
     shipped = SHIPPED / path
     return shipped if not path.exists() and shipped.exists() else path
 

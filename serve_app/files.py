@@ -21,7 +21,7 @@ def write_whole(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():  # a device or a pipe has no name to be replaced
         path.write_bytes(data)
         return
-    path = path.resolve()  # a link stays one
+    path = Path(os.path.realpath(path))  # a link stays one
     with _beside(path) as part:
         _write(part, data)
         part.replace(path)

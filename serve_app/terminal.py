@@ -2,7 +2,8 @@
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from rich.console import Console
@@ -21,33 +22,35 @@ class LastingOutput:
 
     @property
     def encoding(self) -> str:
-        return getattr(sys.stdout, "encoding", None) or "utf-8"
+        return getattr(_stdout(), "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
-        try:
-            if sys.stdout is not None:
-                sys.stdout.write(encodable(text, self.encoding))
-        except (OSError, ValueError):  # a pipe that was closed, a full disk
-            _give_up(sys.stdout)
+        if (stream := _stdout()) is not None:
+            with _given_up(stream):
+                stream.write(encodable(text, self.encoding))
         return len(text)
 
     def flush(self) -> None:
-        try:
-            if sys.stdout is not None:
-                sys.stdout.flush()
-        except (OSError, ValueError):
-            _give_up(sys.stdout)
+        if (stream := _stdout()) is not None:
+            with _given_up(stream):
+                stream.flush()
 
     def isatty(self) -> bool:
         try:
-            return sys.stdout is not None and sys.stdout.isatty()
+            return bool((stream := _stdout()) and stream.isatty())
         except ValueError:  # it was closed
             return False
 
     def fileno(self) -> int:
-        if sys.stdout is None:
+        """Raises OSError where there is none."""
+        if (stream := _stdout()) is None:
             raise OSError("there is no standard output")
-        return sys.stdout.fileno()
+        return stream.fileno()
+
+
+def _stdout() -> TextIO | None:
+    """Standard output, and not what rich puts in its place to write through its console."""
+    return getattr(sys.stdout, "rich_proxied_file", sys.stdout)
 
 
 def encodable(text: str, encoding: str) -> str:
@@ -55,9 +58,13 @@ def encodable(text: str, encoding: str) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _give_up(stream: TextIO) -> None:
-    """Lead a stream nowhere, or Python would try once more to flush it when it exits."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+@contextmanager
+def _given_up(stream: TextIO) -> Iterator[None]:
+    """Lead a stream nowhere once it fails, or Python would flush it once more when it exits."""
+    try:
+        yield
+    except (OSError, ValueError):  # a pipe that was closed, a full disk
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

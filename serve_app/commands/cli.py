@@ -2,14 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
 from deployments.errors import StepAudioError
 from serve_app.bench.cli import bench_app
 from serve_app.commands.console import say
-from serve_app.terminal import new_console
+from serve_app.files import reason
+from serve_app.terminal import encodable, new_console
 
 cli = typer.Typer(
     name="step-audio2",
@@ -181,9 +182,16 @@ def demo(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; an error of ours is one line, not a traceback."""
+    """Run the command line; an error of ours, or of a path or a disk, is one line."""
     try:
         cli(arguments)
     except StepAudioError as error:
-        print(f"step-audio2: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(error))
+    except OSError as error:  # such as a path that is too long
+        _end(f"{error.filename}: {reason(error)}" if error.filename else reason(error))
+
+
+def _end(complaint: str) -> NoReturn:
+    line = f"step-audio2: {complaint}"
+    print(encodable(line, sys.stderr.encoding), file=sys.stderr)
+    sys.exit(2)

@@ -1,6 +1,7 @@
 """The recordings that a path leads to: a file, a folder or a pattern."""
 
 import glob
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def find_recordings(path: str) -> Found:
     Raises:
         ConfigError: there are none.
     """
-    place = Path(path).expanduser()
+    place = Path(os.path.expanduser(path))
     if place.is_dir():
         found = _in_folder(place)
     elif place.is_file():

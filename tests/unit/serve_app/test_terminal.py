@@ -2,8 +2,10 @@
 
 import io
 import os
+import pty
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,22 @@ def test_every_locale_takes_every_line(tmp_path: Path, environment: dict[str, st
 def test_a_reader_that_leaves_ends_nothing(tmp_path: Path, shell: str) -> None:
     ran = run(tmp_path, f"{shell}; exit ${{PIPESTATUS[0]}}")
     assert ran.returncode == 0 and not ran.stderr
+
+
+def test_a_terminal_shows_lines_and_bars(tmp_path: Path) -> None:
+    reading, writing = pty.openpty()
+    code = WRITES.replace("3000", "3")
+    command = [sys.executable, "-c", code, str(tmp_path / "done")]
+    environment = os.environ | {"TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+    with subprocess.Popen(command, stdout=writing, stderr=writing, env=environment) as running:
+        os.close(writing)
+        shown = b""
+        with suppress(OSError):  # EIO is how a terminal ends
+            while piece := os.read(reading, 65536):
+                shown += piece
+    os.close(reading)
+    assert running.returncode == 0, shown.decode()
+    assert b"[2] starting" in shown and b"prompts" in shown and b"1/3" in shown
 
 
 def test_a_line_can_be_said_on_any_console() -> None:

@@ -79,6 +79,12 @@ def test_a_text_that_is_none(text: str, capsys: pytest.CaptureFixture[str]) -> N
     assert "--text" in said((*SPEAK, "--text", text), capsys)
 
 
+@pytest.mark.parametrize("option", ["--audio-path", "--model", "--stage-configs-path"])
+@pytest.mark.parametrize("path", ["~nobody-of-this-name/a", "long" * 100, "a/" * 3000, "a\udcff"])
+def test_a_path_that_can_be_none(option: str, path: str, capsys) -> None:
+    assert said(("end2end", option, path), capsys)
+
+
 @pytest.mark.parametrize("address", ["nonsense", "http://a:1", "127.0.0.1:99999", "127.0.0.1:port"])
 def test_an_address_of_no_cluster(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert address in said((*SPEAK, "--ray-address", address), capsys)
