@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 from rich.table import Table
 
 from deployments.audio import decode_audio
@@ -31,6 +32,7 @@ from serve_app.files import LineLog, reason, write_whole
 from serve_app.graph.answers import Delta, complete
 from serve_app.graph.backend import Backend
 from serve_app.graph.failures import FULL, unwrap
+from serve_app.http.transcription.length import most_tokens
 from serve_app.sound.pcm import seconds_of
 from serve_app.sound.wav import wav_file
 
@@ -95,46 +97,46 @@ class Batch:
     question: str | None = None
     max_tokens: int | None = None
 
-    def messages(self, source: str) -> tuple[Message, ...]:
-        """The prompt of one job; decodes its recording.
-
-        Raises:
-            OSError, AudioUnreadable: the recording.
-        """
-        if not self.query_type.listens:
-            return tasks.speak(source)
-        samples, _ = decode_audio(Path(source).read_bytes(), INPUT_SAMPLE_RATE_HZ)
-        if self.question is not None:
-            return tasks.ask(samples, self.question)
-        if self.query_type.speaks:
-            return tasks.converse(samples)
-        return tasks.transcribe(samples)
-
     def request(self, job: Job) -> ThinkerRequest:
         """What the Thinker is asked; decodes the job's recording.
 
-        A text to speak has as many tokens as any voice should need, and is refused where the
-        context cannot hold them.
+        A text to speak and a transcript have as many tokens as any voice should need, unless there
+        is a limit; what the context cannot hold of a text is refused.
 
         Raises:
             OSError, AudioUnreadable: the recording.
         """
-        needed, most = 1, self.max_tokens
-        if not self.query_type.listens:
+        needed = 1
+        if self.query_type.listens:
+            data = Path(job.source).read_bytes()
+            samples, _ = decode_audio(data, INPUT_SAMPLE_RATE_HZ)
+            messages, most = self._about(samples)
+        else:
             length = speech_length(job.source)
-            most = self.max_tokens or length.most
-            needed = max(1, min(length.usual, most))
-        speaks = self.query_type.speaks
+            messages, most = tasks.speak(job.source), length.most
+            needed = max(1, min(length.usual, self.max_tokens or length.most))
         return ThinkerRequest(
             request_id=f"end2end-{job.index:05d}-{uuid4().hex}",
-            messages=self.messages(job.source),
-            reply="speech" if speaks else "text",
+            messages=messages,
+            reply="speech" if self.query_type.speaks else "text",
             sampling=SamplingOptions(
-                temperature=None if speaks or self.question else 0.0,  # one right transcript
-                max_tokens=most,
+                temperature=0.0 if self._transcribes else None,  # one right transcript
+                max_tokens=self.max_tokens or most,
             ),
             needed_tokens=needed,
         )
+
+    @property
+    def _transcribes(self) -> bool:
+        return self.query_type is QueryType.AUDIO_TO_TEXT and self.question is None
+
+    def _about(self, samples: np.ndarray) -> tuple[tuple[Message, ...], int | None]:
+        """The prompt about [N] float32 at 16 kHz, and the most tokens of its answer, if known."""
+        if self.question is not None:
+            return tasks.ask(samples, self.question), None
+        if self.query_type.speaks:
+            return tasks.converse(samples), None
+        return tasks.transcribe(samples), most_tokens(len(samples) / INPUT_SAMPLE_RATE_HZ)
 
     async def run(self, job: Job, backend: Backend) -> Result:
         """Run one job and write its files; a failure is a result too."""

@@ -126,8 +126,8 @@ def make_jobs(
 
 def require_text(text: str, option: str) -> None:
     """Raise ConfigError where a shell passed bytes that are no text, or nothing to say."""
-    if not text.strip():
-        raise ConfigError(f"{option} is empty")
+    if not any(character.isalnum() for character in text):
+        raise ConfigError(f"{option} has no letter and no digit")
     try:
         text.encode()
     except UnicodeEncodeError as error:

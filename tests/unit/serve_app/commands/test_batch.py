@@ -154,6 +154,16 @@ def test_a_text_to_speak_may_be_as_long_as_it_takes(tmp_path: Path) -> None:
     assert (limited.sampling.max_tokens, limited.needed_tokens) == (50, 50)
 
 
+def test_a_transcript_may_be_as_long_as_its_recording_needs(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(wav_of(120))
+    job = Job(0, str(tmp_path / "a.wav"))
+    request = Batch(QueryType.AUDIO_TO_TEXT, tmp_path).request(job)
+    assert (request.sampling.max_tokens or 0) > 1024
+    assert request.sampling.temperature == 0.0
+    asked = Batch(QueryType.AUDIO_TO_TEXT, tmp_path, question="Who speaks?").request(job)
+    assert (asked.sampling.max_tokens, asked.sampling.temperature) == (None, None)
+
+
 async def test_a_full_server_delays_a_prompt_and_loses_none(tmp_path: Path) -> None:
     backend = FakeServeBackend(FakeThinkerEngine(), FakeSynthesizer(SCHEDULE, max_streams=1))
     jobs = [Job(index, f"sentence {index}") for index in range(4)]

@@ -74,7 +74,7 @@ def test_a_configuration_that_can_be_none(
     assert said(arguments, capsys)
 
 
-@pytest.mark.parametrize("text", ["", "  ", os.fsdecode(b"caf\xe9")])
+@pytest.mark.parametrize("text", ["", "  ", "…", os.fsdecode(b"caf\xe9")])
 def test_a_text_that_is_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--text" in said((*SPEAK, "--text", text), capsys)
 
