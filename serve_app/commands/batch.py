@@ -114,7 +114,7 @@ class Batch:
         else:
             length = speech_length(job.source)
             messages, most = tasks.speak(job.source), length.most
-            needed = max(1, min(length.usual, self.max_tokens or length.most))
+            needed = max(1, min(length.least, self.max_tokens or length.most))
         return ThinkerRequest(
             request_id=f"end2end-{job.index:05d}-{uuid4().hex}",
             messages=messages,

@@ -44,7 +44,7 @@ async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -
         messages=tasks.speak(body.input, body.instructions),
         reply="speech",
         sampling=SamplingOptions(body.temperature, max_tokens=length.most, seed=body.seed),
-        needed_tokens=max(1, length.usual),
+        needed_tokens=max(1, length.least),
     )
     speech = SpeechRequest(thinker, await server.voice(body.voice))
     spoken = uncut(server.backend.speech(speech))
