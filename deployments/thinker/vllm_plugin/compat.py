@@ -1,7 +1,8 @@
 """What differs between the versions of vLLM (0.26 to 0.32), chosen by signature, never by number.
 
 Up to 0.28 `_apply_hf_processor_main` is handed the prompt as well, and answers with its ids; from
-0.29 on it is handed the items alone. Both mixins ask `audio_features` for the same features.
+0.29 on it is handed the items alone, and since 0.31 a Hugging Face processor's settings have
+another name. All mixins ask `audio_features` for the same features.
 """
 
 import inspect
@@ -20,14 +21,19 @@ class HasAudioFeatures(Protocol):
 
 
 class ItemsOnly:
-    """The hook of vLLM 0.29 to 0.32: items → features.
-
-    Settings of a Hugging Face processor come along, by one name up to 0.30 and by another since;
-    there is no such processor here.
-    """
+    """The hook of vLLM 0.31 and 0.32: items → features."""
 
     def _apply_hf_processor_main(
-        self: HasAudioFeatures, mm_items: Any, **settings: Mapping[str, object]
+        self: HasAudioFeatures, mm_items: Any, hf_kwargs: Mapping[str, object]
+    ) -> BatchFeature:
+        return self.audio_features(mm_items)
+
+
+class ItemsOnlyBefore031:
+    """The same of vLLM 0.29 and 0.30."""
+
+    def _apply_hf_processor_main(
+        self: HasAudioFeatures, mm_items: Any, hf_processor_mm_kwargs: Mapping[str, object]
     ) -> BatchFeature:
         return self.audio_features(mm_items)
 
@@ -53,4 +59,6 @@ class PromptAndItems:
 def feature_hook(base: type) -> type:
     """The mixin whose `_apply_hf_processor_main` has the signature that `base` calls."""
     parameters = inspect.signature(base._apply_hf_processor_main).parameters  # type: ignore[attr-defined]
-    return PromptAndItems if "prompt" in parameters else ItemsOnly
+    if "prompt" in parameters:
+        return PromptAndItems
+    return ItemsOnly if "hf_kwargs" in parameters else ItemsOnlyBefore031

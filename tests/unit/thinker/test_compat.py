@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 from transformers import BatchFeature
 
-from deployments.thinker.vllm_plugin.compat import ItemsOnly, PromptAndItems, feature_hook
+from deployments.thinker.vllm_plugin.compat import (
+    ItemsOnly,
+    ItemsOnlyBefore031,
+    PromptAndItems,
+    feature_hook,
+)
 
 
 class Base026:
@@ -68,7 +73,7 @@ class Features:
 
 def test_the_hook_is_chosen_by_signature():
     assert feature_hook(Base026) is PromptAndItems
-    assert feature_hook(Base029) is ItemsOnly
+    assert feature_hook(Base029) is ItemsOnlyBefore031
     assert feature_hook(Base032) is ItemsOnly
 
 
