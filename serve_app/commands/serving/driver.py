@@ -3,7 +3,6 @@
 `step-audio2 serve`, process PID, runs it in a session of its own. Ray is this process's child.
 """
 
-import _thread
 import os
 import signal
 import sys
@@ -13,7 +12,9 @@ from contextlib import suppress
 
 import click
 import ray
+from ray.exceptions import RayError
 from ray.serve.context import _get_global_client
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ServeInstanceDetails
 from ray.serve.scripts import cli as serve_cli
 
@@ -23,7 +24,7 @@ from serve_app.commands.serving.session import at_death_of, end_own_session
 ASK_EVERY_S = 1.0
 SAY_AFTER_S = 15.0  # nano is ready sooner than that where the machine is free
 SAY_EVERY_S = 30.0
-RAY_STARTS_WITHIN_S = 60.0
+RAY_STARTS_WITHIN_S = 120.0
 
 
 class Watch:
@@ -43,24 +44,19 @@ class Watch:
                 return
             else:
                 self.failure = progress.failure(details)
-                self._say_now_and_then(*self._sentences(details))
+                self._say_now_and_then(*sentences(details))
             time.sleep(ASK_EVERY_S)
-        _thread.interrupt_main()
+        os.kill(os.getpid(), signal.SIGINT)
 
     def _await_ray(self) -> None:
+        where = os.environ.get("RAY_ADDRESS", "this machine")
         gives_up_at = time.monotonic() + RAY_STARTS_WITHIN_S
         while not ray.is_initialized():
             if time.monotonic() > gives_up_at:
-                where = os.environ.get("RAY_ADDRESS", "this machine")
                 say(f"Ray at {where} has not answered for {RAY_STARTS_WITHIN_S:g} s")
                 os._exit(1)  # Ray's own attempts cannot be interrupted; our session is killed
-            self._say_now_and_then("Ray is starting")
+            self._say_now_and_then(f"waiting for Ray at {where}")
             time.sleep(ASK_EVERY_S)
-
-    def _sentences(self, details: ServeInstanceDetails) -> list[str]:
-        cluster, free = ray.cluster_resources(), ray.available_resources()
-        waiting = [one.sentence(cluster, free) for one in progress.waiting(details)]
-        return waiting or ["the graph is being built"]
 
     def _say_now_and_then(self, *sentences: str) -> None:
         if sentences and time.monotonic() - self._said_at >= SAY_EVERY_S:
@@ -70,12 +66,20 @@ class Watch:
 
 
 def instance_details() -> ServeInstanceDetails | None:
-    """Ray Serve's account of all applications; None while its controller starts."""
-    try:
+    """Ray Serve's account of all applications; None while its controller starts or stops."""
+    with suppress(RayError, RayServeException):
         client = _get_global_client(raise_if_no_controller_running=False)
         return ServeInstanceDetails(**client.get_serve_details()) if client else None
-    except ray.exceptions.RayError:
-        return None
+    return None
+
+
+def sentences(details: ServeInstanceDetails) -> list[str]:
+    """What the graph waits for, a line each."""
+    with suppress(RayError):
+        cluster, free = ray.cluster_resources(), ray.available_resources()
+        waiting = [one.sentence(cluster, free) for one in progress.waiting(details)]
+        return waiting or ["the graph is being built"]
+    return []
 
 
 def say(line: str) -> None:
