@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from serve_app.commands.serving.session import members
+from serve_app.commands.serving.session import kill_session, members
 from tests.unit.serve_app.commands.serving.waiting import wait_until
 
 # A server that ends at SIGINT, and a child of it that ignores everything, in a group of its own.
@@ -35,8 +37,21 @@ end_as(run_in_session([sys.executable, *sys.argv[2:]], os.environ, grace_s=grace
 PARENT = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays() -> Iterator[None]:
+    """A test that fails leaves no process either."""
+    yield
+    while Run.started:
+        run = Run.started.pop()
+        run.process.kill()
+        run.process.wait()
+        kill_session(run.leader)
+
+
 class Run:
     """A supervisor over SERVER, which has started and has a child."""
+
+    started: ClassVar[list["Run"]] = []
 
     def __init__(self, folder: Path, *how: str, grace_s: float = 30, under=()) -> None:
         self.note = folder / "pid"
@@ -44,6 +59,7 @@ class Run:
         self.process = subprocess.Popen([*under, *command, *how])
         wait_until(lambda: self.note.exists() and self.note.read_text())
         self.leader = int(self.note.read_text())
+        Run.started.append(self)
         wait_until(lambda: len(members(self.leader)) == 2)
 
     @property
