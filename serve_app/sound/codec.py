@@ -1,11 +1,14 @@
 """Compressed sound through PyAV: one encoder a streamed answer, and whole files."""
 
+import ctypes
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import av
+import av._core
 import numpy as np
 
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
@@ -78,6 +81,7 @@ class _Writer:
     """An encoder and its container over a file."""
 
     def __init__(self, codec: Codec, file: Any, container_options: Mapping[str, str]) -> None:
+        _use_no_threads()
         self._container = av.open(
             file, "w", format=codec.container, options=dict(container_options)
         )
@@ -103,6 +107,16 @@ class _Writer:
     def _encode(self, frame: av.AudioFrame | None) -> None:
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
+
+
+@cache
+def _use_no_threads() -> None:
+    """Make FFmpeg believe that this process has one processor.
+
+    PyAV converts each encoder's samples in a filter graph, and FFmpeg would start a thread for each
+    processor with each graph: on 16 cores 1,920 threads for 128 streams, none of which has work.
+    """
+    ctypes.CDLL(av._core.__file__).av_cpu_force_count(1)  # libavutil's, which this file links
 
 
 def _frame(pcm: bytes) -> av.AudioFrame:

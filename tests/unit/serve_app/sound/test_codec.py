@@ -3,6 +3,7 @@
 import gc
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import av
 import numpy as np
@@ -14,6 +15,7 @@ from tests.sounds import LEAD, assert_steady, assert_streamed_length, decoded, t
 
 COMPRESSED = [name for name, form in FORMATS.items() if form.compressed]
 CHUNK_TOKENS = 5  # 200 ms, Token2Wav's first chunk
+FFMPEG_OBJECTS = (av.container.OutputContainer, av.AudioStream, av.AudioCodecContext)
 TOKENS = 76  # 3.04 s, and a last chunk that is short
 
 
@@ -137,7 +139,20 @@ def test_a_closed_encoder_is_freed_without_waiting_for_the_collector(name: str) 
         encoder.encode(bytes(9600))
         encoder.close()
         del encoder
-        left = [o for o in gc.get_objects() if isinstance(o, av.container.OutputContainer)]
+        left = [o for o in gc.get_objects() if isinstance(o, FFMPEG_OBJECTS)]
     finally:
         gc.enable()
     assert left == []
+
+
+def test_open_encoders_start_no_threads() -> None:
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    before = threads()
+    encoders = [FORMATS[name].encoder() for name in COMPRESSED]
+    for encoder in encoders:
+        encoder.encode(bytes(9600))
+    assert threads() == before
+    for encoder in encoders:
+        encoder.close()

@@ -1,9 +1,11 @@
 """Encoding beside the event loop."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from weakref import WeakSet
 
 import pytest
 
@@ -93,6 +95,37 @@ async def test_a_cancelled_answer_frees_its_encoder_once_the_thread_is_done_with
     assert await asyncio.to_thread(noting.closed.wait, 5)
 
 
+async def test_cancelled_answers_leave_nothing_for_the_collector() -> None:
+    encoders: WeakSet[Noting] = WeakSet()
+
+    def make() -> Noting:
+        encoder = Noting()
+        encoders.add(encoder)
+        encoder.gate.clear()
+        return encoder
+
+    async def answer() -> None:
+        async with encoding(replace(FORMATS["mp3"], encoder=make)) as sound:
+            await sound.encode(b"pcm")
+
+    gc.disable()
+    try:
+        task = asyncio.create_task(answer())
+        while not any(encoder.working.is_set() for encoder in encoders):
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait([task])
+        del task
+        for encoder in encoders:
+            encoder.gate.set()
+        del encoder
+        async with asyncio.timeout(5):
+            while encoders:
+                await asyncio.sleep(0.001)
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("compressed", [True, False])
 async def test_an_encoder_that_fails_is_freed_and_its_error_seen(
     noting: Noting, compressed: bool
@@ -103,10 +136,42 @@ async def test_an_encoder_that_fails_is_freed_and_its_error_seen(
     assert noting.closed.wait(5)
 
 
-async def test_an_answer_without_sound_opens_no_encoder(noting: Noting) -> None:
-    async with encoding(format_of(noting)):
-        pass
+async def test_an_answer_without_sound_frees_its_encoder_too(noting: Noting) -> None:
+    opened = threading.Event()
+
+    def make() -> Noting:
+        opened.set()
+        return noting
+
+    async with encoding(replace(FORMATS["mp3"], encoder=make)):
+        assert await asyncio.to_thread(opened.wait, 5)  # before there is any sound
+    assert await asyncio.to_thread(noting.closed.wait, 5)
+
+
+async def test_an_answer_that_is_over_before_its_encoder_is_open_frees_it_too(
+    noting: Noting,
+) -> None:
+    opening, go_on = threading.Event(), threading.Event()
+
+    def make() -> Noting:
+        opening.set()
+        assert go_on.wait(5)
+        return noting
+
+    async with encoding(replace(FORMATS["mp3"], encoder=make)):
+        assert await asyncio.to_thread(opening.wait, 5)
     assert not noting.closed.is_set()
+    go_on.set()
+    assert await asyncio.to_thread(noting.closed.wait, 5)
+
+
+async def test_an_encoder_that_cannot_be_opened_is_an_error_of_the_first_chunk() -> None:
+    def make() -> Noting:
+        raise ValueError("no such codec")
+
+    with pytest.raises(ValueError, match="no such codec"):
+        async with encoding(replace(FORMATS["mp3"], encoder=make)) as sound:
+            await sound.encode(b"pcm")
 
 
 async def test_many_answers_at_once_do_not_mix() -> None:
