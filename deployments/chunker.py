@@ -40,13 +40,16 @@ class ChunkSchedule(Wire):
         """Tokens that each chunk consumes, without end."""
         return chain(self.ramp, repeat(self.steady))
 
+    def size(self, index: int) -> int:
+        """Tokens that the chunk of that index consumes."""
+        return self.ramp[index] if index < len(self.ramp) else self.steady
+
     def duration_s(self, index: int) -> float:
         """Seconds of sound that come with the chunk of that index.
 
         The vocoder holds back a part of the first one, which comes with an answer's last chunk.
         """
-        size = self.ramp[index] if index < len(self.ramp) else self.steady
-        return max(size * AUDIO_TOKEN_S - (VOCODER_HOLDS_S if index == 0 else 0.0), 0.0)
+        return max(self.size(index) * AUDIO_TOKEN_S - (VOCODER_HOLDS_S if index == 0 else 0.0), 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ They cross processes by pickle, so each one rebuilds itself from its fields.
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 
 class StepAudioError(Exception):
@@ -139,10 +139,19 @@ class UnsupportedRequest(RequestError):
 
 
 class ServerFull(StepAudioError):
-    """`retry_after_s` is None where the stage does not know when there will be room."""
+    """There is no memory for one more stream, or no time to give all of them their sound.
 
-    def __init__(self, retry_after_s: float | None = None) -> None:
-        super().__init__("the server is full; try again later", retry_after_s=retry_after_s)
+    `retry_after_s` is None where the stage does not know when there will be room.
+    """
+
+    retry_after_s: float | None
+    reason: Literal["memory", "time"]
+
+    def __init__(
+        self, retry_after_s: float | None = None, reason: Literal["memory", "time"] = "memory"
+    ) -> None:
+        message = f"the server is full: it has no {reason} for one more stream; try again later"
+        super().__init__(message, retry_after_s=retry_after_s, reason=reason)
 
 
 class NotReady(StepAudioError):

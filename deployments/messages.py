@@ -133,6 +133,7 @@ class SpeechRequest(Wire):
 
     thinker: ThinkerRequest
     voice: Voice = None
+    streamed: bool = True  # whether it is heard while it is being made, and not as a whole later
 
 
 @dataclass(frozen=True, slots=True)

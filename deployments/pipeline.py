@@ -63,8 +63,13 @@ class Synthesizer(Protocol):
     def voices(self) -> tuple[str, ...]:
         """The names of the configured voices, the default one first."""
 
-    async def open(self, voice: Voice) -> SpeechStream:
-        """Begin a stream in `voice`. Raises UnknownVoice, ReferenceAudioUnfit, ServerFull."""
+    async def open(self, voice: Voice, *, streamed: bool = True) -> SpeechStream:
+        """Begin a stream in `voice`; one that is not `streamed` has no listener until it ends.
+
+        Raises:
+            UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.
+            ServerFull: there is no memory for one more, or no time.
+        """
 
     async def check_health(self) -> None:
         """Raise EngineFailed when no stream can be served any more."""
@@ -84,7 +89,7 @@ async def answer_aloud(
     Raises:
         UnknownVoice, ReferenceAudioUnfit, ServerFull: before the Thinker is asked.
     """
-    stream = await synthesizer.open(request.voice)
+    stream = await synthesizer.open(request.voice, streamed=request.streamed)
     try:
         deltas = think(replace(request.thinker, chunks=stream.schedule))
         async with aclosing(deltas), aclosing(speak(deltas, stream)) as spoken:

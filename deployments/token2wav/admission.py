@@ -1,49 +1,73 @@
-"""Whether one more stream can be given its sound in time, by what steps have cost of late."""
+"""Whether there is time to give one more stream its sound, by what the latest steps took."""
 
 from collections import deque
 from collections.abc import Iterable
 from statistics import median
 
-from deployments.token2wav.schedule import Listener
+from deployments.token2wav.schedule import Listener, Need
 
 HORIZON_S = 1.0  # looked ahead
-SHARE = 0.65  # of that time for what is known to be wanted; steps do not come full
+SHARE = 0.65  # of that time for the chunks that are known to be needed; steps do not come full
 FORGET_S = 60.0
 REMEMBERED = 16  # steps, of which the median counts: one that was held up says nothing
 AT_LEAST = 4  # of them, before anything is known
 
 
 class Admission:
-    """Knows the price of a row, and refuses whose chunks would not fit beside the others'.
+    """Measures what a row of a step costs, and refuses a stream whose chunks would be late.
 
-    A stream that is ahead of its listener wants nothing for a while; one that begins wants
-    several small chunks at once. So many streams fit, but not many beginnings in one moment.
+    A stream that is ahead of its listener needs no step for a while; one that begins needs
+    several small chunks at once. So many streams fit, but not many beginnings at one moment.
+
+    A stream is refused only where that helps: where the engine is too slow to speak even one
+    answer as quickly as it is played, every listener hears gaps, and everybody is let in.
     """
 
-    def __init__(self, max_batch: int) -> None:
-        """`max_batch` is of one step: one that is half full says what a row costs."""
-        self._min_rows = max(2, max_batch // 2)
+    def __init__(self, min_rows: int | None) -> None:
+        """Steps of fewer rows than `min_rows` do not show what a row costs in a full step.
+
+        None: each row of a step is computed by itself, and costs what its speech is long.
+        """
+        self._min_rows = min_rows
         self._row_costs_s: deque[float] = deque(maxlen=REMEMBERED)
+        self._paces: deque[float] = deque(maxlen=REMEMBERED)  # time of a step / of its speech
         self._noted_s = 0.0
 
-    def note_step(self, rows: int, took_s: float, now_s: float) -> None:
-        """Take note of a step of so many rows."""
-        if rows < self._min_rows:
-            return
-        self._row_costs_s.append(took_s / rows)
-        self._noted_s = now_s
+    def note_step(self, rows: int, speech_s: float, took_s: float, now_s: float) -> None:
+        """Take note of a step of so many rows that made so many seconds of speech in all."""
+        self._paces.append(took_s / speech_s)
+        if self._min_rows is not None and rows >= self._min_rows:
+            self._row_costs_s.append(took_s / rows)
+            self._noted_s = now_s
 
-    def fits(self, streams: Iterable[Listener], newcomer: Listener, now_s: float) -> bool:
-        """Whether all chunks that are wanted in the next second can be made in time.
+    def fits(
+        self, listeners: Iterable[Listener], newcomer: Listener, now_s: float, *, late: bool
+    ) -> bool:
+        """Whether all chunks that are needed in the next second can be made in time.
 
-        As long as few large steps were seen lately, nothing is known and everybody fits; so they
-        do where one stream alone is not in real time, as on a small CPU: refusing helps nobody.
+        Args:
+            listeners: of the open streams.
+            late: whether one of them hears a gap now for want of a step.
         """
-        if now_s - self._noted_s > FORGET_S:
+        if not newcomer.streamed or not self._is_quick_enough:
+            return True
+        if late:
+            return False
+        others_s = sum(self._cost_s(one.needs(now_s, HORIZON_S), now_s) for one in listeners)
+        own_s = self._cost_s(newcomer.needs(now_s, HORIZON_S), now_s)
+        return not others_s or others_s + own_s <= SHARE * HORIZON_S
+
+    @property
+    def _is_quick_enough(self) -> bool:
+        """Whether a step is known to take less time than its speech."""
+        return len(self._paces) >= AT_LEAST and median(self._paces) < 1.0
+
+    def _cost_s(self, need: Need, now_s: float) -> float:
+        """The time that it takes to make these chunks; 0 where it is not known."""
+        if self._min_rows is None:
+            return need.speech_s * median(self._paces)
+        if now_s - self._noted_s > FORGET_S:  # a row costs more on a busy GPU than on an idle one
             self._row_costs_s.clear()
         if len(self._row_costs_s) < AT_LEAST:
-            return True
-        most = SHARE * HORIZON_S / median(self._row_costs_s)
-        alone = newcomer.chunks_wanted(now_s, HORIZON_S)
-        others = sum(stream.chunks_wanted(now_s, HORIZON_S) for stream in streams)
-        return alone + others <= most or alone > most
+            return 0.0
+        return need.chunks * median(self._row_costs_s)

@@ -39,8 +39,17 @@ class EngineOptions:
     chunk_tokens: tuple[int, ...]
     """Sizes of chunk, in audio tokens, that steps are made fast for."""
 
+    max_streams: int | None
+    """The most streams that are wanted; None is as many as the engine can hold."""
+
+    voice_s: tuple[float, ...]
+    """The lengths of the configured voices, in seconds."""
+
     gpu: GpuMemory
     """How the memory of a GPU is divided."""
+
+    gpu_share: float
+    """The part of a GPU that the replica may take, 1 for all of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +87,11 @@ class StepEngine(Protocol):
 
     @property
     def max_streams(self) -> int:
-        """The most streams that can be open at once, in the shortest voice that is configured."""
+        """The most streams that can be open at once, in the shortest of the configured voices."""
+
+    @property
+    def rows_share_a_step(self) -> bool:
+        """Whether a step of many rows costs less than as many steps of one row."""
 
     def encode_voice(self, data: bytes) -> Any:
         """All of a voice's preparation that may take its time.

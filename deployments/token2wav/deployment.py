@@ -18,7 +18,7 @@ from deployments.token2wav.fake import FakeSynthesizer
 from deployments.token2wav.observer import SynthesisObserver
 from deployments.token2wav.synthesizer import BatchingSynthesizer
 from deployments.token2wav.token2wav_config import Token2WavConfig
-from deployments.token2wav.voice_files import voice_files
+from deployments.token2wav.voice_files import read_voices, voice_files
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +35,13 @@ def build_synthesizer(
 
     files = find_model(model)
     files.require(thinker=False)
+    voices = read_voices(voice_files(config, files), config.reference_audio)
+    voice_s = [recording.seconds for recording in voices.values()]
     return BatchingSynthesizer(
-        load_engine(files.token2wav, config),
-        voice_files(config, files),
+        load_engine(files.token2wav, config, voice_s),
+        voices,
         config.schedule,
         max_batch=config.max_batch,
-        max_streams=config.max_streams,
         cached_voices=config.cached_voices,
         observer=observer,
     )

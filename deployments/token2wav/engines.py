@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -19,18 +19,24 @@ from deployments.token2wav.token2wav_config import Token2WavConfig
 logger = logging.getLogger(__name__)
 PROGRESS_INTERVAL_S = 5.0
 PROGRESS_WIDTH = 20
+USUAL_VOICE_S = 10.0  # where an engine is loaded for no voice in particular
 
 Device = Literal["cpu", "cuda"]
 Dtype = Literal["float32", "float16"]
 
 
-def load_engine(token2wav_dir: Path, config: Token2WavConfig) -> Callable[[], StepEngine]:
+def load_engine(
+    token2wav_dir: Path, config: Token2WavConfig, voice_s: Sequence[float] = (USUAL_VOICE_S,)
+) -> Callable[[], StepEngine]:
     """What loads the engine of `config`, to be called in the thread that will run it.
+
+    Args:
+        voice_s: the lengths of the configured voices, for which a GPU's memory is divided.
 
     Raises:
         ConfigError: the checkpoint's flow.yaml cannot be used, or there is no such device.
     """
-    options = engine_options(token2wav_dir, config)
+    options = engine_options(token2wav_dir, config, voice_s)
     if config.engine == "reference":
         from deployments.token2wav.reference import ReferenceEngine
 
@@ -46,7 +52,9 @@ def load_engine(token2wav_dir: Path, config: Token2WavConfig) -> Callable[[], St
     return partial(FunctionalEngine.load, options)
 
 
-def engine_options(token2wav_dir: Path, config: Token2WavConfig) -> EngineOptions:
+def engine_options(
+    token2wav_dir: Path, config: Token2WavConfig, voice_s: Sequence[float] = (USUAL_VOICE_S,)
+) -> EngineOptions:
     """What `config` and the checkpoint say of an engine, on this machine.
 
     Raises:
@@ -63,7 +71,10 @@ def engine_options(token2wav_dir: Path, config: Token2WavConfig) -> EngineOption
         reference_audio=config.reference_audio,
         max_batch=config.max_batch,
         chunk_tokens=chunk_sizes(*config.schedules(lookahead)),
+        max_streams=config.max_streams,
+        voice_s=tuple(voice_s),
         gpu=config.gpu,
+        gpu_share=config.gpu_share,
     )
 
 

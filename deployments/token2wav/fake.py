@@ -52,7 +52,7 @@ class FakeSynthesizer:
     def voices(self) -> tuple[str, ...]:
         return self._voices
 
-    async def open(self, voice: Voice) -> FakeStream:
+    async def open(self, voice: Voice, *, streamed: bool = True) -> FakeStream:
         if isinstance(voice, str) and voice not in self._voices:
             raise UnknownVoice(voice, known=self._voices)
         if self.open_streams >= self._max_streams:

@@ -26,6 +26,7 @@ from deployments.token2wav.functional import (
 from deployments.token2wav.functional.cfm import seeded_noise, trim
 from deployments.token2wav.functional.flow import EULER_STEPS, check_chunk
 from deployments.token2wav.functional.functional_engine import (
+    USUAL_STREAMS,
     FunctionalOutput,
     PreparedVoice,
     StreamState,
@@ -49,7 +50,7 @@ Caches = dict[str, Tensor]
 class ReferenceEngine:
     """Has the methods of `FunctionalEngine`; states are values here too."""
 
-    max_streams = 64
+    rows_share_a_step = False
 
     def __init__(
         self,
@@ -58,7 +59,10 @@ class ReferenceEngine:
         noise: SourceNoise,
         voices: VoiceEncoder,
         config: FlowConfig,
+        *,
+        max_streams: int,
     ) -> None:
+        self.max_streams = max_streams
         self._flow = flow
         self._hift = hift
         self._noise = noise
@@ -91,7 +95,8 @@ class ReferenceEngine:
         voices = VoiceEncoder.load(
             replace(options, reference_audio=shorter), codebook_size=config.vocab_size
         )
-        return cls(flow, hift, noise, voices, config)
+        most = options.max_streams or USUAL_STREAMS
+        return cls(flow, hift, noise, voices, config, max_streams=most)
 
     def encode_voice(self, data: bytes) -> VoicePrompt:
         """As `StepEngine.encode_voice`: the recording alone, for the package's buffers are one."""

@@ -1,26 +1,39 @@
-"""When a step starts, and which streams go into it.
+"""When a step starts, and which chunks it takes.
 
-A client plays a stream from its first sample on and runs dry when what was sent has been
-played. A chunk is due when its stream has no sound yet or runs dry soon; who would run dry goes
-first: to wait a little longer for the first sound is no gap. On a GPU four rows cost little more
-than one, and Token2Wav may share it with the Thinker, which every step slows down: so what is not
-due waits for company, and goes along as soon as a step starts.
+A client plays a stream from its first sample on, and hears a gap (an underrun) if all that was
+sent has been played before the next chunk comes. A chunk is due when its stream has no sound yet,
+or when the sound that was sent lasts only a little longer. Of the chunks that are due, those whose
+listener would hear a gap go first: to wait a little longer for a first sound is no gap.
+
+A chunk that is not due waits until a step starts for others, and goes along: on a GPU a step of
+four rows costs little more than a step of one, and every step slows the Thinker down where it
+shares the GPU. An answer that is not streamed has no listener until it is whole: its chunks are
+due once they have waited for some time, and never go along with a step that a listener waits for.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-from deployments.chunker import ChunkSchedule
+from deployments.chunker import AUDIO_TOKEN_S, ChunkSchedule
 
-MARGIN_S = 0.15  # a chunk is due so long before its listener runs dry: four steps of `FILL` rows
-FILL = 16  # a step that somebody waits for takes up to so many: they cost twice what one does
+MARGIN_S = 0.15  # before a gap would be heard, its chunk is due: the time of four steps of `FILL`
+FILL = 16  # rows of a step that a listener waits for, at most: it costs twice a step of one row
 QUIET_S = 0.002  # chunks of one Thinker step follow each other more closely than this
-HELD_AT_MOST_S = 0.006
-PATIENCE_S = 0.03  # while nobody is due: some steps of the Thinker
-PUT_OFF_S = 0.5  # so long newcomers are counted on to wait where many begin at once
-BEGINS_WITHIN_S = 5.0  # who has no sound by then thinks or calls tools, and wants none for now
-FIRST_SOUND_S = 1.0  # a newcomer goes behind those who would run dry, unless it waited so long
+HELD_AT_MOST_S = 0.006  # a step with a chunk that is due
+PATIENCE_S = 0.03  # a step without one is held as long: some steps of the Thinker
+PUT_OFF_S = 0.5  # the time that a newcomer is expected to wait where many begin at once
+BEGINS_WITHIN_S = 5.0  # an answer without sound until then thinks or calls tools: it needs no step
+FIRST_SOUND_S = 1.0  # from then on a newcomer goes before those who would hear a gap
+UNHEARD_DUE_S = 0.5  # a chunk of an answer that is not streamed waits so long for a step at most
+UNHEARD_DEADLINE_S = 10.0  # and from then on goes before those who would hear a gap
+
+
+class Need(NamedTuple):
+    """What must be made: chunks, and the seconds of speech in them."""
+
+    chunks: int
+    speech_s: float
 
 
 @dataclass(slots=True, eq=False)
@@ -29,9 +42,11 @@ class Listener:
 
     opened_at_s: float
     schedule: ChunkSchedule = field(default_factory=ChunkSchedule)
+    streamed: bool = True  # False: nobody listens until the answer is whole
     started_at_s: float | None = None
     sent_s: float = 0.0
     chunks: int = 0  # that were sent
+    last_sent_at_s: float | None = None
 
     @property
     def plays_until_s(self) -> float | None:
@@ -41,39 +56,50 @@ class Listener:
     @property
     def deadline_s(self) -> float:
         """When the next sound must be there."""
+        if not self.streamed:
+            return self._last_s + UNHEARD_DEADLINE_S
         plays_until_s = self.plays_until_s
         return self.opened_at_s + FIRST_SOUND_S if plays_until_s is None else plays_until_s
 
     @property
     def due_at_s(self) -> float:
-        """When a step should start for it: at once without a sound, else before it runs dry."""
+        """When a step should start for it: at once without a sound, else before a gap."""
+        if not self.streamed:
+            return self._last_s + UNHEARD_DUE_S
         plays_until_s = self.plays_until_s
         return self.opened_at_s if plays_until_s is None else plays_until_s - MARGIN_S
+
+    @property
+    def _last_s(self) -> float:
+        return self.opened_at_s if self.last_sent_at_s is None else self.last_sent_at_s
 
     def is_due(self, now_s: float) -> bool:
         """Whether a step should start for it."""
         return now_s >= self.due_at_s
 
-    def chunks_wanted(self, now_s: float, within_s: float) -> int:
-        """How many of the next chunks its listener needs in that time.
+    def needs(self, now_s: float, within_s: float) -> "Need":
+        """Which of the next chunks its listener needs in that time.
 
-        One who has heard nothing yet is put off by `PUT_OFF_S`, and wants nothing any more if
-        there is no sound after `BEGINS_WITHIN_S`.
+        One who has heard nothing yet can wait for `PUT_OFF_S`, and needs nothing any more if
+        there is no sound after `BEGINS_WITHIN_S`. An answer that is not streamed needs nothing.
         """
         plays_until_s = self.plays_until_s
-        if plays_until_s is None and now_s > self.opened_at_s + BEGINS_WITHIN_S:
-            return 0
+        thinks = plays_until_s is None and now_s > self.opened_at_s + BEGINS_WITHIN_S
+        if thinks or not self.streamed:
+            return Need(0, 0.0)
         wanted_at_s = now_s + PUT_OFF_S if plays_until_s is None else max(plays_until_s, now_s)
-        wanted = 0
+        chunks, tokens = 0, 0
         while wanted_at_s < now_s + within_s:
-            wanted_at_s += self.schedule.duration_s(self.chunks + wanted)
-            wanted += 1
-        return wanted
+            wanted_at_s += self.schedule.duration_s(self.chunks + chunks)
+            tokens += self.schedule.size(self.chunks + chunks)
+            chunks += 1
+        return Need(chunks, tokens * AUDIO_TOKEN_S)
 
     def sent(self, seconds: float, now_s: float) -> None:
-        """Take note of sound that goes out. A listener who ran dry begins anew."""
+        """Take note of sound that goes out. After a gap a listener begins anew."""
         self.chunks += 1
-        if not seconds:
+        self.last_sent_at_s = now_s
+        if not seconds or not self.streamed:
             return
         if self.plays_until_s is None or self.plays_until_s < now_s:
             self.started_at_s, self.sent_s = now_s, 0.0
@@ -102,20 +128,23 @@ def next_batch(waiting: Sequence[W], now_s: float, *, open_streams: int, max_bat
     def urgency(row: W) -> tuple[bool, float]:
         return not row.listener.is_due(now_s), row.listener.deadline_s
 
-    by_urgency = sorted(waiting, key=urgency)
-    due = sum(row.listener.is_due(now_s) for row in by_urgency)
+    due = [row for row in waiting if row.listener.is_due(now_s)]
     if not due and len(waiting) < min(max_batch, (open_streams + 1) // 2):
         return []
-    return by_urgency[: min(max(due, FILL), max_batch) if due else max_batch]
+    if any(row.listener.streamed for row in due):
+        waiting = [row for row in waiting if row.listener.streamed or row.listener.is_due(now_s)]
+    rows = min(max(len(due), FILL), max_batch) if due else max_batch
+    return sorted(waiting, key=urgency)[:rows]
 
 
 def held_until_s(waiting: Sequence[Waiting], since_s: float, now_s: float) -> float:
-    """Until when a step that could have started at `since_s` is held for those about to come.
+    """Until when a step that could have started at `since_s` waits for chunks about to come.
 
-    One step of the Thinker makes tokens for many streams, whose chunks then arrive one after
-    another: where a chunk is due, until they have ceased to for `QUIET_S`. The Thinker's next
-    steps, some milliseconds later, make tokens for the others: where none is due, `PATIENCE_S`. A
-    second step for those left behind would cost nearly as much as the first.
+    One step of the Thinker makes tokens for many streams, and their chunks arrive one after
+    another. Where a chunk is due, the step waits until none has come for `QUIET_S`. The Thinker's
+    next steps, some milliseconds later, make tokens for the other streams: where no chunk is due,
+    the step waits for them too, `PATIENCE_S`. A second step for those left behind would cost
+    nearly as much as the first.
     """
     if not any(row.listener.is_due(now_s) for row in waiting):
         return since_s + PATIENCE_S

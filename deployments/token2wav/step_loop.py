@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from deployments.chunker import AUDIO_TOKEN_S
 from deployments.errors import EngineFailed
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.contract import StepEngine, StepInput, StepOutput
@@ -145,7 +146,8 @@ class StepLoop:
             self._in_step = False
         ended_s = self._now_s()
         if outputs:
-            self._admission.note_step(len(rows), ended_s - began_s, ended_s)
+            speech_s = AUDIO_TOKEN_S * sum(map(self._consumed, rows))
+            self._admission.note_step(len(rows), speech_s, ended_s - began_s, ended_s)
             self._hand_over(chunks, outputs)
         self._observer.step_ended(
             StepReport(
@@ -159,6 +161,9 @@ class StepLoop:
                 broken=sum(not output.finite for output in outputs),
             )
         )
+
+    def _consumed(self, row: StepInput) -> int:
+        return len(row.tokens) - (0 if row.last else self._engine.lookahead)
 
     def _fail(self, chunks: Sequence[WaitingChunk]) -> None:
         self._failed_steps += 1

@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
@@ -24,6 +23,7 @@ from deployments.token2wav.runner import Runner, ThreadRunner
 from deployments.token2wav.schedule import Listener
 from deployments.token2wav.step_loop import StepLoop
 from deployments.token2wav.voice_cache import VoiceCache
+from deployments.token2wav.voice_files import VoiceRecording
 
 logger = logging.getLogger(__name__)
 BYTES_PER_S = 2 * OUTPUT_SAMPLE_RATE_HZ
@@ -37,39 +37,37 @@ class BatchingSynthesizer:
     def __init__(
         self,
         load: Callable[[], StepEngine],
-        voice_files: Mapping[str, Path],
+        recordings: Mapping[str, VoiceRecording],
         schedules: Schedules,
         *,
         max_batch: int,
-        max_streams: int | None,
         cached_voices: int,
         observer: SynthesisObserver | None = None,
-        admission: Admission | None = None,
+        admission: Callable[[int | None], Admission] = Admission,
         runner: Callable[[str], Runner] = ThreadRunner,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             load: makes the engine; it runs in the thread that will run the steps.
-            voice_files: the recording of `default` and of every other configured voice.
+            recordings: of `default` and of every other configured voice.
             schedules: how an answer is cut into chunks that begins while so many streams are
                 open, each chunk seeing so many tokens ahead.
             max_batch: the most streams of one step.
-            max_streams: the most that are open at once; None is as many as the engine holds.
             cached_voices: how many recordings of requests stay prepared.
             observer: is told of steps, refusals and voices; None tells nobody.
-            admission: decides whether there is time for one more stream.
+            admission: makes what decides whether there is time for one more stream; its argument
+                is that of `Admission`.
             runner: makes a thread of that name.
             now_s: a monotonic clock, in seconds.
         """
         self._load = load
-        self._voice_files = voice_files
+        self._recordings = recordings
         self._schedules = schedules
         self._max_batch = max_batch
-        self._max_streams = max_streams
         self._cached_voices = cached_voices
         self._observer = observer or Unobserved()
-        self._admission = admission or Admission(max_batch)
+        self._admission = admission
         self._steps, self._encoding = runner("token2wav"), runner("token2wav-voices")
         self._now_s = now_s
         self._listeners: set[Listener] = set()
@@ -86,8 +84,9 @@ class BatchingSynthesizer:
 
     async def _start(self) -> None:
         engine = await self._steps.run(self._load)
-        if self._max_streams is None:
-            self._max_streams = engine.max_streams
+        # where rows do not share a step, one at a time comes to the most urgent listener first
+        max_batch = self._max_batch if engine.rows_share_a_step else 1
+        admission = self._admission(max(2, max_batch // 2) if engine.rows_share_a_step else None)
         voices = VoiceCache(
             engine,
             beside_steps=self._encoding,
@@ -96,52 +95,51 @@ class BatchingSynthesizer:
             observer=self._observer,
             now_s=self._now_s,
         )
-        await voices.prepare_configured(self._voice_files)
-        logger.info("Token2Wav: holds up to %d streams", self._max_streams)
+        await voices.prepare_configured(self._recordings)
+        logger.info("Token2Wav: holds up to %d streams", engine.max_streams)
         loop = StepLoop(
             engine,
             self._steps,
             self._listeners,
-            max_batch=self._max_batch,
-            admission=self._admission,
+            max_batch=max_batch,
+            admission=admission,
             observer=self._observer,
             now_s=self._now_s,
         )
-        self._running = _Running(engine, voices, loop, asyncio.create_task(loop.run_forever()))
+        stepping = asyncio.create_task(loop.run_forever())
+        self._running = _Running(engine, voices, admission, loop, stepping)
         await self._warm_up()
         await self._hear_canary(self._running)
 
     def voices(self) -> tuple[str, ...]:
-        return tuple(self._voice_files)
+        return tuple(self._recordings)
 
-    async def open(self, voice: Voice) -> "SpokenStream":
-        """As `Synthesizer.open`. ServerFull: no place, or no time to give it its sound."""
+    async def open(self, voice: Voice, *, streamed: bool = True) -> "SpokenStream":
+        """As `Synthesizer.open`."""
+        try:
+            return await self._open(voice, streamed)
+        except ServerFull as error:
+            self._observer.stream_refused(error.reason)
+            raise
+
+    async def _open(self, voice: Voice, streamed: bool) -> "SpokenStream":
         running = self._require_running()
-        now_s = self._now_s()
-        schedule = self._schedules(len(self._listeners), running.engine.lookahead)
-        listener = Listener(now_s, schedule)
-        if not self._has_room(running, listener, now_s):
-            self._observer.stream_refused()
-            raise ServerFull()
+        now_s, open_streams = self._now_s(), len(self._listeners)
+        schedule = self._schedules(open_streams, running.engine.lookahead)
+        listener = Listener(now_s, schedule, streamed)
+        if open_streams >= running.engine.max_streams:
+            raise ServerFull(reason="memory")
+        late = running.loop.is_late
+        if not running.admission.fits(self._listeners, listener, now_s, late=late):
+            raise ServerFull(reason="time")
         self._listeners.add(listener)  # before any await: two callers must not take one place
         try:
-            prepared = await running.voices.prepared(voice)
-            state = running.engine.open(prepared)
-        except BaseException as error:
+            state = running.engine.open(await running.voices.prepared(voice))
+        except BaseException:
             self._listeners.discard(listener)
-            if isinstance(error, ServerFull):
-                self._observer.stream_refused()
             raise
         self._observer.stream_opened(len(self._listeners))
         return SpokenStream(self, state, listener)
-
-    def _has_room(self, running: "_Running", newcomer: Listener, now_s: float) -> bool:
-        """Whether one more stream would leave those who are here without a gap."""
-        return (
-            len(self._listeners) < (self._max_streams or running.engine.max_streams)
-            and not running.loop.is_late
-            and self._admission.fits(self._listeners, newcomer, now_s)
-        )
 
     async def check_health(self) -> None:
         """Raise EngineFailed when no stream can be served any more.
@@ -231,6 +229,7 @@ class _Running:
 
     engine: StepEngine
     voices: VoiceCache
+    admission: Admission
     loop: StepLoop
     stepping: asyncio.Task[None]
 

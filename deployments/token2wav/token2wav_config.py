@@ -12,24 +12,29 @@ from deployments.settings import Settings, StageSettings
 class ReferenceAudioLimits(Settings):
     """How long a voice recording may be; 3 to 10 s of clean speech are best."""
 
-    min_s: float = Field(default=1.0, gt=0)
+    min_s: float = Field(default=1.0, ge=0.2)  # the flow needs three tokens
     max_s: float = Field(default=30.0, le=30)  # the speech tokenizer's positions end at 30 s
 
 
 class GpuMemory(Settings):
-    """Of the native engine on a GPU; what they become is printed at start."""
+    """Of the native engine on a GPU. At start it logs how many streams these hold."""
 
-    memory_gb: float = Field(default=12.0, gt=0)
-    """For the state of streams and voices, in GiB; weights and work space come on top."""
+    memory_gb: float | None = Field(default=None, gt=0)
+    """For the state of streams and voices, in GiB; weights and 3 GiB of work space come on top.
+
+    None: all that the GPU has free when the replica starts. Of a GPU that it shares (`num_gpus`
+    below 1 in its `ray_actor_options`) no more than that share, whatever is free: what else runs
+    there must keep to its own share.
+    """
 
     history_s: float = Field(default=40.0, ge=4)
     """How much of its own speech a stream's encoder sees at least, in seconds."""
 
-    typical_voice_s: float = Field(default=10.0, gt=0)
-    """The length of voice recording for which `max_streams` is counted."""
-
     resident_voices: int = Field(default=4, ge=1)
-    """Voices that the count of `max_streams` leaves room for."""
+    """Of the configured voices so many, the longest, have room beside a full house of streams.
+
+    Others and recordings of requests have a place while there is room; one without a stream
+    gives way, and takes 0.1 s to be prepared again."""
 
 
 ChunkTokens = Annotated[int, Field(ge=1)]
@@ -82,7 +87,8 @@ class Token2WavConfig(StageSettings):
     """The most streams that one synthesis step serves."""
 
     max_streams: int | None = Field(default=None, ge=1)
-    """Streams open at once; one more is refused as `ServerFull`. None: as many as fit."""
+    """Streams open at once; one more is refused as `ServerFull`. On a GPU no more memory is taken
+    than so many need. None: as many as fit on a GPU, 64 on a CPU."""
 
     gpu: GpuMemory = GpuMemory()
     """How the native engine divides a GPU's memory."""
@@ -103,6 +109,12 @@ class Token2WavConfig(StageSettings):
 
     num_threads: int | None = Field(default=None, ge=1)
     """Of PyTorch and onnxruntime on the CPU; None takes what Ray gives the replica."""
+
+    @property
+    def gpu_share(self) -> float:
+        """The part of a GPU that Ray gives this replica; 1 where it has a whole one or more."""
+        options = self.deployment_config.get("ray_actor_options") or {}
+        return min(float(options.get("num_gpus") or 1.0), 1.0)
 
     def schedule(self, open_streams: int, lookahead: int) -> ChunkSchedule:
         """How an answer is cut into chunks that begins while `open_streams` others are spoken."""

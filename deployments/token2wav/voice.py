@@ -9,8 +9,8 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from deployments.audio import decode_audio, resample
-from deployments.errors import AudioTooLong, ConfigError, ReferenceAudioUnfit, VoiceUnusable
+from deployments.audio import resample
+from deployments.errors import ConfigError, VoiceUnusable
 from deployments.file_formats import OnnxGraph, one_line, require_file
 from deployments.mel import log_mel_spectrogram, voice_mel_spectrogram
 from deployments.model_checks import (
@@ -21,6 +21,7 @@ from deployments.model_checks import (
 )
 from deployments.token2wav.contract import EngineOptions
 from deployments.token2wav.token2wav_config import ReferenceAudioLimits
+from deployments.token2wav.voice_files import decode_voice
 
 _TOKENIZER_RATE_HZ = 16_000
 _MEL_RATE_HZ = 24_000
@@ -86,14 +87,7 @@ class VoiceEncoder:
             ReferenceAudioUnfit: it is too short or too long.
             VoiceUnusable: its mel or its embedding is not finite, or a code is no audio token.
         """
-        shortest, longest = self._limits.min_s, self._limits.max_s
-        try:
-            samples, rate_hz = decode_audio(data, max_s=longest)
-        except AudioTooLong as error:
-            raise ReferenceAudioUnfit(error.seconds, shortest, longest) from None
-        seconds = len(samples) / rate_hz
-        if not shortest <= seconds <= longest:
-            raise ReferenceAudioUnfit(seconds, shortest, longest)
+        samples, rate_hz = decode_voice(data, self._limits)
         speech = resample(samples, rate_hz, _TOKENIZER_RATE_HZ)
         codes = self._codes(speech)
         # From the recording as it came: its 16 kHz version has lost what is above 8 kHz, and

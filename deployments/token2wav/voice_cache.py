@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from deployments.errors import ConfigError, RequestError, UnknownVoice
@@ -12,6 +11,7 @@ from deployments.messages import ReferenceAudio, Voice
 from deployments.token2wav.contract import StepEngine
 from deployments.token2wav.observer import SynthesisObserver
 from deployments.token2wav.runner import Runner
+from deployments.token2wav.voice_files import VoiceRecording
 
 DEFAULT_VOICE = "default"
 
@@ -43,18 +43,17 @@ class VoiceCache:
         self._configured: dict[str, Any] = {}
         self._recorded: OrderedDict[bytes, asyncio.Task[Any]] = OrderedDict()
 
-    async def prepare_configured(self, files: Mapping[str, Path]) -> None:
-        """Prepare the voice of each file under its name.
+    async def prepare_configured(self, recordings: Mapping[str, VoiceRecording]) -> None:
+        """Prepare the voice of each recording under its name.
 
         Raises:
-            ConfigError: a voice cannot be read or used; it is named.
+            ConfigError: a voice cannot be used; it is named.
         """
-        for name, path in files.items():
+        for name, recording in recordings.items():
             try:
-                data = path.read_bytes()
-                self._configured[name] = await self._prepare(data)
-            except (OSError, RequestError) as error:
-                raise ConfigError(f"the voice {name!r} ({path}): {error}") from error
+                self._configured[name] = await self._prepare(recording.data)
+            except RequestError as error:
+                raise ConfigError(f"the voice {name!r} ({recording.path}): {error}") from error
 
     async def prepared(self, voice: Voice) -> Any:
         """What the engine opens a stream in.

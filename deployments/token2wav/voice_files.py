@@ -2,14 +2,64 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from deployments.errors import ConfigError
+import numpy as np
+
+from deployments.audio import decode_audio
+from deployments.errors import AudioTooLong, AudioUnreadable, ConfigError, ReferenceAudioUnfit
 from deployments.model_files import ModelFiles, find_path
-from deployments.token2wav.token2wav_config import Token2WavConfig
+from deployments.token2wav.token2wav_config import ReferenceAudioLimits, Token2WavConfig
 
 DEFAULT_VOICE_VARIABLE = "STEP_AUDIO2_DEFAULT_PROMPT_WAV"
 SHIPPED_VOICE = Path(__file__).parent / "assets" / "default_voice.wav"
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceRecording:
+    """A configured voice's recording, as its file holds it."""
+
+    path: Path
+    data: bytes
+    seconds: float
+
+
+def decode_voice(data: bytes, limits: ReferenceAudioLimits) -> tuple[np.ndarray, int]:
+    """The samples [N] float32 of a voice recording, and their rate in Hz.
+
+    Raises:
+        AudioUnreadable: the recording cannot be decoded.
+        ReferenceAudioUnfit: it is too short or too long.
+    """
+    try:
+        samples, rate_hz = decode_audio(data, max_s=limits.max_s)
+    except AudioTooLong as error:
+        raise ReferenceAudioUnfit(error.seconds, limits.min_s, limits.max_s) from None
+    seconds = len(samples) / rate_hz
+    if not limits.min_s <= seconds <= limits.max_s:
+        raise ReferenceAudioUnfit(seconds, limits.min_s, limits.max_s)
+    return samples, rate_hz
+
+
+def read_voices(
+    files: Mapping[str, Path], limits: ReferenceAudioLimits
+) -> dict[str, VoiceRecording]:
+    """The recordings of configured voices by name.
+
+    Raises:
+        ConfigError: one cannot be read or decoded, is too long or too short; the voice is named.
+    """
+    return {name: _read(name, path, limits) for name, path in files.items()}
+
+
+def _read(name: str, path: Path, limits: ReferenceAudioLimits) -> VoiceRecording:
+    try:
+        data = path.read_bytes()
+        samples, rate_hz = decode_voice(data, limits)
+    except (OSError, AudioUnreadable, ReferenceAudioUnfit) as error:
+        raise ConfigError(f"the voice {name!r} ({path}): {error}") from error
+    return VoiceRecording(path, data, len(samples) / rate_hz)
 
 
 def voice_files(

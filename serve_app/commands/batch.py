@@ -157,7 +157,7 @@ class Batch:
         speaks = self.query_type.speaks
         deltas: AsyncGenerator[Delta]
         if speaks:
-            deltas = complete(backend.speech(SpeechRequest(request)))
+            deltas = complete(backend.speech(SpeechRequest(request, streamed=False)))
         else:
             deltas = complete(backend.text(request))
         text, pcm, usage, first_s = "", bytearray(), None, None

@@ -83,11 +83,12 @@ def new_engine(
     memory_gb: float,
     max_batch: int,
     chunk_frames: tuple[int, ...] = (24, 50, 56),
-    typical_voice_s: float = 10.0,
+    voice_tokens: int = 250,
 ) -> ResidentEngine:
     began = time.perf_counter()
-    gpu = GpuMemory(memory_gb=memory_gb, typical_voice_s=typical_voice_s)
-    sizes = ResidentSizes(gpu, max_batch, chunk_frames)
+    sizes = ResidentSizes(
+        GpuMemory(memory_gb=memory_gb), max_batch, chunk_frames, voice_tokens=(voice_tokens,) * 4
+    )
     engine = ResidentEngine(*networks, None, seed=SEED, device=DEVICE, dtype=dtype, sizes=sizes)
     took = time.perf_counter() - began
     name = str(dtype).removeprefix("torch.")
@@ -198,7 +199,7 @@ def check(networks: tuple[Flow, Hift], dtype: torch.dtype, steps: int) -> Oracle
     exact = dtype == torch.float32
     engine = new_engine(
         networks, dtype, memory_gb=10 if exact else 6, max_batch=4,
-        chunk_frames=(24, 56), typical_voice_s=9,
+        chunk_frames=(24, 56), voice_tokens=225,
     )  # fmt: skip
     model = engine._model
     model.solver_pool.history.fill_(torch.nan)  # what was never written must not be heard

@@ -22,6 +22,8 @@ from deployments.token2wav.functional.hift_stream import HiftInput, HiftState, V
 from deployments.token2wav.functional.published_weights import load_flow, load_hift
 from deployments.token2wav.voice import VoiceEncoder, VoicePrompt
 
+USUAL_STREAMS = 64  # what two CPU cores could not serve in real time anyway
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedVoice:
@@ -56,8 +58,6 @@ class FunctionalOutput(StepOutput):
 class FunctionalEngine:
     """Our own implementation, batched over streams."""
 
-    max_streams = 64  # what two CPU cores could not serve in real time anyway
-
     def __init__(
         self,
         flow: FlowSynthesizer,
@@ -65,8 +65,11 @@ class FunctionalEngine:
         voices: VoiceEncoder,
         *,
         rows_per_call: int | None = None,
+        max_streams: int = USUAL_STREAMS,
     ) -> None:
         """`rows_per_call` splits a step: 1 makes each row bit for bit what it is alone."""
+        self.max_streams = max_streams
+        self.rows_share_a_step = rows_per_call != 1
         self._rows_per_call = rows_per_call
         self._flow = flow
         self._vocoder = vocoder
@@ -92,7 +95,13 @@ class FunctionalEngine:
         rows_per_call = 1 if options.device == "cpu" else None
         synthesizer = FlowSynthesizer(flow, seed=options.seed)
         vocoder = Vocoder(hift, seed=options.seed)
-        return cls(synthesizer, vocoder, voices, rows_per_call=rows_per_call)
+        return cls(
+            synthesizer,
+            vocoder,
+            voices,
+            rows_per_call=rows_per_call,
+            max_streams=options.max_streams or USUAL_STREAMS,
+        )
 
     def encode_voice(self, data: bytes) -> PreparedVoice:
         """Encode a recording and run the flow over it, once for all streams in this voice.

@@ -1,15 +1,20 @@
 """The GPU memory of streams and voices: how much there is, and how it is divided."""
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from deployments.errors import ServerFull
+from deployments.errors import ConfigError, ServerFull
+from deployments.token2wav.token2wav_config import GpuMemory
 
 RESERVED = 1  # id 0 belongs to rows that are not used: it is never given out and stays zero
+GIB = 2**30
+# Kept free where the budget is what the GPU has: the buffers of a step, cuBLAS's, the pool of the
+# CUDA graphs, and what preparing a voice takes for a moment.
+WORK_SPACE = 3 * GIB
 _ALIGNMENT = 256
 
 
@@ -41,16 +46,16 @@ class Needs:
     encoder_blocks: int
     slots: int
 
-    def bytes(self, prices: "Prices") -> int:
+    def bytes(self, sizes: "PieceSizes") -> int:
         return (
-            self.solver_blocks * prices.solver_block
-            + self.encoder_blocks * prices.encoder_block
-            + self.slots * prices.slot
+            self.solver_blocks * sizes.solver_block
+            + self.encoder_blocks * sizes.encoder_block
+            + self.slots * sizes.slot
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class PieceSizes:
     """Bytes of a solver block, an encoder block and a slot."""
 
     solver_block: int
@@ -59,37 +64,85 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """How many bytes streams and voices may take, and what says so."""
+
+    bytes: int
+    source: str
+
+    @classmethod
+    def of(cls, gpu: GpuMemory, share: float, *, free: int, total: int, own: int) -> "Budget":
+        """What is configured; else what is free, within the replica's share of the GPU.
+
+        Args:
+            share: of the GPU that this replica may take, 1 for all of it.
+            free, total: bytes of the GPU.
+            own: bytes that this replica has taken already, for its weights.
+        """
+        if gpu.memory_gb is not None:
+            return cls(int(gpu.memory_gb * GIB), "gpu.memory_gb")
+        shared = int(share * total) - own
+        source = "what the GPU has free" if shared >= free else f"num_gpus {share:g} of the GPU"
+        return cls(min(free, shared) - WORK_SPACE, source)
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """How many of each there are, and how many streams that makes."""
+    """How many pieces of each kind there are, and how many streams they hold."""
 
     solver_blocks: int
     encoder_blocks: int
     slots: int
-    max_streams: int
+    max_streams: int  # in the shortest of the configured voices
+    in_longest: int  # in the longest of them
 
     @classmethod
     def within(
-        cls, budget: int, *, voice: Needs, stream: Needs, voices: int, prices: Prices
+        cls,
+        budget: Budget,
+        *,
+        voices: Sequence[Needs],
+        streams: Sequence[Needs],
+        sizes: PieceSizes,
+        most: int | None = None,
     ) -> "MemoryPlan":
-        """Split `budget` bytes among `voices` voices and as many streams as fit beside them.
+        """Divide a budget among voices and as many streams as fit beside them.
 
-        Voices and streams of other lengths share the same pieces; then more or fewer fit.
+        Streams in voices of any length share the same pieces. A stream takes more solver blocks
+        the longer its voice is, and of the other pieces always as many.
+
+        Args:
+            voices: what each voice takes that has a place while streams fill all the rest.
+            streams: what a stream takes in each of the configured voices.
+            most: no more streams than these are wanted.
 
         Raises:
-            ValueError: not even one stream fits.
+            ConfigError: not even one stream fits.
         """
-        reserved = Needs(RESERVED, RESERVED, RESERVED).bytes(prices)
-        left = budget - reserved - voices * voice.bytes(prices)
-        streams = left // stream.bytes(prices)
-        if streams < 1:
-            needed = reserved + voices * voice.bytes(prices) + stream.bytes(prices)
-            raise ValueError(f"a budget of {budget} bytes, where one stream needs {needed}")
+        reserved = [Needs(RESERVED, RESERVED, RESERVED), *voices]
+        left = budget.bytes - sum(needs.bytes(sizes) for needs in reserved)
+        short, long = (choose(streams, key=lambda n: n.solver_blocks) for choose in (min, max))
+        if left < long.bytes(sizes):
+            needed = budget.bytes - left + long.bytes(sizes)
+            raise ConfigError(
+                f"Token2Wav's memory ({budget.source}) is {budget.bytes / GIB:.2f} GiB, "
+                f"one stream needs {needed / GIB:.2f}"
+            )
+        count = left // short.bytes(sizes)
+        count = count if most is None else min(count, most)
+        rest = left - count * replace(short, solver_blocks=0).bytes(sizes)
+        blocks = min(rest // sizes.solver_block, count * long.solver_blocks)
         return cls(
-            RESERVED + voices * voice.solver_blocks + streams * stream.solver_blocks,
-            RESERVED + voices * voice.encoder_blocks + streams * stream.encoder_blocks,
-            RESERVED + voices * voice.slots + streams * stream.slots,
-            streams,
+            sum(needs.solver_blocks for needs in reserved) + blocks,
+            sum(needs.encoder_blocks for needs in reserved) + count * short.encoder_blocks,
+            sum(needs.slots for needs in reserved) + count * short.slots,
+            max_streams=count,
+            in_longest=min(count, blocks // long.solver_blocks),
         )
+
+    def bytes(self, sizes: PieceSizes) -> int:
+        """What all the pieces take."""
+        return Needs(self.solver_blocks, self.encoder_blocks, self.slots).bytes(sizes)
 
 
 class Arena:

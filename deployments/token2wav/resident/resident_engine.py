@@ -52,6 +52,8 @@ class EncodedVoice(Protocol):
 class ResidentEngine:
     """Batched over streams, each step one replayed CUDA graph."""
 
+    rows_share_a_step = True
+
     def __init__(
         self,
         flow: Flow,
@@ -102,11 +104,7 @@ class ResidentEngine:
         from deployments.token2wav.voice import VoiceEncoder
 
         flow, hift = load_flow(options.token2wav_dir), load_hift(options.token2wav_dir)
-        sizes = ResidentSizes(
-            gpu=options.gpu,
-            max_batch=options.max_batch,
-            chunk_frames=tuple(flow.frames_per_token * n for n in options.chunk_tokens),
-        )
+        sizes = ResidentSizes.of(options, flow.frames_per_token)
         engine = cls(
             flow.to(options.device),
             hift.to(options.device),

@@ -1,18 +1,24 @@
 """All of Token2Wav's networks on one GPU, their constants folded, and the memory of its streams."""
 
+import logging
 from dataclasses import fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deployments.errors import ConfigError
 from deployments.messages import AUDIO_TOKENS_PER_SECOND
 from deployments.token2wav.functional.flow import Flow
 from deployments.token2wav.functional.hift import Hift
 from deployments.token2wav.resident.block_history import blocks_for
 from deployments.token2wav.resident.kernels.attention import BLOCK
-from deployments.token2wav.resident.memory import MemoryPlan, Prices, Take
+from deployments.token2wav.resident.memory import (
+    GIB,
+    Budget,
+    MemoryPlan,
+    PieceSizes,
+    Take,
+)
 from deployments.token2wav.resident.resident_encoder import (
     EncoderBuffers,
     EncoderPool,
@@ -27,6 +33,8 @@ from deployments.token2wav.resident.resident_vocoder import (
 )
 from deployments.token2wav.resident.step_rows import RowLimits, StepRows
 from deployments.token2wav.resident.streams import stream_needs, voice_needs
+
+logger = logging.getLogger(__name__)
 
 
 class Buffers:
@@ -62,7 +70,6 @@ class ResidentModel:
         )
         self.encoder = ResidentEncoder(flow, longest=longest, device=device, dtype=dtype)
         self.vocoder = ResidentVocoder(hift, seed=seed, device=device, dtype=dtype)
-        typical = int(sizes.gpu.typical_voice_s * AUDIO_TOKENS_PER_SECOND)
         most = sizes.longest_voice_tokens
         own = stream_needs(most, per_token, sizes.history_tokens)
         shared = voice_needs(most, per_token)
@@ -72,16 +79,7 @@ class ResidentModel:
             lookahead=flow.lookahead,
             frames_per_token=per_token,
         )
-        try:
-            self.plan = MemoryPlan.within(
-                sizes.memory_bytes,
-                voice=voice_needs(typical, per_token),
-                stream=stream_needs(typical, per_token, sizes.history_tokens),
-                voices=sizes.gpu.resident_voices,
-                prices=self._prices(),
-            )
-        except ValueError as error:
-            raise ConfigError(f"Token2Wav's memory: {error}") from error
+        self.plan = self._plan(sizes)
         plan = self.plan
         self.solver_pool = SolverPool.allocate(
             self.solver, blocks=plan.solver_blocks, slots=plan.slots
@@ -93,7 +91,44 @@ class ResidentModel:
             mels=self.vocoder.mels, slots=plan.slots, device=device
         )
 
-    def _prices(self) -> Prices:
+    def _plan(self, sizes: ResidentSizes) -> MemoryPlan:
+        """Divide the budget by the voices that are configured, and say how many streams it holds.
+
+        Raises:
+            ConfigError: it holds none.
+        """
+        per_token, pieces = self.frames_per_token, self._piece_sizes()
+        by_length = sorted(sizes.voice_tokens, reverse=True)
+        budget = self._budget(sizes)
+        plan = MemoryPlan.within(
+            budget,
+            voices=[voice_needs(n, per_token) for n in by_length[: sizes.gpu.resident_voices]],
+            streams=[stream_needs(n, per_token, sizes.history_tokens) for n in by_length],
+            sizes=pieces,
+            most=sizes.max_streams,
+        )
+        shortest_s, longest_s = (by_length[at] / AUDIO_TOKENS_PER_SECOND for at in (-1, 0))
+        logger.info(
+            "Token2Wav: %.1f GiB hold %d streams in a voice of %.1f s, %d in one of %.1f s; "
+            "%.1f GiB could be had (%s)",
+            plan.bytes(pieces) / GIB, plan.max_streams, shortest_s, plan.in_longest, longest_s,
+            budget.bytes / GIB, budget.source,
+        )  # fmt: skip
+        if sizes.max_streams is not None and plan.in_longest < sizes.max_streams:
+            logger.warning(
+                "Token2Wav: max_streams is %d, but %.1f GiB (%s) hold %d in the longest voice",
+                sizes.max_streams, budget.bytes / GIB, budget.source, plan.in_longest,
+            )  # fmt: skip
+        return plan
+
+    def _budget(self, sizes: ResidentSizes) -> Budget:
+        free = total = own = 0
+        if self.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self.device)
+            own = torch.cuda.memory_reserved(self.device)
+        return Budget.of(sizes.gpu, sizes.gpu_share, free=free, total=total, own=own)
+
+    def _piece_sizes(self) -> PieceSizes:
         """Bytes of each piece, measured on pools of one."""
         meta = torch.device("meta")
 
@@ -106,7 +141,7 @@ class ResidentModel:
             tensors = [getattr(pool, of.name) for pool in allocated for of in fields(pool)]
             return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
-        return Prices(pools(1, 0, 0), pools(0, 1, 0), pools(0, 0, 1))
+        return PieceSizes(pools(1, 0, 0), pools(0, 1, 0), pools(0, 0, 1))
 
     def project_speaker(self, embedding: Tensor) -> Tensor:
         """[spk_embed_dim] -> [mels], as `Flow.project_speaker`."""

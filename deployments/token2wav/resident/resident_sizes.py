@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from deployments.messages import AUDIO_TOKENS_PER_SECOND
+from deployments.token2wav.contract import EngineOptions
 from deployments.token2wav.token2wav_config import GpuMemory
 
 LONGEST_VOICE_S = 30  # the speech tokenizer's positions end there
@@ -20,11 +21,29 @@ class ResidentSizes:
     chunk_frames: tuple[int, ...]
     """Mel frames that a captured step holds; a longer chunk is computed without a graph, slower."""
 
-    longest_voice_tokens: int = LONGEST_VOICE_S * AUDIO_TOKENS_PER_SECOND
+    voice_tokens: tuple[int, ...]
+    """The lengths of the configured voices."""
 
-    @property
-    def memory_bytes(self) -> int:
-        return int(self.gpu.memory_gb * 2**30)
+    gpu_share: float = 1.0
+    """The part of the GPU that may be taken."""
+
+    max_streams: int | None = None
+    """The most streams that are wanted; None is as many as fit."""
+
+    longest_voice_tokens: int = LONGEST_VOICE_S * AUDIO_TOKENS_PER_SECOND
+    """Of a recording that comes with a request."""
+
+    @classmethod
+    def of(cls, options: EngineOptions, frames_per_token: int) -> "ResidentSizes":
+        return cls(
+            gpu=options.gpu,
+            max_batch=options.max_batch,
+            chunk_frames=tuple(frames_per_token * tokens for tokens in options.chunk_tokens),
+            # a recording may have one token more than its length says
+            voice_tokens=tuple(int(s * AUDIO_TOKENS_PER_SECOND) + 1 for s in options.voice_s),
+            gpu_share=options.gpu_share,
+            max_streams=options.max_streams,
+        )
 
     @property
     def history_tokens(self) -> int:

@@ -54,7 +54,8 @@ async def create_completion(
     )
     writer = ChatWriter(body, turns)
     if body.audio is not None and body.spoken:
-        speech = SpeechRequest(thinker, await server.voice(body.audio.voice))
+        voice = await server.voice(body.audio.voice)
+        speech = SpeechRequest(thinker, voice, streamed=bool(body.stream))
         deltas: AsyncGenerator[Delta] = complete(server.backend.speech(speech))
     else:
         deltas = complete(server.backend.text(thinker))

@@ -56,7 +56,7 @@ class ToneStream(FakeStream):
 
 
 class ToneSynthesizer(FakeSynthesizer):
-    async def open(self, voice: Any) -> SpeechStream:  # type: ignore[override]
+    async def open(self, voice: Any, *, streamed: bool = True) -> Any:
         await super().open(voice)
         return ToneStream(self, SCHEDULE)
 

@@ -17,7 +17,7 @@ EXAMPLES = [
     errors.SpeechTooLong(tokens=9000, limit=4096),
     errors.AnswerCut(1024),
     errors.UnsupportedRequest("no such format", param="response_format"),
-    errors.ServerFull(retry_after_s=2.5),
+    errors.ServerFull(retry_after_s=2.5, reason="time"),
     errors.NotReady(),
     errors.EngineFailed("the engine died"),
     errors.ConfigError("no such file"),

@@ -22,6 +22,7 @@ from deployments.token2wav.admission import Admission
 from deployments.token2wav.contract import StepInput, StepOutput
 from deployments.token2wav.synthesizer import BatchingSynthesizer, SpokenStream
 from deployments.token2wav.token2wav_config import Token2WavConfig
+from deployments.token2wav.voice_files import VoiceRecording
 from tests.unit.token2wav.virtual_time import run_virtually
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class Engine:
     """Makes silence of the right length; `VirtualRunner` lets its steps take their time."""
 
     codebook_size, lookahead, max_streams = 10, LOOKAHEAD, 1000
+    rows_share_a_step = True
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -53,13 +55,29 @@ class Engine:
 
     def step(self, rows: Sequence[StepInput]) -> list[StepOutput]:
         self.batches.append(len(rows))
-        self.took_s += step_s(len(rows))
+        self.took_s += self._cost_s(rows)
         return [StepOutput(self._speak(row), row.state + 1) for row in rows]
+
+    def _cost_s(self, rows: Sequence[StepInput]) -> float:
+        return step_s(len(rows))
 
     def _speak(self, row: StepInput) -> bytes:
         consumed = len(row.tokens) - LOOKAHEAD
         seconds = consumed * AUDIO_TOKEN_S - (0 if row.state else VOCODER_HOLDS_S)
         return bytes(2 * round(seconds * OUTPUT_SAMPLE_RATE_HZ))
+
+
+class Core(Engine):
+    """A slow CPU: rows are computed one by one, in `pace` times the time that they play."""
+
+    rows_share_a_step = False
+
+    def __init__(self, pace: float) -> None:
+        super().__init__()
+        self._pace = pace
+
+    def _cost_s(self, rows: Sequence[StepInput]) -> float:
+        return sum(self._pace * AUDIO_TOKEN_S * (len(row.tokens) - LOOKAHEAD) for row in rows)
 
 
 def step_s(rows: int) -> float:
@@ -86,7 +104,7 @@ class VirtualRunner:
 class Anybody(Admission):
     """Refuses nobody."""
 
-    def fits(self, *_: Any) -> bool:
+    def fits(self, *_: Any, **__: Any) -> bool:
         return True
 
 
@@ -123,14 +141,12 @@ async def listen(synthesizer: BatchingSynthesizer, heard: Heard, after_s: float)
 
 
 def run(
-    tmp_path: Path,
     engine: Engine,
-    admission: Admission,
+    admission: Callable[[int | None], Admission],
     serve: Callable[[BatchingSynthesizer], Awaitable[None]],
 ) -> None:
     """`serve` in virtual time."""
-    voice = tmp_path / "voice"
-    voice.touch()
+    voice = VoiceRecording(Path("voice.wav"), b"", seconds=6.0)
 
     async def whole() -> None:
         loop = asyncio.get_running_loop()
@@ -139,7 +155,6 @@ def run(
             {"default": voice},
             Token2WavConfig().schedule,
             max_batch=MAX_BATCH,
-            max_streams=None,
             cached_voices=1,
             admission=admission,
             runner=lambda name: VirtualRunner(engine),
@@ -153,10 +168,9 @@ def run(
 
 
 def load(
-    tmp_path: Path,
     listeners: int,
     within_s: float,
-    admission: Admission,
+    admission: Callable[[int | None], Admission] = Admission,
 ) -> Heard:
     """`listeners` who come in `within_s`, after 16 who taught the server what a step costs."""
     heard = Heard()
@@ -167,40 +181,40 @@ def load(
             *(listen(synthesizer, heard, within_s * i / listeners) for i in range(listeners))
         )
 
-    run(tmp_path, Engine(), admission, serve)
+    run(Engine(), admission, serve)
     assert heard.refused + len(heard.first_sound_s) == listeners
     return heard
 
 
-def test_128_who_come_at_one_moment_are_all_let_in_and_hear_no_gap(tmp_path):
-    heard = load(tmp_path, 128, 0.0, Admission(MAX_BATCH))
+def test_128_who_come_at_one_moment_are_all_let_in_and_hear_no_gap():
+    heard = load(128, 0.0)
     assert (heard.refused, heard.with_a_gap) == (0, 0)
     assert max(heard.first_sound_s) < 1.0
 
 
 @pytest.mark.parametrize("listeners", [256, 512])
-def test_of_more_than_fit_some_are_refused_and_the_others_hear_no_gap(tmp_path, listeners):
-    heard = load(tmp_path, listeners, 0.0, Admission(MAX_BATCH))
+def test_of_more_than_fit_some_are_refused_and_the_others_hear_no_gap(listeners):
+    heard = load(listeners, 0.0)
     assert 128 <= len(heard.first_sound_s) < listeners
     assert heard.with_a_gap == 0
     assert max(heard.first_sound_s) < 1.2
 
 
-def test_without_admission_they_would(tmp_path):
-    heard = load(tmp_path, 256, 0.0, Anybody(MAX_BATCH))
+def test_without_admission_they_would():
+    heard = load(256, 0.0, Anybody)
     assert heard.refused == 0
     assert heard.with_a_gap > 128
 
 
-def test_those_who_come_one_after_another_are_let_in(tmp_path):
-    heard = load(tmp_path, 192, 2.0, Admission(MAX_BATCH))
+def test_those_who_come_one_after_another_are_let_in():
+    heard = load(192, 2.0)
     assert heard.refused + heard.with_a_gap <= 10
     assert statistics.median(heard.first_sound_s) < 0.5
 
 
 @pytest.mark.parametrize("within_s", [4.0, 8.0])
-def test_a_calm_arrival_of_128_leaves_nobody_out(tmp_path, within_s):
-    heard = load(tmp_path, 128, within_s, Admission(MAX_BATCH))
+def test_a_calm_arrival_of_128_leaves_nobody_out(within_s):
+    heard = load(128, within_s)
     assert (heard.refused, heard.with_a_gap) == (0, 0)
 
 
@@ -211,7 +225,7 @@ async def far_ahead(synthesizer: BatchingSynthesizer) -> SpokenStream:
     return stream
 
 
-def test_a_step_is_held_anew_after_the_one_it_was_held_for_has_gone(tmp_path):
+def test_a_step_is_held_anew_after_the_one_it_was_held_for_has_gone():
     engine = Engine()
 
     async def serve(synthesizer: BatchingSynthesizer) -> None:
@@ -227,17 +241,72 @@ def test_a_step_is_held_anew_after_the_one_it_was_held_for_has_gone(tmp_path):
         await asyncio.sleep(0.001)
         await asyncio.gather(first, streams[0].synthesize(one))
 
-    run(tmp_path, engine, Admission(MAX_BATCH), serve)
+    run(engine, Admission, serve)
     assert engine.batches == [2]
 
 
-def test_16_share_their_steps_though_half_of_them_come_a_little_later(tmp_path):
+def test_16_share_their_steps_though_half_of_them_come_a_little_later():
     engine, heard = Engine(), Heard()
 
     async def serve(synthesizer: BatchingSynthesizer) -> None:
         engine.batches.clear()
         await asyncio.gather(*(listen(synthesizer, heard, 0.008 * (i % 2)) for i in range(16)))
 
-    run(tmp_path, engine, Admission(MAX_BATCH), serve)
+    run(engine, Admission, serve)
     assert heard.with_a_gap == 0
     assert engine.batches[-4:] == [16] * 4
+
+
+def begun_one_by_one(pace: float, count: int = 8, *, every_s: float = 0.3) -> Heard:
+    """Who comes to a slow CPU, one after another."""
+    heard = Heard()
+
+    async def serve(synthesizer: BatchingSynthesizer) -> None:
+        await asyncio.gather(*(listen(synthesizer, heard, every_s * i) for i in range(count)))
+
+    run(Core(pace), Admission, serve)
+    return heard
+
+
+@pytest.mark.parametrize("every_s", [0.0, 0.1, 0.3, 0.7])
+def test_where_one_answer_alone_is_too_slow_nobody_is_refused(every_s):
+    assert begun_one_by_one(1.5, every_s=every_s).refused == 0
+
+
+@pytest.mark.parametrize("every_s", [0.1, 0.3])
+@pytest.mark.parametrize(("pace", "at_least"), [(0.05, 13), (0.1, 6)])
+def test_a_cpu_lets_in_as_many_as_it_can_speak_without_a_gap(pace, at_least, every_s):
+    heard = begun_one_by_one(pace, count=24, every_s=every_s)
+    assert len(heard.first_sound_s) >= at_least
+    assert heard.with_a_gap == 0
+
+
+@pytest.mark.parametrize("every_s", [0.0, 0.1])
+@pytest.mark.parametrize("pace", [0.3, 0.5, 0.9])
+def test_a_slow_cpu_lets_in_no_more_than_it_has_time_for(pace, every_s):
+    heard = begun_one_by_one(pace, every_s=every_s)
+    assert 1 <= len(heard.first_sound_s) <= 1 / pace
+
+
+def test_answers_that_nobody_hears_yet_are_all_let_in_and_make_no_listener_wait():
+    alone, beside = Heard(), Heard()
+
+    async def unheard(synthesizer: BatchingSynthesizer) -> None:
+        stream = await synthesizer.open(None, streamed=False)
+        for size in islice(stream.schedule.sizes(), CHUNKS):
+            await stream.synthesize(Chunk((1,) * (size + LOOKAHEAD), last=False))
+        stream.close()
+
+    def serve_beside(count: int, heard: Heard) -> Callable[[BatchingSynthesizer], Awaitable[None]]:
+        async def serve(synthesizer: BatchingSynthesizer) -> None:
+            await asyncio.gather(
+                *(unheard(synthesizer) for _ in range(count)),
+                *(listen(synthesizer, heard, 0.05 * i) for i in range(16)),
+            )
+
+        return serve
+
+    run(Engine(), Admission, serve_beside(0, alone))
+    run(Engine(), Admission, serve_beside(200, beside))
+    assert (beside.refused, beside.with_a_gap) == (0, 0)
+    assert max(beside.first_sound_s) < max(alone.first_sound_s) + 0.2  # three full steps

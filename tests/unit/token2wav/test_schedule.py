@@ -17,6 +17,8 @@ from deployments.token2wav.schedule import (
     PATIENCE_S,
     PUT_OFF_S,
     QUIET_S,
+    UNHEARD_DEADLINE_S,
+    UNHEARD_DUE_S,
     Listener,
     held_until_s,
     next_batch,
@@ -91,6 +93,35 @@ def test_all_who_are_due_go_up_to_a_full_batch():
     assert len(names([silent(f"new {i}") for i in range(40)])) == 32
 
 
+def unheard(name: str, waited_s: float) -> Row:
+    """Of an answer that is not streamed, whose last chunk went out `waited_s` ago."""
+    return Row(name, Listener(NOW - 9, streamed=False, last_sent_at_s=NOW - waited_s))
+
+
+def test_an_answer_that_is_not_streamed_stays_out_of_a_step_that_a_listener_waits_for():
+    assert names([unheard("unheard", 0.1), silent("new"), playing("far", 20)]) == ["new", "far"]
+
+
+def test_an_answer_that_is_not_streamed_waits_for_others_but_not_for_ever():
+    assert names([unheard("unheard", 0.1)]) == []
+    assert names([unheard("unheard", UNHEARD_DUE_S)]) == ["unheard"]
+    assert names([unheard("unheard", 0.1)], open_streams=1) == ["unheard"]
+    late = unheard("forgotten", UNHEARD_DEADLINE_S + 0.1)
+    assert names([playing("runs out", 0.01), late], max_batch=1) == ["forgotten"]
+
+
+def test_an_answer_that_is_not_streamed_goes_behind_all_listeners_who_are_due():
+    rows = [unheard("unheard", UNHEARD_DUE_S), *(silent(f"new {i}", 0.9) for i in range(32))]
+    assert "unheard" not in names(rows)
+
+
+def test_an_answer_that_is_not_streamed_needs_no_step_in_time():
+    listener = Listener(NOW, streamed=False)
+    listener.sent(1.0, NOW)
+    assert listener.plays_until_s is None
+    assert listener.needs(NOW, 10.0).chunks == 0
+
+
 def arrived(*at_s: float) -> list[Row]:
     return [Row(str(at), Listener(NOW), at) for at in at_s]
 
@@ -116,19 +147,19 @@ def test_a_listener_needs_the_next_chunks_when_those_before_are_played():
     schedule = ChunkSchedule(ramp=(10, 10), steady=25)  # the first one plays 0.24 s
     begun = Listener(NOW - 1, schedule)
     begun.sent(0.24, NOW)
-    assert begun.chunks_wanted(NOW, within_s=0.2) == 0
-    assert begun.chunks_wanted(NOW, within_s=0.3) == 1  # dry after 0.24, 0.64, 1.64 s
-    assert begun.chunks_wanted(NOW, within_s=1.6) == 2
-    assert begun.chunks_wanted(NOW, within_s=2.0) == 3
-    assert begun.chunks_wanted(NOW + 5, within_s=0.1) == 1  # it runs dry: at once
+    assert begun.needs(NOW, within_s=0.2).chunks == 0
+    assert begun.needs(NOW, within_s=0.3).chunks == 1  # dry after 0.24, 0.64, 1.64 s
+    assert begun.needs(NOW, within_s=1.6).chunks == 2
+    assert begun.needs(NOW, within_s=2.0).chunks == 3
+    assert begun.needs(NOW + 5, within_s=0.1).chunks == 1  # it runs dry: at once
 
 
 def test_one_who_has_heard_nothing_can_be_put_off():
     new = Listener(NOW, ChunkSchedule(ramp=(10, 10), steady=25))
-    assert new.chunks_wanted(NOW, PUT_OFF_S) == 0
-    assert new.chunks_wanted(NOW, PUT_OFF_S + 0.1) == 1
-    assert new.chunks_wanted(NOW, PUT_OFF_S + 0.25) == 2
-    assert new.chunks_wanted(NOW + BEGINS_WITHIN_S + 0.1, 9.0) == 0  # it thinks, or calls tools
+    assert new.needs(NOW, PUT_OFF_S).chunks == 0
+    assert new.needs(NOW, PUT_OFF_S + 0.1).chunks == 1
+    assert new.needs(NOW, PUT_OFF_S + 0.25).chunks == 2
+    assert new.needs(NOW + BEGINS_WITHIN_S + 0.1, 9.0).chunks == 0  # it thinks, or calls tools
 
 
 def test_a_chunk_plays_as_long_as_its_tokens_but_for_what_the_vocoder_holds_back():

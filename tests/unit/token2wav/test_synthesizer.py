@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +20,10 @@ from deployments.messages import ReferenceAudio
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.canary import INTERVAL_S, TOKENS
 from deployments.token2wav.contract import StepOutput
+from deployments.token2wav.observer import Unobserved
 from deployments.token2wav.runner import ThreadRunner
 from deployments.token2wav.synthesizer import BatchingSynthesizer
+from deployments.token2wav.voice_files import VoiceRecording
 
 STEP_S = 0.02
 SCHEDULE = ChunkSchedule(ramp=(4, 6), steady=10, lookahead=3)
@@ -40,7 +43,7 @@ class Clock:
 class StandIn:
     """Says which tokens it was given; notes what it was asked for, and in which thread."""
 
-    codebook_size, lookahead, max_streams = 100, 3, 3
+    codebook_size, lookahead, max_streams, rows_share_a_step = 100, 3, 3, True
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -55,9 +58,12 @@ class StandIn:
         self.off_by = 0  # added to every token
         self.may_end = threading.Event()  # a step that is held up ends when it is set
         self.may_end.set()
+        self.may_encode = threading.Event()
+        self.may_encode.set()
 
     def encode_voice(self, data: bytes) -> str:
         self.prepared.append(data)
+        self.may_encode.wait(10)
         if data == b"broken":
             raise AudioUnreadable("broken")
         return data.decode()
@@ -96,6 +102,10 @@ def schedules(open_streams: int, lookahead: int) -> ChunkSchedule:
     return BUSY if open_streams >= 2 else SCHEDULE
 
 
+def recording(data: bytes) -> VoiceRecording:
+    return VoiceRecording(Path("voice.wav"), data, seconds=1.0)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -103,19 +113,16 @@ def clock() -> Clock:
 
 @pytest.fixture
 def admission() -> Admission:
-    return Admission(max_batch=8)
+    return Admission(min_rows=4)
 
 
 @pytest.fixture
-async def started(tmp_path, clock, admission):
+async def started(clock, admission):
     engine = StandIn()
-    files = {}
-    for name in ("default", "other"):
-        files[name] = tmp_path / name
-        files[name].write_text(name)
+    recordings = {name: recording(name.encode()) for name in ("default", "other")}
     synthesizer = BatchingSynthesizer(
-        lambda: engine, files, schedules,
-        max_batch=8, max_streams=None, cached_voices=2, admission=admission, now_s=clock,
+        lambda: engine, recordings, schedules,
+        max_batch=8, cached_voices=2, admission=lambda rows: admission, now_s=clock,
     )  # fmt: skip
     await synthesizer.start()
     engine.batches.clear()
@@ -161,8 +168,10 @@ async def test_an_answer_is_cut_by_how_many_streams_it_begins_beside(started):
 async def test_one_stream_too_many_is_refused_until_another_ends(started):
     synthesizer, _ = started
     streams = [await synthesizer.open(None) for _ in range(3)]
-    with pytest.raises(ServerFull):
+    with pytest.raises(ServerFull) as refused:
         await synthesizer.open(None)
+    assert refused.value.reason == "memory"
+    assert "memory" in refused.value.message
     streams[0].close()
     streams[0].close()
     assert synthesizer.open_streams == 2
@@ -185,9 +194,12 @@ async def test_a_stream_that_no_time_is_left_for_is_refused(started, admission, 
     synthesizer, _ = started
     stream = await synthesizer.open(None)
     for _ in range(8):
-        admission.note_step(rows=8, took_s=8 * 0.2, now_s=clock())
-    with pytest.raises(ServerFull):
+        admission.note_step(rows=8, speech_s=8.0, took_s=8 * 0.2, now_s=clock())
+    with pytest.raises(ServerFull) as refused:
         await synthesizer.open(None)
+    assert refused.value.reason == "time"
+    assert "time" in refused.value.message
+    (await synthesizer.open(None, streamed=False)).close()  # nobody hears it while it is made
     assert synthesizer.open_streams == 1
     stream.close()
     await synthesizer.open(None)
@@ -358,18 +370,71 @@ async def test_the_canary_is_silent_while_a_listener_needs_the_engine(started, c
     stream.close()
 
 
-async def test_a_configured_voice_that_cannot_be_used_is_named_at_start(tmp_path):
+async def test_a_configured_voice_that_cannot_be_used_is_named_at_start():
     class Choosy(StandIn):
         def encode_voice(self, data: bytes) -> str:
             raise VoiceUnusable("embedding is not finite")
 
-    (tmp_path / "voice").touch()
     synthesizer = BatchingSynthesizer(
-        Choosy, {"default": tmp_path / "voice"}, schedules,
-        max_batch=8, max_streams=None, cached_voices=2,
+        Choosy, {"default": recording(b"")}, schedules,
+        max_batch=8, cached_voices=2,
     )  # fmt: skip
     with pytest.raises(ConfigError, match=r"'default'.*voice.*embedding is not finite"):
         await synthesizer.start()
+
+
+async def test_a_recording_is_encoded_while_steps_go_on(started):
+    synthesizer, engine = started
+    stream = await synthesizer.open(None)
+    engine.may_encode.clear()
+    newcomer = asyncio.create_task(synthesizer.open(ReferenceAudio(b"mine")))
+    while b"mine" not in engine.prepared:
+        await asyncio.sleep(0.001)
+    assert await stream.synthesize(chunk(5)) == b"\x05"
+    assert not newcomer.done()
+    engine.may_encode.set()
+    await newcomer
+
+
+async def test_an_observer_hears_of_streams_steps_refusals_and_voices(clock):
+    class Notes(Unobserved):
+        def __init__(self):
+            self.steps, self.open, self.refused, self.voices = [], [], [], 0
+
+        def step_ended(self, step):
+            self.steps.append(step)
+
+        def stream_opened(self, open_streams):
+            self.open.append(open_streams)
+
+        def stream_closed(self, open_streams):
+            self.open.append(open_streams)
+
+        def stream_refused(self, reason):
+            self.refused.append(reason)
+
+        def voice_prepared(self, took_s):
+            self.voices += 1
+
+    engine, notes = StandIn(), Notes()
+    synthesizer = BatchingSynthesizer(
+        lambda: engine, {"default": recording(b"voice")}, schedules,
+        max_batch=8, cached_voices=2, observer=notes, now_s=clock,
+    )  # fmt: skip
+    await synthesizer.start()
+    assert (len(notes.steps), notes.open, notes.voices) == (4, [1, 0], 1)  # of the warm-up
+    streams = [await synthesizer.open(None) for _ in range(3)]
+    with pytest.raises(ServerFull):
+        await synthesizer.open(None)
+    engine.broken = {f"voice-{engine.opened}"}
+    await asyncio.gather(*(one.synthesize(chunk(1, 2)) for one in streams), return_exceptions=True)
+    synthesizer.close()
+    assert notes.open[2:] == [1, 2, 3]
+    assert notes.refused == ["memory"]
+    made = notes.steps[4:]
+    assert [chunk.tokens for step in made for chunk in step.chunks] == [2] * 3
+    assert sum(step.broken for step in made) == 1
+    assert all(step.began_s < step.ended_s and step.open_streams == 3 for step in made)
 
 
 async def test_a_recording_is_prepared_once_for_all_that_bring_it(started):
@@ -422,8 +487,7 @@ class CountingRunner(ThreadRunner):
         super().close()
 
 
-async def test_a_synthesizer_that_cannot_start_has_closed_its_threads(tmp_path):
-    (tmp_path / "voice").write_bytes(b"broken")
+async def test_a_synthesizer_that_cannot_start_has_closed_its_threads():
     runners: list[CountingRunner] = []
 
     def runner(name: str) -> CountingRunner:
@@ -431,8 +495,8 @@ async def test_a_synthesizer_that_cannot_start_has_closed_its_threads(tmp_path):
         return runners[-1]
 
     synthesizer = BatchingSynthesizer(
-        StandIn, {"default": tmp_path / "voice"}, schedules,
-        max_batch=8, max_streams=None, cached_voices=2, runner=runner,
+        StandIn, {"default": recording(b"broken")}, schedules,
+        max_batch=8, cached_voices=2, runner=runner,
     )  # fmt: skip
     with pytest.raises(ConfigError):
         await synthesizer.start()

@@ -62,9 +62,7 @@ def test_a_recording_of_which_no_finite_mel_is_made_is_refused(
     samples = (make_samples(2.0) * loudest).astype(np.float32)
     assert np.isfinite(samples).all()
     # as they come where nobody bounds them
-    monkeypatch.setattr(
-        "deployments.token2wav.voice.decode_audio", lambda _, max_s: (samples, 24_000)
-    )
+    monkeypatch.setattr("deployments.token2wav.voice.decode_voice", lambda *_: (samples, 24_000))
     with pytest.raises(VoiceUnusable, match="not finite") as refused:
         encoder.encode(b"")
     assert refused.value.param == "voice"

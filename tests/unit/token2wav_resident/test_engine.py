@@ -40,8 +40,8 @@ CONFIG = FlowConfig(
                   hidden_size=32, mlp_ratio=2.0),
 )  # fmt: skip
 SIZES = ResidentSizes(
-    gpu=GpuMemory(memory_gb=14 / 1024, history_s=4, typical_voice_s=1, resident_voices=2),
-    max_batch=2, chunk_frames=(4,), longest_voice_tokens=30,
+    gpu=GpuMemory(memory_gb=14 / 1024, history_s=4, resident_voices=2),
+    max_batch=2, chunk_frames=(4,), voice_tokens=(25, 25), longest_voice_tokens=30,
 )  # fmt: skip
 
 

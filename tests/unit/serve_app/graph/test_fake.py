@@ -44,7 +44,7 @@ async def test_closing_an_answer_frees_both_stages() -> None:
 
 async def test_text_never_touches_the_synthesizer() -> None:
     class NoSpeech(FakeSynthesizer):
-        async def open(self, voice: Voice) -> FakeStream:
+        async def open(self, voice: Voice, *, streamed: bool = True) -> FakeStream:
             raise AssertionError("a text answer opened a stream")
 
     backend = FakeServeBackend(FakeThinkerEngine(), NoSpeech(SCHEDULE))
@@ -58,7 +58,7 @@ async def test_a_failing_synthesis_frees_both_stages() -> None:
             raise EngineFailed("broken")
 
     class BrokenSynthesizer(FakeSynthesizer):
-        async def open(self, voice: Voice) -> FakeStream:
+        async def open(self, voice: Voice, *, streamed: bool = True) -> FakeStream:
             self.open_streams += 1
             return Broken(self, SCHEDULE)
 
