@@ -17,7 +17,7 @@ class Admission:
     """Measures what a row of a step costs, and refuses a stream whose chunks would be late.
 
     A stream that is ahead of its listener needs no step for a while; one that begins needs
-    several small chunks at once. So many streams fit, but not many beginnings at one moment.
+    several small chunks at once. So a server holds many streams, but few that begin at one moment.
 
     A stream is refused only where that helps: where the engine is too slow to speak even one
     answer as quickly as it is played, every listener hears gaps, and everybody is let in.
@@ -26,7 +26,7 @@ class Admission:
     def __init__(self, min_rows: int | None) -> None:
         """Steps of fewer rows than `min_rows` do not show what a row costs in a full step.
 
-        None: each row of a step is computed by itself, and costs what its speech is long.
+        None: each row of a step is computed by itself, and its cost grows with its speech.
         """
         self._min_rows = min_rows
         self._row_costs_s: deque[float] = deque(maxlen=REMEMBERED)
@@ -34,7 +34,7 @@ class Admission:
         self._noted_s = 0.0
 
     def note_step(self, rows: int, speech_s: float, took_s: float, now_s: float) -> None:
-        """Take note of a step of so many rows that made so many seconds of speech in all."""
+        """Take note of a step: its rows, the seconds of speech in all of them, and its time."""
         self._paces.append(took_s / speech_s)
         if self._min_rows is not None and rows >= self._min_rows:
             self._row_costs_s.append(took_s / rows)

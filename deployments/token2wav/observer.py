@@ -1,4 +1,4 @@
-"""What Token2Wav tells whoever measures it: steps, refusals, voices."""
+"""What Token2Wav reports to a log or to metrics: steps, refusals, voices."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -31,7 +31,7 @@ class StepReport:
 
 
 class SynthesisObserver(Protocol):
-    """Is called on the event loop, and must return at once."""
+    """The synthesizer calls it on the event loop, so that every method must return at once."""
 
     def step_ended(self, step: StepReport) -> None: ...
     def stream_opened(self, open_streams: int) -> None: ...

@@ -1,7 +1,7 @@
 """The official `step-audio2` package behind the methods of our own engine.
 
 One stream at a time and several times slower: the oracle of the parity tests, and a second
-opinion for whoever doubts ours. The package's `token2wav.py` needs CUDA and torchaudio, so its
+opinion on ours. The package's `token2wav.py` needs CUDA and torchaudio, so its
 modules are driven from here; voices, noise and cross-fade are ours.
 """
 

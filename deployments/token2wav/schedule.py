@@ -25,8 +25,8 @@ PATIENCE_S = 0.03  # a step without one is held as long: some steps of the Think
 PUT_OFF_S = 0.5  # the time that a newcomer is expected to wait where many begin at once
 BEGINS_WITHIN_S = 5.0  # an answer without sound until then thinks or calls tools: it needs no step
 FIRST_SOUND_S = 1.0  # from then on a newcomer goes before those who would hear a gap
-UNHEARD_DUE_S = 0.5  # a chunk of an answer that is not streamed waits so long for a step at most
-UNHEARD_DEADLINE_S = 10.0  # and from then on goes before those who would hear a gap
+UNHEARD_DUE_S = 0.5  # an answer that is not streamed: its chunk is due after this wait
+UNHEARD_DEADLINE_S = 10.0  # and after this one goes before those who would hear a gap
 
 
 class Need(NamedTuple):

@@ -52,7 +52,7 @@ class StepLoop:
         observer: SynthesisObserver,
         now_s: Callable[[], float],
     ) -> None:
-        """`listeners` are of all open streams; whoever changes them calls `wake`."""
+        """`listeners` are those of all open streams; a caller that changes them calls `wake`."""
         self._engine = engine
         self._runner = runner
         self._listeners = listeners

@@ -51,11 +51,11 @@ class BatchingSynthesizer:
         Args:
             load: makes the engine; it runs in the thread that will run the steps.
             recordings: of `default` and of every other configured voice.
-            schedules: how an answer is cut into chunks that begins while so many streams are
-                open, each chunk seeing so many tokens ahead.
+            schedules: the chunks of an answer, by the number of streams that are open when it
+                begins and the number of tokens that a chunk sees ahead.
             max_batch: the most streams of one step.
             cached_voices: how many recordings of requests stay prepared.
-            observer: is told of steps, refusals and voices; None tells nobody.
+            observer: gets reports of steps, refusals and voices.
             admission: makes what decides whether there is time for one more stream; its argument
                 is that of `Admission`.
             runner: makes a thread of that name.

@@ -22,19 +22,19 @@ class GpuMemory(Settings):
     memory_gb: float | None = Field(default=None, gt=0)
     """For the state of streams and voices, in GiB; weights and 3 GiB of work space come on top.
 
-    None: all that the GPU has free when the replica starts. Of a GPU that it shares (`num_gpus`
-    below 1 in its `ray_actor_options`) no more than that share, whatever is free: what else runs
-    there must keep to its own share.
+    None: all that the GPU has free when the replica starts. Where the replica shares the GPU
+    (`num_gpus` below 1 in its `ray_actor_options`) it takes no more than its share, and what else
+    runs there must keep to its own.
     """
 
     history_s: float = Field(default=40.0, ge=4)
-    """How much of its own speech a stream's encoder sees at least, in seconds."""
+    """The least that a stream's encoder sees of the stream's own speech, in seconds."""
 
     resident_voices: int = Field(default=4, ge=1)
-    """Of the configured voices so many, the longest, have room beside a full house of streams.
+    """The number of voices that have memory beside all streams, configured or of requests.
 
-    Others and recordings of requests have a place while there is room; one without a stream
-    gives way, and takes 0.1 s to be prepared again."""
+    Further voices use memory that no stream needs at the moment. A voice that lost its memory to
+    a stream takes 0.1 s to be prepared again."""
 
 
 ChunkTokens = Annotated[int, Field(ge=1)]
@@ -87,8 +87,10 @@ class Token2WavConfig(StageSettings):
     """The most streams that one synthesis step serves."""
 
     max_streams: int | None = Field(default=None, ge=1)
-    """Streams open at once; one more is refused as `ServerFull`. On a GPU no more memory is taken
-    than so many need. None: as many as fit on a GPU, 64 on a CPU."""
+    """The most streams that are open at once; one more is refused as `ServerFull`.
+
+    On a GPU it also bounds the memory: no more is taken than these streams need. None: as many as
+    fit on a GPU, 64 on a CPU."""
 
     gpu: GpuMemory = GpuMemory()
     """How the native engine divides a GPU's memory."""
@@ -102,13 +104,13 @@ class Token2WavConfig(StageSettings):
     reference_audio: ReferenceAudioLimits = ReferenceAudioLimits()
 
     cached_voices: int = Field(default=64, ge=1)
-    """How many recordings that came with requests stay prepared, newest first."""
+    """The number of recordings of requests that stay prepared, those that were used last."""
 
     seed: int = 0
-    """Of the flow's noise, which is in no checkpoint: the same seed, the same sound."""
+    """Of all noise, which is in no checkpoint. The same seed gives the same sound."""
 
     num_threads: int | None = Field(default=None, ge=1)
-    """Of PyTorch and onnxruntime on the CPU; None takes what Ray gives the replica."""
+    """Of PyTorch and onnxruntime on the CPU. None takes what Ray gives the replica."""
 
     @property
     def gpu_share(self) -> float:

@@ -22,7 +22,7 @@ class Place:
 
 
 class Voice(Protocol):
-    """What is asked and told of a `ResidentVoice`. It can be referred to weakly."""
+    """What is read and written of a `ResidentVoice`, to which weak references can be made."""
 
     place: Place | None
     prepared: bool
@@ -45,7 +45,7 @@ class Places:
     Streams and voices that are forgotten instead of closed give their places back too. The garbage
     collector may find them inside any allocation, also one that a method of this class makes while
     it holds the lock. So their finalizers take no lock and change nothing but a deque, to which
-    appending is atomic; whoever has the lock next empties it.
+    appending is atomic; the next method that has the lock empties it.
     """
 
     def __init__(self, *, solver_blocks: int, encoder_blocks: int, slots: int) -> None:

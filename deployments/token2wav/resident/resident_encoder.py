@@ -53,7 +53,7 @@ class EncoderPool:
         slots: int,
         device: torch.device | None = None,
     ) -> "EncoderPool":
-        """On the model's device unless told otherwise."""
+        """On the model's device where `device` is None."""
         config = model.config
         width, heads = config.output_size, config.attention_heads
         options = {"dtype": model.dtype, "device": device or model.device}

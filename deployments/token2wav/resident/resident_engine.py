@@ -72,7 +72,7 @@ class ResidentEngine:
         Args:
             flow, hift: float32, weight norm folded; not kept.
             voices: encodes recordings, a `VoiceEncoder`.
-            progress: told how many shapes are captured, of how many.
+            progress: is called after each capture, with the shapes that are done and all of them.
 
         Raises:
             ConfigError: the budget holds no stream.
@@ -161,7 +161,7 @@ class ResidentEngine:
     def close(self, stream: ResidentStream) -> None:
         """Give a stream's place back. May be called twice, and while a step has the stream.
 
-        Whoever gets the place next writes to it in a later step.
+        The stream that gets the place next writes to it in a later step.
         """
         stream.open = False
         if stream.watch is not None:
@@ -192,7 +192,7 @@ class ResidentEngine:
         shape = self._shapes.fit(len(rows), max(counts) * self._model.frames_per_token)
         shape.rows.clear()
         entered, ends = [], []
-        with self._places.locked():  # whoever closes a stream now waits for its row to be written
+        with self._places.locked():  # a stream that is closed now has its row written first
             for at, (row, count) in enumerate(zip(rows, counts, strict=True)):
                 stream = row.state
                 total = stream.held_frames + count * self._model.frames_per_token

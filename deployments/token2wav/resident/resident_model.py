@@ -99,10 +99,12 @@ class ResidentModel:
         """
         per_token, pieces = self.frames_per_token, self._piece_sizes()
         by_length = sorted(sizes.voice_tokens, reverse=True)
+        most = sizes.gpu.resident_voices
+        with_place = (by_length + most * by_length[:1])[:most]  # recordings of requests as well
         budget = self._budget(sizes)
         plan = MemoryPlan.within(
             budget,
-            voices=[voice_needs(n, per_token) for n in by_length[: sizes.gpu.resident_voices]],
+            voices=[voice_needs(n, per_token) for n in with_place],
             streams=[stream_needs(n, per_token, sizes.history_tokens) for n in by_length],
             sizes=pieces,
             most=sizes.max_streams,

@@ -48,7 +48,7 @@ class SolverPool:
         slots: int,
         device: torch.device | None = None,
     ) -> "SolverPool":
-        """On the solver's device unless told otherwise."""
+        """On the solver's device where `device` is None."""
         config, device = solver.config, device or solver.noise.device
         shape = (solver.steps, config.depth)
         pair = (2, config.num_heads, 2, attention.BLOCK, config.head_dim)

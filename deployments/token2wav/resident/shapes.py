@@ -93,7 +93,7 @@ class Shapes:
                 progress(done, len(self._shapes))
 
     def fit(self, rows: int, frames: int) -> Shape:
-        """The smallest captured shape that holds so much; a new one if none does."""
+        """The smallest captured shape of at least these sizes; a new one if there is none."""
         for (most_rows, most_frames), shape in self._shapes.items():
             if rows <= most_rows and frames <= most_frames:
                 return shape

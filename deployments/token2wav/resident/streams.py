@@ -44,12 +44,12 @@ class ResidentVoice:
 
 
 def voice_needs(codes: int, frames_per_token: int) -> Needs:
-    """What a voice of so many codes takes."""
+    """What a voice of `codes` audio tokens takes."""
     return Needs(blocks_for(codes * frames_per_token, BLOCK), blocks_for(codes, BLOCK), 1)
 
 
 def stream_needs(codes: int, frames_per_token: int, history_tokens: int) -> Needs:
-    """What a stream takes in a voice of so many codes."""
+    """What a stream takes in a voice of `codes` audio tokens."""
     frames = FrameHistory.own_capacity(codes * frames_per_token, kept_tail=HISTORY_TAIL_FRAMES)
     return Needs(blocks_for(frames, BLOCK), blocks_for(history_tokens, BLOCK), 2)
 

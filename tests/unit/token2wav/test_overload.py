@@ -81,7 +81,7 @@ class Core(Engine):
 
 
 def step_s(rows: int) -> float:
-    """What a step of so many rows costs: as the smallest shape that holds them."""
+    """What a step costs: as the smallest shape that holds its rows."""
     sizes = list(STEP_S)
     return STEP_S[sizes[bisect_left(sizes, rows)]]
 

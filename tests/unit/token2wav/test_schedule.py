@@ -48,13 +48,13 @@ def names(rows: list[Row], open_streams: int = 100, max_batch: int = 32) -> list
     return [row.name for row in batch]
 
 
-def test_who_runs_dry_or_waits_for_sound_goes_before_who_is_far_ahead():
-    rows = [playing("far", 20), silent("new"), playing("dry soon", 0.1)]
-    assert names(rows, max_batch=2) == ["dry soon", "new"]
+def test_a_listener_who_would_hear_a_gap_goes_before_one_who_is_far_ahead():
+    rows = [playing("far", 20), silent("new"), playing("runs out", 0.1)]
+    assert names(rows, max_batch=2) == ["runs out", "new"]
 
 
-def test_who_has_waited_for_sound_too_long_goes_before_who_runs_dry():
-    rows = [playing("dry soon", 0.1), silent("forgotten", waited_s=FIRST_SOUND_S)]
+def test_a_first_sound_that_waited_too_long_goes_before_a_gap():
+    rows = [playing("runs out", 0.1), silent("forgotten", waited_s=FIRST_SOUND_S)]
     assert names(rows, max_batch=1) == ["forgotten"]
 
 
@@ -74,7 +74,7 @@ def test_a_step_starts_at_the_very_moment_that_is_waited_for(left_s):
     assert next_batch([row], due_s, open_streams=9, max_batch=32) == [row]
 
 
-def test_who_is_far_ahead_waits_for_company_and_goes_along_with_whoever_is_due():
+def test_a_chunk_that_is_not_due_waits_for_a_step_of_others_and_goes_along():
     far = [playing(f"far {i}", 10 + i) for i in range(40)]
     assert names(far[:5]) == []
     assert names([*far[:5], silent("new")]) == ["new", *(row.name for row in far[:5])]
@@ -82,7 +82,7 @@ def test_who_is_far_ahead_waits_for_company_and_goes_along_with_whoever_is_due()
 
 
 @pytest.mark.parametrize(("open_streams", "enough"), [(1, 1), (2, 1), (16, 8), (200, 32)])
-def test_half_of_the_open_streams_are_company_enough(open_streams, enough):
+def test_a_step_starts_when_half_of_the_open_streams_wait(open_streams, enough):
     far = [playing(f"far {i}", 10 + i) for i in range(enough)]
     assert len(names(far, open_streams)) == enough
     assert names(far[1:], open_streams) == []
@@ -148,10 +148,10 @@ def test_a_listener_needs_the_next_chunks_when_those_before_are_played():
     begun = Listener(NOW - 1, schedule)
     begun.sent(0.24, NOW)
     assert begun.needs(NOW, within_s=0.2).chunks == 0
-    assert begun.needs(NOW, within_s=0.3).chunks == 1  # dry after 0.24, 0.64, 1.64 s
+    assert begun.needs(NOW, within_s=0.3).chunks == 1  # played after 0.24, 0.64, 1.64 s
     assert begun.needs(NOW, within_s=1.6).chunks == 2
     assert begun.needs(NOW, within_s=2.0).chunks == 3
-    assert begun.needs(NOW + 5, within_s=0.1).chunks == 1  # it runs dry: at once
+    assert begun.needs(NOW + 5, within_s=0.1).chunks == 1  # it hears a gap: at once
 
 
 def test_one_who_has_heard_nothing_can_be_put_off():
@@ -170,12 +170,12 @@ def test_a_chunk_plays_as_long_as_its_tokens_but_for_what_the_vocoder_holds_back
     assert played_s == pytest.approx([tokens_s[0] - held_s, *tokens_s[1:]])
 
 
-def test_the_next_step_starts_before_the_first_listener_runs_dry():
+def test_the_next_step_starts_before_the_first_listener_hears_a_gap():
     assert next_due_s([playing("a", 3), playing("b", 2)]) == pytest.approx(NOW + 2 - MARGIN_S)
     assert next_due_s([]) is None
 
 
-def test_a_listener_runs_dry_when_what_was_sent_is_played():
+def test_a_listener_plays_what_was_sent_from_its_first_sample_on():
     listener = Listener(opened_at_s=0)
     listener.sent(0.0, now_s=1.0)
     assert listener.plays_until_s is None  # nothing plays yet

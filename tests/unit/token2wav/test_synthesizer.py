@@ -227,7 +227,7 @@ async def test_a_stream_that_is_late_for_want_of_tokens_refuses_nobody(started, 
     synthesizer, engine = started
     stream, blocker = await synthesizer.open(None), await synthesizer.open(None)
     await stream.synthesize(chunk(1))
-    await asyncio.sleep(0.01)  # it has long run dry
+    await asyncio.sleep(0.01)  # all that was sent has been played
     engine.may_end.clear()
     in_step = asyncio.create_task(blocker.synthesize(chunk(2)))
     await begun(engine)

@@ -1,7 +1,8 @@
 """The resident engine from tokens to PCM against the functional one, kernels interpreted."""
 
 import gc
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -66,9 +67,11 @@ def networks() -> tuple[Flow, Hift]:
     return flow, hift
 
 
-def new_engine(networks: tuple[Flow, Hift], steps: int) -> ResidentEngine:
+def new_engine(
+    networks: tuple[Flow, Hift], steps: int, sizes: ResidentSizes = SIZES
+) -> ResidentEngine:
     return ResidentEngine(
-        *networks, None, seed=0, device=CPU, dtype=torch.float32, sizes=SIZES, steps=steps
+        *networks, None, seed=0, device=CPU, dtype=torch.float32, sizes=sizes, steps=steps
     )
 
 
@@ -164,6 +167,18 @@ def test_no_more_streams_open_than_memory_holds(engine: ResidentEngine) -> None:
     assert len(streams) >= engine.max_streams
     engine.close(streams.pop())
     streams.append(engine.open(voice))
+
+
+def test_a_start_says_how_many_streams_fit_and_why(
+    networks: tuple[Flow, Hift], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="deployments")
+    wanted = replace(SIZES, voice_tokens=(25, 30), max_streams=1000)
+    engine = new_engine(networks, steps=1, sizes=wanted)
+    said, warned = caplog.messages
+    assert f"hold {engine.max_streams} streams in a voice of 1.0 s" in said
+    assert "(gpu.memory_gb)" in said
+    assert "max_streams is 1000" in warned
 
 
 def test_a_voice_without_streams_gives_way_and_comes_back(engine: ResidentEngine) -> None:

@@ -195,6 +195,6 @@ def combine(partial: Tensor, out: Tensor, heads: int, head_dim: int, splits: int
 
 
 def partial_size(pairs: int, frames: int, heads: int, head_dim: int) -> int:
-    """Elements of the scratch that an attention of so many rows needs; 0 if it needs none."""
+    """Elements of the scratch that an attention of these sizes needs; 0 if it needs none."""
     splits = splits_for(pairs, heads)
     return 0 if splits == 1 else pairs * frames * heads * splits * (head_dim + 2)

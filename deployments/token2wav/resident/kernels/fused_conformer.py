@@ -214,8 +214,8 @@ def attend_relative(
 ) -> None:  # fmt: skip
     """Attend from every row's new frames to its history and to its new frames.
 
-    The layers before the upsampling work at one frame a token, those after at more: `rate`, told
-    by the history's shape. Spans are in tokens, lengths in mel frames.
+    The layers before the upsampling work at one frame a token, those after at more: the history's
+    shape says at how many. Spans are in tokens, lengths in mel frames.
 
     Args:
         qkv: [rows * frames, 3 * heads * D].
