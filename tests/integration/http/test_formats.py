@@ -17,7 +17,6 @@ from openai import AsyncOpenAI, OpenAI
 from deployments.chunker import Chunk
 from deployments.errors import EngineFailed
 from deployments.messages import SpeechDelta
-from deployments.pipeline import SpeechStream
 from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
 from deployments.token2wav.fake import FakeStream, FakeSynthesizer
 from serve_app.graph.fake import FakeServeBackend
