@@ -1,5 +1,8 @@
 """When a canary is heard, and what is the same sound."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,6 +16,20 @@ from deployments.token2wav.canary import (
     canary_tokens,
     same_sound,
 )
+from deployments.token2wav.functional import (
+    FlowSynthesizer,
+    Hift,
+    Vocoder,
+    load_flow,
+    load_hift,
+)
+from deployments.token2wav.functional.functional_engine import FunctionalEngine
+from deployments.token2wav.synthesizer import BatchingSynthesizer
+from deployments.token2wav.token2wav_config import Token2WavConfig
+from deployments.token2wav.voice import VoiceEncoder
+from deployments.token2wav.voice_files import VoiceRecording
+from tests.unit.token2wav.clock import Clock
+from tests.unit.token2wav.samples import make_wav
 
 NOW = 100.0
 SPEECH = np.sin(np.arange(7680) * 0.05) * 8000
@@ -66,3 +83,36 @@ def test_one_that_sounded_otherwise_once_is_dead():
         canary.hear(sound, NOW, NOW)
         with pytest.raises(EngineFailed):
             canary.require_alive()
+
+
+@pytest.fixture
+async def spoken(token2wav_dir: Path) -> AsyncIterator[tuple[BatchingSynthesizer, Hift, Clock]]:
+    """A synthesizer over our engine and its own weights, the vocoder's for a test to change."""
+    flow, hift = load_flow(token2wav_dir), load_hift(token2wav_dir)
+    voices = VoiceEncoder(token2wav_dir, num_threads=1)
+    engine = FunctionalEngine(FlowSynthesizer(flow, seed=0), Vocoder(hift, seed=0), voices)
+    clock = Clock()
+    voice = VoiceRecording(Path("voice.wav"), make_wav(1.04), seconds=1.04)
+    synthesizer = BatchingSynthesizer(
+        lambda: engine, {"default": voice}, Token2WavConfig().schedule,
+        max_batch=8, cached_voices=1, now_s=clock,
+    )  # fmt: skip
+    await synthesizer.start()
+    yield synthesizer, hift, clock
+    synthesizer.close()
+
+
+async def test_an_engine_that_is_well_stays_healthy(spoken):
+    synthesizer, _, clock = spoken
+    for _ in range(2):
+        clock.ahead_s += 100.0
+        await synthesizer.check_health()
+
+
+@pytest.mark.parametrize("wrong", [0.9, np.nan])
+async def test_an_engine_whose_weights_are_spoilt_is_unhealthy_at_its_next_check(spoken, wrong):
+    synthesizer, hift, clock = spoken
+    hift.conv_post.bias += wrong
+    clock.ahead_s += 100.0
+    with pytest.raises(EngineFailed):
+        await synthesizer.check_health()

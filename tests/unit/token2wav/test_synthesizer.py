@@ -24,20 +24,11 @@ from deployments.token2wav.observer import Unobserved
 from deployments.token2wav.runner import ThreadRunner
 from deployments.token2wav.synthesizer import BatchingSynthesizer
 from deployments.token2wav.voice_files import VoiceRecording
+from tests.unit.token2wav.clock import Clock
 
 STEP_S = 0.02
 SCHEDULE = ChunkSchedule(ramp=(4, 6), steady=10, lookahead=3)
 BUSY = ChunkSchedule(ramp=(8,), steady=10, lookahead=3)
-
-
-class Clock:
-    """Goes with the real one, and can be put forward."""
-
-    def __init__(self) -> None:
-        self.ahead_s = 0.0
-
-    def __call__(self) -> float:
-        return time.monotonic() + self.ahead_s
 
 
 class StandIn:
