@@ -113,8 +113,8 @@ class _Writer:
 def _use_no_threads() -> None:
     """Make FFmpeg believe that this process has one processor.
 
-    PyAV converts each encoder's samples in a filter graph, and FFmpeg would start a thread for each
-    processor with each graph: on 16 cores 1,920 threads for 128 streams, none of which has work.
+    PyAV converts each encoder's samples in a filter graph, and FFmpeg starts threads with each
+    graph, more on more processors: two with every open encoder on a machine of two. None has work.
     """
     ctypes.CDLL(av._core.__file__).av_cpu_force_count(1)  # libavutil's, which this file links
 

@@ -59,7 +59,7 @@ OPUS = Codec(
     stream_options={"page_duration": "20000"},  # microseconds
 )
 AAC = Codec("adts", "aac", options={"b": "64000", "aac_coder": "fast"})
-# Frames of 48 ms; FFmpeg's own last 192 ms. Its padding would be 8 KiB in front of the first sound.
+# Frames of 48 ms; FFmpeg's own last 96 ms. Its padding would be 8 KiB in front of the first sound.
 FLAC = Codec(
     "flac",
     "flac",
