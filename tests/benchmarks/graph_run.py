@@ -11,7 +11,8 @@ from typing import Any
 
 from serve_app.bench import metrics
 from serve_app.bench.environment import PACKAGES
-from serve_app.bench.report import write_json
+from serve_app.bench.report import json_bytes
+from serve_app.files import write_whole
 from tests.benchmarks.gpu_memory import describe_gpu
 
 STOP_S = 20.0  # of the budget, kept for the end
@@ -58,7 +59,7 @@ class Run:
             lines.write(json.dumps({"phase": phase, "steps": steps}) + "\n")
 
     def write(self) -> None:
-        write_json(self.out / "graph.json", self.document)
+        write_whole(self.out / "graph.json", json_bytes(self.document))
 
 
 def _version(package: str) -> str | None:
