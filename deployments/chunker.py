@@ -28,7 +28,7 @@ class ChunkSchedule(Wire):
     convolution reaches ahead.
 
     A first chunk of n tokens plays (2n - 8) * 40 / 2 ms, since the vocoder holds 8 mel frames
-    back. The default is what kept 128 streams on one GPU from running dry; with the lookahead
+    back. The default is what kept 128 streams on one GPU from underruns; with the lookahead
     its sums are multiples of the four audio tokens that the Thinker makes in one go.
     """
 

@@ -7,7 +7,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from deployments.errors import ConfigError
-from deployments.file_formats import (
+from deployments.weight_files import (
     OnnxGraph,
     Shape,
     one_line,

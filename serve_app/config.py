@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from deployments.errors import ConfigError
-from deployments.thinker.config import ThinkerConfig
+from deployments.thinker.thinker_config import ThinkerConfig
 from deployments.token2wav.token2wav_config import Token2WavConfig
 from serve_app.http.settings import HttpSettings, require_one_ingress
 

@@ -14,7 +14,7 @@ from deployments.errors import EngineFailed
 from deployments.messages import SamplingOptions
 from deployments.thinker import tasks
 from deployments.thinker.prompt import Prompt, PromptBuilder
-from deployments.thinker.runner import PromptRunner
+from deployments.thinker.prompt_runner import PromptRunner
 
 NAME = "canary"
 QUESTION = tasks.converse("Please open the window.")

@@ -14,9 +14,9 @@ from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.pipeline import ThinkerEngine
 from deployments.replica_logs import complaints_shown, show_in_replica_log
-from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.fake import FakeThinkerEngine
 from deployments.thinker.sampling import Sampling
+from deployments.thinker.thinker_config import ThinkerConfig
 
 logger = logging.getLogger(__name__)
 

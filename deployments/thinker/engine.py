@@ -8,18 +8,18 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from deployments.errors import ConfigError, EngineFailed, PromptTooLong, SpeechTooLong
-from deployments.file_formats import one_line
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import warm_up
 from deployments.thinker.answer import Answer
 from deployments.thinker.canary import Canary
-from deployments.thinker.checkpoint import load_config, load_tokenizer
-from deployments.thinker.config import ThinkerConfig
+from deployments.thinker.checkpoint_reading import load_config, load_tokenizer
 from deployments.thinker.prompt import PromptBuilder
-from deployments.thinker.runner import PromptRunner
+from deployments.thinker.prompt_runner import PromptRunner
 from deployments.thinker.sampling import sampling_of
+from deployments.thinker.thinker_config import ThinkerConfig
 from deployments.thinker.tokens import SpecialTokens, TextVocabulary
+from deployments.weight_files import one_line
 
 
 class VllmEngine:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from deployments.errors import ConfigError
-from deployments.file_formats import one_line
-from deployments.thinker.config import SamplingDefaults
+from deployments.thinker.thinker_config import SamplingDefaults
+from deployments.weight_files import one_line
 
 GENERATION_CONFIG = "generation_config.json"
 

@@ -10,7 +10,7 @@ import numpy as np
 from deployments.messages import INPUT_SAMPLE_RATE_HZ, SamplingOptions, ThinkerRequest
 from deployments.thinker import tasks
 from deployments.thinker.prompt import Prompt, PromptBuilder
-from deployments.thinker.runner import PromptRunner
+from deployments.thinker.prompt_runner import PromptRunner
 
 SAMPLING = SamplingOptions(temperature=0.7, top_p=0.9, repetition_penalty=1.05, max_tokens=4)
 GREEDY = SamplingOptions(temperature=0.0, max_tokens=4)

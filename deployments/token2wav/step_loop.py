@@ -10,8 +10,8 @@ from deployments.chunker import AUDIO_TOKEN_S
 from deployments.errors import EngineFailed
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.contract import StepEngine, StepInput, StepOutput
+from deployments.token2wav.engine_threads import Runner
 from deployments.token2wav.observer import ChunkReport, StepReport, SynthesisObserver
-from deployments.token2wav.runner import Runner
 from deployments.token2wav.schedule import Listener, held_until_s, next_batch, next_due_s
 
 FAILED_STEPS_ARE_DEAD = 3  # in a row: a GPU that has faulted fails every step from then on

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from deployments.audio import resample
 from deployments.errors import ConfigError, VoiceUnusable
-from deployments.file_formats import OnnxGraph, one_line, require_file
 from deployments.mel import log_mel_spectrogram, voice_mel_spectrogram
 from deployments.model_checks import (
     SPEAKER_ENCODER,
@@ -22,6 +21,7 @@ from deployments.model_checks import (
 from deployments.token2wav.contract import EngineOptions
 from deployments.token2wav.token2wav_config import ReferenceAudioLimits
 from deployments.token2wav.voice_files import decode_voice
+from deployments.weight_files import OnnxGraph, one_line, require_file
 
 _TOKENIZER_RATE_HZ = 16_000
 _MEL_RATE_HZ = 24_000

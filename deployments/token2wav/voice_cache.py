@@ -9,8 +9,8 @@ from typing import Any
 from deployments.errors import ConfigError, RequestError, UnknownVoice
 from deployments.messages import ReferenceAudio, Voice
 from deployments.token2wav.contract import StepEngine
+from deployments.token2wav.engine_threads import Runner
 from deployments.token2wav.observer import SynthesisObserver
-from deployments.token2wav.runner import Runner
 from deployments.token2wav.voice_files import VoiceRecording
 
 DEFAULT_VOICE = "default"

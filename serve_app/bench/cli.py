@@ -20,9 +20,9 @@ from serve_app.bench.options import json_object, positive_integers, positive_num
 from serve_app.bench.plot import PlotUnavailable, plot_speech, require_plot
 from serve_app.bench.report import JsonFile, print_speech, speech_results
 from serve_app.bench.speech import OnLevel, SpeechResult, Workload, bench_speech
-from serve_app.files import reason
 from serve_app.server_url import api_url, unused_proxy
 from serve_app.terminal import new_console
+from serve_app.whole_files import reason
 
 DEFAULT_COMMAND = "speech"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deployments.errors import ConfigError
 from serve_app.bench.speech import Level
-from serve_app.files import require_new_file, write_whole
+from serve_app.whole_files import require_new_file, write_whole
 
 
 class PlotUnavailable(Exception):

@@ -17,7 +17,7 @@ from serve_app.bench.environment import environment
 from serve_app.bench.metrics import Percentiles, RequestTrace, play
 from serve_app.bench.overhead import ClientOverhead
 from serve_app.bench.speech import Level, SpeechResult
-from serve_app.files import reason, require_new_file, write_whole
+from serve_app.whole_files import reason, require_new_file, write_whole
 
 
 def speech_results(result: SpeechResult, prebuffer_s: float) -> dict[str, Any]:

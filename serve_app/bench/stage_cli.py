@@ -151,8 +151,8 @@ def thinker(
     """Time the Thinker alone: first chunk, milliseconds a token, tokens a second."""
     json_file = JsonFile(json_path, overwrite=overwrite)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")  # read when vLLM is imported
-    from deployments.thinker.config import ThinkerConfig
     from deployments.thinker.engine import VllmEngine
+    from deployments.thinker.thinker_config import ThinkerConfig
     from serve_app.bench.stages.thinker import FORCED_SPEECH, ThinkerFigures, measure_thinker
 
     chosen = json_object(engine_kwargs, "--engine-kwargs")

@@ -9,8 +9,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from deployments.errors import ConfigError
-from deployments.file_formats import one_line
 from deployments.model_checks import CONFIG, SPEAKER_ENCODER, SPEECH_TOKENIZER
+from deployments.weight_files import one_line
 from serve_app.checkpoint.model_card import model_card
 from serve_app.checkpoint.onnx_models import write_speaker_encoder, write_speech_tokenizer
 from serve_app.checkpoint.shards import write_shards
@@ -18,7 +18,7 @@ from serve_app.checkpoint.sizes import Checkpoint, Size, checkpoint
 from serve_app.checkpoint.thinker_weights import ThinkerWeights
 from serve_app.checkpoint.token2wav_weights import write_flow, write_hift
 from serve_app.checkpoint.tokenizer import write_tokenizer
-from serve_app.files import reason, require_folder, whole_folder
+from serve_app.whole_files import reason, require_folder, whole_folder
 
 
 def make_checkpoint(

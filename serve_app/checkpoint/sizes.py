@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from deployments.thinker.vllm_plugin.config import StepAudio2Config
+from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
 from deployments.token2wav.functional import DiTConfig, EncoderConfig, FlowConfig, HiftConfig
 from serve_app.checkpoint.vocabulary import Vocabulary, published_vocabulary, small_vocabulary
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import Qwen2ForCausalLM
 
 from deployments.thinker.vllm_plugin.audio_encoder import Adapter, AudioEncoder
-from deployments.thinker.vllm_plugin.config import StepAudio2Config
+from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
 from serve_app.checkpoint.random_values import Rule, random_tensor
 from serve_app.checkpoint.vocabulary import AUDIO_CODES, Vocabulary
 

@@ -28,13 +28,13 @@ from deployments.messages import (
 from deployments.thinker import tasks
 from deployments.thinker.speech_length import speech_length
 from serve_app.commands.outputs import RESULTS, sound_name, text_name
-from serve_app.files import LineLog, reason, write_whole
 from serve_app.graph.answers import Delta, complete
 from serve_app.graph.backend import Backend
 from serve_app.graph.failures import FULL, unwrap
 from serve_app.http.transcription.length import most_tokens
 from serve_app.sound.pcm import seconds_of
 from serve_app.sound.wav import wav_file
+from serve_app.whole_files import LineLog, reason, write_whole
 
 FULL_RETRY_S = 0.5
 

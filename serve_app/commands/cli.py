@@ -9,8 +9,8 @@ import typer
 from deployments.errors import StepAudioError
 from serve_app.bench.cli import bench_app
 from serve_app.commands.console import say
-from serve_app.files import reason
 from serve_app.terminal import encodable, new_console
+from serve_app.whole_files import reason
 
 cli = typer.Typer(
     name="step-audio2",

@@ -20,11 +20,11 @@ from deployments.token2wav.voice_files import SHIPPED_VOICE
 from serve_app.commands.console import say
 from serve_app.commands.own_server import server
 from serve_app.commands.server_wait import complaint, wait_until_ready
-from serve_app.commands.word_errors import word_error_rate
-from serve_app.files import require_folder
+from serve_app.commands.word_error_rate import word_error_rate
 from serve_app.server_url import server_url, unused_proxy
 from serve_app.sound.pcm import seconds_of
 from serve_app.sound.wav import wav_file
+from serve_app.whole_files import require_folder
 
 SENTENCE = "A little horse drank some water before breakfast."
 SPEECH = "speech.wav"

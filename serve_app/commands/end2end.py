@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deployments.errors import ConfigError
-from deployments.file_formats import one_line
 from deployments.model_files import SHIPPED, find_model
 from deployments.token2wav.voice_files import DEFAULT_VOICE_VARIABLE, SHIPPED_VOICE
+from deployments.weight_files import one_line
 from serve_app.commands.batch import Batch, Job, QueryType, Result, run_batch, statistics_table
-from serve_app.commands.configuration import read_configuration
+from serve_app.commands.config_file import read_configuration
 from serve_app.commands.console import say
 from serve_app.commands.outputs import choose_folder, delete_earlier_files
 from serve_app.commands.preflight import require_cluster, require_model, require_ray_folder

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from deployments.errors import ConfigError
-from serve_app.files import reason, require_folder
+from serve_app.whole_files import reason, require_folder
 
 DEFAULT_FOLDER = Path("output_step_audio2")
 RESULTS = "results.jsonl"

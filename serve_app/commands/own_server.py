@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deployments.errors import ConfigError
-from serve_app.commands.configuration import read_configuration
+from serve_app.commands.config_file import read_configuration
 from serve_app.commands.console import say
 from serve_app.commands.serving.session import GRACE_S, KILLED_WITHIN_S
 

@@ -12,7 +12,7 @@ from deployments.thinker.sampling import sampling_of
 from deployments.thinker.tokens import SpecialTokens
 from deployments.token2wav.voice_files import voice_files
 from serve_app.config import AppConfig
-from serve_app.files import reason, require_folder
+from serve_app.whole_files import reason, require_folder
 
 SOCKET_PATH_BYTES = 107  # the longest of a Unix socket on Linux
 # What Ray puts behind the folder; microseconds and the process's number are as long as they get.

@@ -12,8 +12,8 @@ from deployments.errors import AudioTooLong, StepAudioError
 from deployments.messages import INPUT_SAMPLE_RATE_HZ
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
-from serve_app.http.names import voice_behind
-from serve_app.http.reading import media_type
+from serve_app.http.body_checks import media_type
+from serve_app.http.openai_names import voice_behind
 from serve_app.http.settings import HttpSettings
 from serve_app.http.types import VoiceName, voice_name
 

@@ -29,7 +29,7 @@ from deployments.errors import (
 )
 from serve_app.graph import failures
 from serve_app.graph.failures import unwrap
-from serve_app.http.reading import field_name
+from serve_app.http.body_checks import field_name
 
 logger = logging.getLogger(__name__)
 

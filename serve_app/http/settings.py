@@ -4,7 +4,7 @@ from pydantic import Field, SecretStr
 
 from deployments.errors import ConfigError
 from deployments.settings import Settings
-from serve_app.http.names import OPENAI_MODELS, OPENAI_VOICES
+from serve_app.http.openai_names import OPENAI_MODELS, OPENAI_VOICES
 
 
 class HttpSettings(Settings):

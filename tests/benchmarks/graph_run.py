@@ -12,7 +12,7 @@ from typing import Any
 from serve_app.bench import metrics
 from serve_app.bench.environment import PACKAGES
 from serve_app.bench.report import json_bytes
-from serve_app.files import write_whole
+from serve_app.whole_files import write_whole
 from tests.benchmarks.gpu_memory import describe_gpu
 
 STOP_S = 20.0  # of the budget, kept for the end

@@ -21,7 +21,7 @@ import httpx
 
 from serve_app.bench.inputs import synthetic_wav
 from serve_app.bench.metrics import percentiles
-from serve_app.commands.word_errors import word_error_rate
+from serve_app.commands.word_error_rate import word_error_rate
 from tests.benchmarks.graph_load import expected_audio_s
 from tests.benchmarks.hostile_clients import (
     HONEST_KINDS,

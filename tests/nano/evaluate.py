@@ -21,7 +21,7 @@ from rich.console import Console
 
 from deployments.audio import decode_audio, resample
 from serve_app.commands.demo import server, wait_until_ready
-from serve_app.commands.word_errors import word_error_rate
+from serve_app.commands.word_error_rate import word_error_rate
 from tests.nano.recogniser import SentencePicker
 from tests.nano.recordings import Recording, kept
 from tests.nano.sizes import SPEECH_RATE_HZ

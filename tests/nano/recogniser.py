@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from pocketsphinx import Decoder
 
-from serve_app.commands.word_errors import normalise
+from serve_app.commands.word_error_rate import normalise
 from tests.nano.sizes import SPEECH_RATE_HZ
 
 _QUIET_S: Final = 0.2  # around the speech: the recogniser wants to begin and end in silence

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from serve_app.commands.word_errors import edit_distance
+from serve_app.commands.word_error_rate import edit_distance
 from tests.nano.augmentation import equaliser, with_noise
 from tests.nano.codes import perplexity
 from tests.nano.corpus.store import Corpus, batches

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from deployments.thinker.vllm_plugin.config import StepAudio2Config
+from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
 from serve_app.checkpoint.shards import write_shards
 from serve_app.checkpoint.tokenizer import make_tokenizer, write_tokenizer
 from serve_app.checkpoint.vocabulary import Vocabulary

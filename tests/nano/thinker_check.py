@@ -6,7 +6,7 @@ import numpy as np
 
 from deployments.thinker.tokens import Mode, OutputSplitter, TextVocabulary
 from serve_app.checkpoint.tokenizer import make_tokenizer
-from serve_app.commands.word_errors import edit_distance, word_error_rate
+from serve_app.commands.word_error_rate import edit_distance, word_error_rate
 from tests.nano.corpus.store import Corpus
 from tests.nano.flat import Flat
 from tests.nano.text_tokenizer import nano_vocabulary

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from transformers import Qwen2ForCausalLM
 
 from deployments.thinker.vllm_plugin.audio_encoder import Adapter, AudioEncoder
-from deployments.thinker.vllm_plugin.config import AudioEncoderConfig, StepAudio2Config
+from deployments.thinker.vllm_plugin.hf_config import AudioEncoderConfig, StepAudio2Config
 from serve_app.checkpoint.vocabulary import Vocabulary
 from tests.nano.sizes import ACTIVE_DIGITS, CODE_LEVELS, THINKER_AUDIO, THINKER_TEXT
 from tests.nano.text_tokenizer import nano_vocabulary

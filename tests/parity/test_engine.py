@@ -9,7 +9,12 @@ from deployments.chunker import Chunker, ChunkSchedule
 from deployments.token2wav.contract import StepInput
 from deployments.token2wav.functional.functional_engine import FunctionalEngine, PreparedVoice
 from deployments.token2wav.reference import ReferenceEngine
-from tests.unit.token2wav.samples import make_tokens, make_wav, options, write_tiny_token2wav
+from tests.unit.deployments.token2wav.samples import (
+    make_tokens,
+    make_wav,
+    options,
+    write_tiny_token2wav,
+)
 
 pytest.importorskip("cosyvoice2.flow.flow", reason="the official step-audio2 is not installed")
 

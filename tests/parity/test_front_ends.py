@@ -7,7 +7,7 @@ import torch
 
 from deployments.mel import log_mel_spectrogram, mel_filterbank, voice_mel_spectrogram
 from deployments.token2wav.voice import kaldi_fbank
-from tests.unit.token2wav.samples import make_samples
+from tests.unit.deployments.token2wav.samples import make_samples
 
 TOLERANCE = 1e-4
 

@@ -10,7 +10,7 @@ def register() -> None:
     from transformers import AutoConfig
     from vllm import ModelRegistry
 
-    from deployments.thinker.vllm_plugin.config import ARCHITECTURE, StepAudio2Config
+    from deployments.thinker.vllm_plugin.hf_config import ARCHITECTURE, StepAudio2Config
 
     if ARCHITECTURE in ModelRegistry.get_supported_archs():
         return

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deployments.thinker.vllm_plugin.config import AudioEncoderConfig
+from deployments.thinker.vllm_plugin.hf_config import AudioEncoderConfig
 
 
 class Attention(nn.Module):

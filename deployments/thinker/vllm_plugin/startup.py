@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from deployments.model_files import ModelFiles
-from deployments.thinker.vllm_plugin.config import StepAudio2Config
+from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
 
 MIN_KV_CACHE_BYTES = 64 << 20  # laying out vLLM's default of 1 GiB takes a CPU 10 s or more
 # vLLM captures steps of up to twice `max_num_seqs` tokens; a prompt longer than that is launched

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from deployments.errors import ConfigError
-from deployments.file_formats import one_line, require_file, require_torch_file
 from deployments.model_checks import FLOW, FLOW_CONFIG, VOCODER
 from deployments.token2wav.functional.flow import Flow
 from deployments.token2wav.functional.flow_config import FlowConfig
 from deployments.token2wav.functional.hift import Hift, HiftConfig
+from deployments.weight_files import one_line, require_file, require_torch_file
 
 _HIFT_PREFIX = "generator."
 # What sizes raise that are no sizes, or that no network can have together

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from serve_app.commands.configuration import read_configuration
+from serve_app.commands.config_file import read_configuration
 from serve_app.commands.console import say
+from serve_app.commands.serving.checks_before_start import check
 from serve_app.commands.serving.environment import (
     PORTS,
     choose_ports,
     has_haproxy,
     server_environment,
 )
-from serve_app.commands.serving.preflight import check
 from serve_app.commands.serving.session import run_in_session
 
 DRIVER = "serve_app.commands.serving.driver"

@@ -9,12 +9,12 @@ from starlette.responses import Response
 from deployments.errors import RequestError, UnsupportedRequest
 from deployments.messages import SpeechRequest, ThinkerRequest
 from serve_app.graph.answers import Delta, complete
+from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.chat.answer import ChatWriter
 from serve_app.http.chat.prompt import chat_messages
 from serve_app.http.chat.spoken_turns import SpokenTurnStore
 from serve_app.http.chat.types import ChatBody, ChatCompletion
 from serve_app.http.dependencies import Server, ServerDep, require_json, require_ready_for_text
-from serve_app.http.reading import CheckedRoute
 from serve_app.http.streaming import collect, events, first_then_rest
 
 STREAMED_FORMATS = ("pcm16",)  # OpenAI's rule too

@@ -13,12 +13,12 @@ from deployments.messages import SamplingOptions, SpeechDelta, SpeechRequest, Th
 from deployments.thinker import tasks
 from deployments.thinker.speech_length import speech_length
 from serve_app.graph.answers import uncut
+from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.dependencies import Server, ServerDep, require_json, require_ready
-from serve_app.http.reading import CheckedRoute
 from serve_app.http.speech.types import SpeechAudioDelta, SpeechAudioDone, SpeechBody
 from serve_app.http.streaming import StreamedBody, base64_of, events, first_then_rest
 from serve_app.http.types import TokenUsage
-from serve_app.sound.encoding import encoding
+from serve_app.sound.encoder_threads import encoding
 from serve_app.sound.formats import FORMATS, MEDIA_TYPES, AudioFormat
 
 SENT: dict[str, dict[str, Any]] = {kind: {} for kind in (*MEDIA_TYPES, "text/event-stream")}

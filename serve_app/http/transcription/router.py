@@ -17,8 +17,8 @@ from deployments.messages import (
 )
 from deployments.thinker import tasks
 from serve_app.graph.answers import uncut
+from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.dependencies import Server, ServerDep, require_multipart, require_ready_for_text
-from serve_app.http.reading import CheckedRoute
 from serve_app.http.streaming import collect, events, first_then_rest
 from serve_app.http.transcription.length import most_tokens
 from serve_app.http.transcription.types import (

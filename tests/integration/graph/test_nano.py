@@ -22,7 +22,7 @@ from deployments.token2wav.engines import engine_options
 from deployments.token2wav.functional.functional_engine import FunctionalEngine
 from deployments.token2wav.token2wav_config import ReferenceAudioLimits, Token2WavConfig
 from deployments.token2wav.voice import VoiceEncoder
-from serve_app.commands.word_errors import word_error_rate
+from serve_app.commands.word_error_rate import word_error_rate
 from serve_app.config import AppConfig
 from tests.integration.graph.conftest import MODEL, on_node, served
 from tests.nano.evaluate import RETRIES, VOICES, Report, evaluate, repeat, transcribe

@@ -8,7 +8,7 @@ from openai import AsyncOpenAI, BadRequestError, NotFoundError
 
 from deployments.messages import SpeechDelta, SpeechRequest
 from serve_app.http.application import create_http_app
-from serve_app.http.names import OPENAI_MODELS, OPENAI_VOICES
+from serve_app.http.openai_names import OPENAI_MODELS, OPENAI_VOICES
 from serve_app.http.settings import HttpSettings
 from tests.integration.http.conftest import ScriptedBackend, openai_client
 from tests.integration.http.helpers import MODEL

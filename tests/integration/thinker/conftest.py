@@ -7,8 +7,8 @@ import pytest
 
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import ModelFiles
-from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.engine import VllmEngine
+from deployments.thinker.thinker_config import ThinkerConfig
 from serve_app.checkpoint import make_checkpoint
 
 Answers = list[ThinkerDelta]

@@ -13,8 +13,8 @@ from deployments.errors import AudioUnreadable, EngineFailed
 from deployments.messages import SamplingOptions, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import tasks
-from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.engine import VllmEngine
+from deployments.thinker.thinker_config import ThinkerConfig
 from tests.integration.thinker.conftest import collect
 
 NANO = Path(__file__).parents[3] / "configs" / "nano"

@@ -12,8 +12,8 @@ from deployments.errors import ConfigError, EngineFailed, PromptTooLong, SpeechT
 from deployments.messages import Message, Role, SamplingOptions, SpokenPart, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import tasks, warm_up
-from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.engine import VllmEngine
+from deployments.thinker.thinker_config import ThinkerConfig
 from tests.integration.thinker.conftest import collect, ids_of
 
 numbers = count()

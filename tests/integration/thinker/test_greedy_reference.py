@@ -12,7 +12,7 @@ from deployments.mel import log_mel_spectrogram
 from deployments.messages import SamplingOptions, ThinkerRequest
 from deployments.thinker import tasks
 from deployments.thinker.vllm_plugin.audio_encoder import Adapter, AudioEncoder
-from deployments.thinker.vllm_plugin.config import AudioEncoderConfig
+from deployments.thinker.vllm_plugin.hf_config import AudioEncoderConfig
 from deployments.thinker.vllm_plugin.lengths import MEL_PADDING
 from tests.integration.thinker.conftest import collect, ids_of
 from tests.integration.thinker.reference import ReferenceThinker

@@ -18,8 +18,8 @@ from deployments.audio import decode_audio
 from deployments.messages import INPUT_SAMPLE_RATE_HZ, SamplingOptions, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import tasks
-from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.engine import VllmEngine
+from deployments.thinker.thinker_config import ThinkerConfig
 from tests.integration.thinker.conftest import collect, ids_of
 from tests.integration.thinker.rank_weights import RankWeights
 from tests.integration.thinker.reference import ReferenceThinker

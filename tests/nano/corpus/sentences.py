@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Final
 
-from serve_app.commands.word_errors import normalise
+from serve_app.commands.word_error_rate import normalise
 
 SHORTEST_WORDS: Final = 3
 LONGEST_WORDS: Final = 12

@@ -16,7 +16,7 @@ from deployments import model_files
 from deployments.errors import ConfigError
 from deployments.model_checks import MODEL_TYPE
 from deployments.model_files import ModelFiles, find_model
-from deployments.thinker.vllm_plugin.config import StepAudio2Config
+from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
 from deployments.token2wav.functional.published_weights import require_weights
 from tests.places import NANO
 

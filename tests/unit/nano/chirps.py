@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.thinker.vllm_plugin.config import StepAudio2Config
+from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
 from serve_app.checkpoint.tokenizer import make_tokenizer
 from tests.nano.corpus.sentences import training_sentences
 from tests.nano.corpus.store import Corpus, Kind, Utterance

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve_app.commands.word_errors import normalise
+from serve_app.commands.word_error_rate import normalise
 from tests.nano.corpus.espeak import HIGH, LOW, RATE_HZ, SPEAKERS, STANDARD_WPM, Espeak, EspeakError
 from tests.nano.corpus.make import make_corpus
 from tests.nano.corpus.sentences import (

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
-from deployments.thinker.vllm_plugin.config import StepAudio2Config
+from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
 from serve_app.checkpoint.thinker_weights import ThinkerWeights
 from tests.nano.corpus.store import Corpus
 from tests.nano.flat import Flat

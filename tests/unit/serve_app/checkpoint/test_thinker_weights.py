@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
 from deployments.thinker.vllm_plugin.audio_encoder import Adapter, AudioEncoder
-from deployments.thinker.vllm_plugin.config import StepAudio2Config
+from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
 from serve_app.checkpoint.sizes import checkpoint
 from serve_app.checkpoint.thinker_weights import ThinkerWeights
 from tests.unit.serve_app.checkpoint.conftest import Made

@@ -8,8 +8,8 @@ import pytest
 from deployments.messages import SamplingOptions, ThinkerDelta, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import tasks
-from deployments.thinker.config import ThinkerConfig
 from deployments.thinker.engine import VllmEngine
+from deployments.thinker.thinker_config import ThinkerConfig
 from serve_app.bench.forced_speech import OPTION
 from serve_app.checkpoint import make_checkpoint
 

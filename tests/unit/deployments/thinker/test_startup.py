@@ -1,0 +1,54 @@
+"""What we choose for vLLM, and what a configuration may choose instead."""
+
+from pathlib import Path
+
+import pytest
+
+from deployments.model_files import ModelFiles
+from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
+from deployments.thinker.vllm_plugin.startup import engine_arguments
+
+
+def argument(name: str, *, on_cpu: bool, **chosen: object) -> object:
+    files = ModelFiles(Path("somewhere"))
+    return engine_arguments(files, StepAudio2Config(), chosen, on_cpu=on_cpu).get(name)
+
+
+def backend(*, on_cpu: bool, **chosen: object) -> object:
+    return argument("distributed_executor_backend", on_cpu=on_cpu, **chosen)
+
+
+def compilation(**chosen: object) -> object:
+    return argument("compilation_config", on_cpu=False, **chosen)
+
+
+def test_on_a_gpu_prompts_of_up_to_512_tokens_replay_a_graph_however_few_sequences_there_are():
+    graphs = {"max_cudagraph_capture_size": 512}
+    assert compilation(max_num_seqs=16) == graphs
+    assert compilation(compilation_config={"backend": "eager"}) == graphs | {"backend": "eager"}
+    assert argument("compilation_config", on_cpu=True) is None
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"max_cudagraph_capture_size": 8}, {"cudagraph_capture_sizes": [1, 2]}]
+)
+def test_a_configuration_that_says_what_to_capture_is_obeyed(chosen):
+    assert compilation(compilation_config=chosen) == chosen
+    assert compilation(**chosen) is None  # vLLM takes it in one of the two places only
+
+
+@pytest.mark.parametrize("sizes", [{}, {"tensor_parallel_size": 1}, {"tensor_parallel_size": None}])
+def test_on_a_cpu_one_rank_runs_in_the_engines_own_process(sizes):
+    assert backend(on_cpu=True, **sizes) == "uni"
+
+
+@pytest.mark.parametrize("kind", ["tensor", "pipeline"])
+def test_on_a_cpu_several_ranks_are_several_processes(kind):
+    assert backend(on_cpu=True, **{f"{kind}_parallel_size": 2}) == "mp"
+
+
+def test_on_a_gpu_vllm_or_the_configuration_says_how_ranks_are_started():
+    assert backend(on_cpu=False, tensor_parallel_size=2) is None
+    chosen = {"tensor_parallel_size": 2, "distributed_executor_backend": "ray"}
+    for on_cpu in (False, True):
+        assert backend(on_cpu=on_cpu, **chosen) == "ray"

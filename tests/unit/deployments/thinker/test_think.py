@@ -1,0 +1,94 @@
+"""A Think checkpoint's two steps, with the engine's outputs written by hand."""
+
+import pytest
+
+from deployments.messages import SamplingOptions, ThinkerRequest
+from deployments.model_files import ModelFiles
+from deployments.thinker import tasks
+from deployments.thinker.answer import EngineOutput
+from deployments.thinker.engine import VllmEngine
+from deployments.thinker.prompt import PromptBuilder
+from deployments.thinker.thinker_config import ThinkerConfig
+
+
+class ScriptedRunner:
+    """Plays one list of outputs per prompt instead of running vLLM."""
+
+    def __init__(self, tokenizer, scripts) -> None:
+        self._scripts = list(scripts)
+        self._spell = lambda ids: tokenizer.decode(ids, skip_special_tokens=False)
+        self.prompts: list[str] = []
+        self.budgets: list[int] = []
+
+    def require_trust(self) -> None:
+        pass
+
+    def room(self, prompt) -> int:
+        return 1000 - prompt.length
+
+    def sampling(self, options, max_tokens, stop_ids=()) -> int:
+        return max_tokens
+
+    async def run(self, prompt, parameters, request_id):
+        self.prompts.append(self._spell(prompt.token_ids))
+        self.budgets.append(parameters)
+        for output in self._scripts.pop(0):
+            yield output
+
+
+class ScriptedEngine(VllmEngine):
+    """An engine that has started, with a scripted runner."""
+
+    def __init__(self, tokenizer, special, vocabulary, runner, tmp_path) -> None:
+        super().__init__(ModelFiles(tmp_path), ThinkerConfig(think=True))
+        self._special, self._vocabulary = special, vocabulary
+        self._prompts = PromptBuilder(tokenizer, special, think=True)
+        self._stop_ids = frozenset({special.turn_end})
+        self._runner = runner
+
+
+@pytest.fixture
+def answer(tokenizer, special, vocabulary, tmp_path):
+    async def answer(*scripts):
+        runner = ScriptedRunner(tokenizer, scripts)
+        engine = ScriptedEngine(tokenizer, special, vocabulary, runner, tmp_path)
+        request = ThinkerRequest(
+            "r",
+            tasks.converse("hi"),
+            reply="speech",
+            sampling=SamplingOptions(max_tokens=20),
+        )
+        return runner, [delta async for delta in engine.generate(request)]
+
+    return answer
+
+
+async def test_the_thought_is_finished_before_the_answer_is_begun(answer, tokenizer, special):
+    thought = tokenizer.encode("hello").ids
+    code = special.audio_first
+    runner, deltas = await answer(
+        [EngineOutput(tuple(thought), None, 9), EngineOutput((special.think_end,), "stop", 9)],
+        [EngineOutput((code + 4, special.tts_end, special.turn_end), "stop", 14)],
+    )
+    first, second = runner.prompts
+    assert first.endswith("assistant\n\n<think>\n")
+    assert second == first + "hello</think>\n\n<tts_start>"
+    assert runner.budgets == [20, 20 - len(thought) - 1]
+    assert "".join(delta.reasoning for delta in deltas) == "hello"
+    assert [code for delta in deltas for code in delta.audio_tokens] == [4]
+    assert [i for delta in deltas for i in delta.token_ids] == [code + 4, special.tts_end]
+    assert deltas[-1].finish_reason == "stop"
+    assert deltas[-1].usage.prompt_tokens == 9
+
+
+async def test_a_thought_that_never_ends_is_all_there_is(answer, tokenizer):
+    thought = tuple(tokenizer.encode("hello").ids)
+    runner, deltas = await answer([EngineOutput(thought, "length", 9)])
+    assert len(runner.prompts) == 1
+    assert deltas[-1].finish_reason == "length"
+
+
+async def test_a_turn_that_ends_within_its_thought_has_no_answer(answer, special):
+    runner, deltas = await answer([EngineOutput((special.turn_end,), "stop", 9)])
+    assert len(runner.prompts) == 1
+    assert deltas[-1].finish_reason == "stop"
