@@ -17,7 +17,9 @@ RATE_HZ = 16_000
 HIGH_RATE_HZ = 44_100  # resampled by the server
 SECONDS = 0.6
 REFUSED = frozenset({400})
-HARMLESS = frozenset({200, 400})  # silence, in the end: the server may answer or refuse
+# Silence, in the end: the server may answer or refuse; 422 says that a transcript has no end, as
+# those of random weights have none.
+HARMLESS = frozenset({200, 400, 422})
 Change = Callable[[np.ndarray], np.ndarray]  # [N] float64 -> [N] or [N, C] float64
 
 
