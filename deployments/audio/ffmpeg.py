@@ -3,6 +3,7 @@
 import io
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import av
 import numpy as np
@@ -14,11 +15,15 @@ from deployments.audio.block import Block, Notes, Undecodable
 from deployments.audio.containers import Part
 from deployments.audio.mono import LOUDEST, peak_of
 
+PYAV = int(av.__version__.split(".")[0])
 BLOCK_VALUES = 1 << 16  # of all channels
 # PyAV (up to 18.1) takes eight planes for more and reads past the last: the process dies.
 MAX_PLANES = 7
 # A demuxer that finds nothing this many times running will find nothing more.
 MAX_FAILURES = 32
+# Tags may be in any encoding: PyAV before 19 reads them strictly unless it is told not to, and 19
+# has no such argument.
+TAGS: dict[str, Any] = {"metadata_errors": "ignore"} if PYAV < 19 else {}
 # Among raw samples FFmpeg looks for other formats, 2500 packets long: it takes 10 to 60 ms, and
 # what samples look like is not for it to guess. It opens no other files.
 OPTIONS = {"max_probe_packets": "1", "protocol_whitelist": "none"}
@@ -46,9 +51,7 @@ def blocks(part: Part, notes: Notes) -> Iterator[Block]:
         raise Undecodable("no known format, or the file is damaged")
     file = io.BytesIO(part.data)
     try:
-        with av.open(
-            file, "r", format=part.format, options=OPTIONS, metadata_errors="ignore"
-        ) as container:
+        with av.open(file, "r", format=part.format, options=OPTIONS, **TAGS) as container:
             stream = container.streams.best("audio")
             if not isinstance(stream, AudioStream):
                 raise Undecodable("the file holds no audio")
