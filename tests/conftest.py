@@ -1,4 +1,4 @@
-"""What every test runs under: few threads, no telemetry, Ray Serve as the Makefile starts it."""
+"""What every test runs under: few threads, no telemetry, Ray Serve as our command starts it."""
 
 import atexit
 import os
@@ -6,15 +6,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from serve_app.commands.serving.environment import SWITCHES
 from tests.haproxy import own_settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # engine and Ray processes share two cores
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1")
-os.environ.setdefault("RAY_SERVE_ENABLE_HA_PROXY", "1")
+for switch, value in SWITCHES.items():
+    os.environ.setdefault(switch, value)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# With HAProxy a replica that stops drains for 30 s; tests have nobody to wait for.
-os.environ.setdefault("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", "0")
 # A server that runs on this machine meanwhile keeps its HAProxy.
 haproxy = Path(tempfile.mkdtemp(prefix="haproxy-"))
 atexit.register(shutil.rmtree, haproxy, ignore_errors=True)
