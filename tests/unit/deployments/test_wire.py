@@ -107,34 +107,28 @@ def test_messages_cross_to_a_newer_version_and_back(newer, message):
     assert "added_later=7" in seen  # the newer version had its default for what it missed
 
 
-def test_a_field_that_is_not_known_is_ignored(newer):
+def made_by(checkout: Path, expression: str) -> object:
+    """What another version makes and sends."""
     make = (
-        "import pickle, sys; from deployments.messages import Usage;"
-        "pickle.dump(Usage(1, 2, added_later=9), sys.stdout.buffer)"
+        "import pickle, sys; from deployments.messages import *; from deployments.errors import *;"
+        f"pickle.dump({expression}, sys.stdout.buffer)"
     )
-    sent = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", make],
         capture_output=True,
         check=True,
-        cwd=newer,
-        env={"PYTHONPATH": str(newer)},
+        cwd=checkout,
+        env={"PYTHONPATH": str(checkout)},
     )
-    assert pickle.loads(sent.stdout) == Usage(1, 2)
+    return pickle.loads(process.stdout)
+
+
+def test_a_field_that_is_not_known_is_ignored(newer):
+    assert made_by(newer, "Usage(1, 2, added_later=9)") == Usage(1, 2)
 
 
 def test_an_error_of_a_kind_that_is_not_known_becomes_its_nearest_base(newer):
-    make = (
-        "import pickle, sys; from deployments.errors import NewKind;"
-        "pickle.dump(NewKind('nobody'), sys.stdout.buffer)"
-    )
-    sent = subprocess.run(
-        [sys.executable, "-c", make],
-        capture_output=True,
-        check=True,
-        cwd=newer,
-        env={"PYTHONPATH": str(newer)},
-    )
-    error = pickle.loads(sent.stdout)
+    error = made_by(newer, "NewKind('nobody')")
     assert type(error) is errors.UnknownVoice
     assert (error.name, error.param) == ("nobody", "voice")
 
