@@ -65,7 +65,7 @@ def write_ffmpeg(
 def _mux(output: OutputContainer, samples: np.ndarray, rate_hz: int, codec: str) -> None:
     layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[len(samples)]
     stream = output.add_stream(codec, rate=rate_hz, layout=layout)
-    stream.bit_rate = {"libopencore_amrnb": 12_200}.get(codec, 64_000)
+    stream.bit_rate = {AMR_ENCODER: 12_200}.get(codec, 64_000)
     for packet in [*_packets(stream, samples, layout), *stream.encode(None)]:
         if packet.size:  # FLAC's last is empty and takes only its own container further
             output.mux(packet)
@@ -111,8 +111,6 @@ MAKERS |= {
     "mov": _of(write_ffmpeg, "mov", "pcm_s16le"),
     "mov float": _of(write_ffmpeg, "mov", "pcm_f32le"),
     "3gp": _of(write_ffmpeg, "3gp", "aac"),
-    "3gp amr": _of(write_ffmpeg, "3gp", "libopencore_amrnb", rate_hz=8_000),
-    "amr": _of(write_ffmpeg, "amr", "libopencore_amrnb", rate_hz=8_000),
     "webm": _of(write_ffmpeg, "webm", "libopus", rate_hz=48_000),
     "webm, live": _of(write_ffmpeg, "webm", "libopus", rate_hz=48_000, piped=True),
     "mka": _of(write_ffmpeg, "matroska", "aac"),
@@ -132,6 +130,13 @@ MAKERS |= {
     "flac, piped": _of(write_ffmpeg, "flac", "flac", piped=True),
     "mp3, piped": _of(write_ffmpeg, "mp3", "libmp3lame", piped=True),
 }
+# PyAV reads AMR in every version. Up to 18 it also brings an encoder, which these are made with.
+AMR_ENCODER = "libopencore_amrnb"
+if AMR_ENCODER in av.codecs_available:
+    MAKERS |= {
+        "3gp amr": _of(write_ffmpeg, "3gp", AMR_ENCODER, rate_hz=8_000),
+        "amr": _of(write_ffmpeg, "amr", AMR_ENCODER, rate_hz=8_000),
+    }
 
 
 @cache
