@@ -25,6 +25,7 @@ class Ingress:
         thinker: DeploymentHandle,
         token2wav: DeploymentHandle | None,
     ) -> None:
+        show_in_replica_log()
         show_in_replica_log("serve_app")
         # The configuration is checked before, but Serve's own `deployments:` section is not in it.
         with complaints_shown():
