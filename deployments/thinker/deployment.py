@@ -13,7 +13,7 @@ from deployments.heap import settle_heap
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.pipeline import ThinkerEngine
-from deployments.replica_logs import complaints_shown, show_in_replica_log
+from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
 from deployments.thinker.fake import FakeThinkerEngine
 from deployments.thinker.sampling import Sampling
 from deployments.thinker.thinker_config import ThinkerConfig
@@ -54,9 +54,10 @@ class ThinkerDeployment:
 
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         """Answer one turn; the last delta carries the `finish_reason`."""
-        async with aclosing(self._engine.generate(request)) as deltas:
-            async for delta in deltas:
-                yield delta
+        with request_logged(logger, request.request_id, request.reply):
+            async with aclosing(self._engine.generate(request)) as deltas:
+                async for delta in deltas:
+                    yield delta
 
     async def active_requests(self) -> int:
         """Requests in the engine now."""

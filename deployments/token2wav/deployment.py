@@ -13,7 +13,7 @@ from deployments.heap import settle_heap
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.pipeline import Synthesizer, answer_aloud
-from deployments.replica_logs import complaints_shown, show_in_replica_log
+from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
 from deployments.token2wav.fake import FakeSynthesizer
 from deployments.token2wav.observer import SynthesisObserver
 from deployments.token2wav.synthesizer import BatchingSynthesizer
@@ -68,9 +68,10 @@ class Token2WavDeployment:
     async def speak(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         """Answer aloud; the last delta carries the `finish_reason`."""
         spoken = answer_aloud(request, self._synthesizer, self._think)
-        async with aclosing(spoken):
-            async for delta in spoken:
-                yield delta
+        with request_logged(logger, request.thinker.request_id, "speech"):
+            async with aclosing(spoken):
+                async for delta in spoken:
+                    yield delta
 
     async def _think(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         deltas = self._thinker.generate.remote(request)

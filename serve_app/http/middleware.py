@@ -4,6 +4,7 @@
 """
 
 import hmac
+import logging
 
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers
@@ -11,9 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments.replica_logs import request_logged
 from serve_app.http.errors import error_answer
 from serve_app.http.front import request_id_of
 from serve_app.http.settings import HttpSettings
+
+HEALTH = "/health"
+logger = logging.getLogger(__name__)
 
 
 class RequestId:
@@ -26,9 +31,14 @@ class RequestId:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope.setdefault("state", {})["request_id"] = request_id_of(scope["headers"])
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        request_id = request_id_of(scope["headers"])
+        scope.setdefault("state", {})["request_id"] = request_id
+        if scope["path"] == HEALTH:  # a probe asks every few seconds
+            return await self._app(scope, receive, send)
+        with request_logged(logger, request_id, f"{scope['method']} {scope['path']!a}"):
+            await self._app(scope, receive, send)
 
 
 class Gate:

@@ -1,5 +1,6 @@
 """Whose handlers say what our loggers log, and how often."""
 
+import contextlib
 import io
 import logging
 from collections.abc import Iterator
@@ -10,7 +11,12 @@ from ray.exceptions import RayTaskError
 from ray.serve._private.constants import SERVE_LOGGER_NAME
 
 from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice
-from deployments.replica_logs import Refusals, complaints_shown, show_in_replica_log
+from deployments.replica_logs import (
+    Refusals,
+    complaints_shown,
+    request_logged,
+    show_in_replica_log,
+)
 
 NAME = "deployments_of_these_tests"
 
@@ -137,3 +143,18 @@ def logged_by_serve(serve_logger: logging.Logger, error: Exception) -> str:
     except Exception:
         serve_logger.exception("Request failed.")
     return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(None, "done"), (ValueError("secret"), "ValueError"), (GeneratorExit(), "left by its caller")],
+)
+def test_a_request_is_logged_with_how_it_ended_and_nothing_of_what_it_held(error, outcome, caplog):
+    caplog.set_level(logging.INFO, "some")
+    ended = contextlib.suppress(ValueError, GeneratorExit)
+    with ended, request_logged(logging.getLogger("some"), "req_1", "speech"):
+        if error is not None:
+            raise error
+    (line,) = caplog.messages
+    assert line.startswith(f"req_1 speech: {outcome} after 0.")
+    assert "secret" not in line
