@@ -15,7 +15,15 @@ from deployments.errors import ConfigError
 from deployments.thinker.fake import audio_tokens_of
 from serve_app.commands import demo
 from serve_app.commands.own_server import watch
+from serve_app.commands.serving.environment import PORTS
 from tests.integration.http.conftest import Graph
+
+
+@pytest.fixture(autouse=True)
+def ports_are_free_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Ray of other tests may have the ports that these variables name."""
+    for name in PORTS:
+        monkeypatch.delenv(name, raising=False)
 
 
 async def run(options: demo.Options) -> tuple[int, str]:
