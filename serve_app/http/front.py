@@ -4,7 +4,8 @@ Serve adds its own `x-request-id` to every answer, repeats whatever id a client 
 500 in plain text where a header that it reads is no UTF-8. Only a middleware of its listener can
 prevent that. Serve takes one from `middlewares` where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH
 names it. `serve_app.app` sets the variable for the replicas of the ingress, which listen behind
-HAProxy. Without HAProxy Serve's proxies listen, and the variable must be in Ray's environment.
+HAProxy. Serve's proxies answer without HAProxy, and with it until it knows the replicas; they take
+the variable from Ray's environment, where `step-audio2 serve` puts it.
 """
 
 import re
