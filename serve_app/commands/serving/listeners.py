@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,6 +10,10 @@ from pathlib import Path
 
 from deployments.errors import ConfigError
 
+# The ports that the system picks, from 32768 on, are taken by Ray's processes at any moment, and
+# Ray's workers and replicas listen from 10000 to 19999 and from 30000 on.
+FREE_PORTS = range(20_000, 30_000)
+PORTS_TRIED = 100
 LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
 COMMAND_SHOWN = 120  # characters
 
@@ -54,12 +59,16 @@ def bind_error(host: str, port: int) -> OSError | None:
 
 
 def free_port(preferred: int | None = None, host: str = "") -> int:
-    """`preferred` where it is free on all addresses, else a port that the system picks."""
-    if preferred is not None and bind_error(host or "0.0.0.0", preferred) is None:
-        return preferred
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """`preferred` where it is free on all addresses, else one of `FREE_PORTS`.
+
+    Raises:
+        ConfigError: all that were tried are taken.
+    """
+    tried = [] if preferred is None else [preferred]
+    for port in tried + random.sample(FREE_PORTS, PORTS_TRIED):
+        if bind_error(host or "0.0.0.0", port) is None:
+            return port
+    raise ConfigError(f"no port is free among {PORTS_TRIED} that were tried")
 
 
 def holder(port: int) -> Process | None:
