@@ -10,6 +10,7 @@ from typing import Any
 
 from ray import serve
 
+from deployments import mps
 from deployments.thinker.deployment import ThinkerDeployment
 from deployments.token2wav.deployment import Token2WavDeployment
 from serve_app.config import AppConfig
@@ -65,13 +66,20 @@ CALLED_OPTIONS: dict[str, Any] = {  # of the stages, which handles call; HAProxy
 
 def app(args: AppConfig) -> serve.Application:
     """Bind the deployments into `Ingress(Thinker, Token2Wav(Thinker))`."""
+    shares = args.gpu_sharing.mps
     thinker = ThinkerDeployment.options(  # type: ignore[attr-defined]
-        **stage_options(THINKER_OPTIONS, args.thinker.deployment_config)
+        **stage_options(
+            merged(THINKER_OPTIONS, sharing(shares.thinker if shares else None)),
+            args.thinker.deployment_config,
+        )
     ).bind(args.model, args.thinker)
     token2wav = None
     if args.token2wav is not None:
         token2wav = Token2WavDeployment.options(  # type: ignore[attr-defined]
-            **stage_options(TOKEN2WAV_OPTIONS, args.token2wav.deployment_config)
+            **stage_options(
+                merged(TOKEN2WAV_OPTIONS, sharing(shares.token2wav if shares else None)),
+                args.token2wav.deployment_config,
+            )
         ).bind(args.model, args.token2wav, thinker)
     return Ingress.options(  # type: ignore[attr-defined]
         **merged(STAGE_OPTIONS, INGRESS_OPTIONS, args.ingress_deployment_config)
@@ -87,6 +95,13 @@ def stage_options(defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> dic
     """
     whose = {"ray_actor_options": {"num_gpus": 0}} if "placement_group_bundles" in chosen else {}
     return merged(STAGE_OPTIONS, CALLED_OPTIONS, defaults, whose, chosen)
+
+
+def sharing(share: int | None) -> dict[str, Any]:
+    """Options of a stage that may use `share` per cent of a GPU beside others; None: all of it."""
+    if share is None:
+        return {}
+    return {"ray_actor_options": {"runtime_env": {"env_vars": mps.environment(share)}}}
 
 
 def merged(*options: Mapping[str, Any]) -> dict[str, Any]:

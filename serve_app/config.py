@@ -13,11 +13,28 @@ from pydantic import (
 )
 
 from deployments.errors import ConfigError
+from deployments.settings import Settings
 from deployments.thinker.thinker_config import ThinkerConfig
 from deployments.token2wav.token2wav_config import Token2WavConfig
 from serve_app.http.settings import HttpSettings, require_one_ingress
 
 RAY_SERVES_AUTO = 100  # replicas that Ray Serve's `auto` may start
+
+
+class MpsShares(Settings):
+    """Per cent of a GPU's multiprocessors that each stage may use at most; they may overlap."""
+
+    thinker: int = Field(default=40, ge=1, le=100)
+    token2wav: int = Field(default=60, ge=1, le=100)
+
+
+class GpuSharing(Settings):
+    """How the stages use a GPU that both of them have a part of."""
+
+    mps: MpsShares | None = None
+    """Side by side under CUDA's Multi-Process Service, which the replicas start and end.
+
+    None: one after the other."""
 
 
 class AppConfig(BaseModel):
@@ -34,6 +51,8 @@ class AppConfig(BaseModel):
     """None serves text answers only: no Token2Wav is started."""
 
     http: HttpSettings = HttpSettings()
+
+    gpu_sharing: GpuSharing = GpuSharing()
 
     ingress_deployment_config: dict[str, Any] = Field(default_factory=dict)
     """Options of Ray Serve's `deployment.options` for the HTTP ingress."""

@@ -9,6 +9,7 @@ from contextlib import aclosing
 import ray
 from ray import serve
 
+from deployments import mps
 from deployments.heap import settle_heap
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
@@ -47,6 +48,7 @@ class ThinkerDeployment:
         # it the address, except where VLLM_WORKER_MULTIPROC_METHOD is set: Ray would guess one.
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         with complaints_shown():
+            mps.join()
             self._engine = build_engine(model, config)
             await self._engine.start()
         settle_heap()

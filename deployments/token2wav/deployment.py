@@ -8,6 +8,7 @@ from contextlib import aclosing
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments import mps
 from deployments.chunker import ChunkSchedule
 from deployments.heap import settle_heap
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
@@ -60,6 +61,7 @@ class Token2WavDeployment:
         started_s = time.monotonic()
         self._thinker = thinker.options(stream=True, _by_reference=False)
         with complaints_shown():
+            mps.join()
             self._synthesizer = build_synthesizer(model, config, self.observer)
             await self._synthesizer.start()
         settle_heap()

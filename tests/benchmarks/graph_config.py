@@ -57,6 +57,7 @@ class Plan:
     fp8: bool = False  # the Thinker's linear layers, quantised while they load
     speech: str = "weights"  # one of `SPEECH`
     config: str | None = None  # a file of `configs/`, taken as it stands
+    mps: tuple[int, int] | None = None  # per cent of the GPU for the Thinker and for Token2Wav
 
     @property
     def small(self) -> bool:
@@ -108,10 +109,19 @@ def app_config(plan: Plan) -> AppConfig:
                 **token2wav_options(plan, memory),
                 "deployment_config": _replica(2 if on_gpu else 0.5, 0.4 if on_gpu else 0),
             },
+            "gpu_sharing": gpu_sharing(plan),
             "http": {"models": [MODEL]},
             "ingress_deployment_config": _replica(0.5, 0),
         }
     )
+
+
+def gpu_sharing(plan: Plan) -> dict[str, Any]:
+    """How the stages use the GPU."""
+    if plan.mps is None:
+        return {}
+    thinker, token2wav = plan.mps
+    return {"mps": {"thinker": thinker, "token2wav": token2wav}}
 
 
 def _configured(plan: Plan, path: Path) -> AppConfig:
@@ -120,6 +130,7 @@ def _configured(plan: Plan, path: Path) -> AppConfig:
     measured: dict[str, Any] = {
         "model": plan.model,
         "thinker": {"engine_kwargs": forced_answers(plan)},
+        "gpu_sharing": gpu_sharing(plan),
         "http": {"models": [MODEL]},
     }
     if application["args"]["thinker"]["engine_kwargs"].get("tensor_parallel_size", 1) > 1:

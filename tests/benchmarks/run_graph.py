@@ -118,6 +118,7 @@ def _served(
         fp8=options.fp8,
         speech=options.speech,
         config=str(options.config) if options.config else None,
+        mps=tuple(options.mps) if options.mps else None,
     )
     run.document["configuration"] = app_config(plan).model_dump(mode="json")
     spec = Spec(

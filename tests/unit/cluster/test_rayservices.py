@@ -13,7 +13,7 @@ from ray.serve.schema import ServeDeploySchema
 from deployments.errors import ConfigError
 from serve_app.config import AppConfig
 from tests.unit.cluster.manifests import MANIFESTS, crd_schema, load, serve_config
-from tests.unit.serve_app.commands.serving.waiting import wait_until
+from tests.waiting import wait_until
 
 SHUTDOWN_S = 120  # above the longest answer, 1024 tokens or 33 s of speech, read in real time
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from deployments.errors import ConfigError
 from serve_app.commands.own_server import watch
 from serve_app.commands.server_wait import look, wait_until_ready
-from tests.unit.serve_app.commands.serving.waiting import wait_until
+from tests.waiting import wait_until
 
 READY = (200, b'{"status": "ok"}')
 STARTING = (503, b'{"error": {"message": "the server is starting; try again later"}}')

@@ -11,7 +11,7 @@ import pytest
 from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
 
 from serve_app.commands.serving.environment import HAPROXY, interpreter_folder
-from tests.unit.serve_app.commands.serving.waiting import wait_until
+from tests.waiting import wait_until
 
 # The template's frontends and its statistics, with the values that Ray Serve fills in.
 BINDS = re.compile(r"^(?:frontend|listen)\s+(\S+)\n\s+bind (\S+)$", re.MULTILINE)

@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from serve_app.commands.serving.session import kill_session, members
-from tests.unit.serve_app.commands.serving.waiting import wait_until
+from tests.waiting import wait_until
 
 # A server that ends at SIGINT, and a child of it that ignores everything, in a group of its own.
 SERVER = """
