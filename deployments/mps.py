@@ -4,6 +4,9 @@ Without MPS a GPU serves one process after another. A share is a percentage of t
 multiprocessors, and CUDA reads it when a process first uses the GPU. So `environment` has to be in
 a replica's environment, and `join` has to run before anything in the replica touches the GPU.
 
+Under some shares cuBLAS multiplies wrongly without an error, so each replica's share is tried first
+(`deployments/mps_check.py`).
+
 On each host the first replica starts the daemon. A keeper, a small process beside it, ends the
 daemon once no replica of the host is left, however the replicas ended.
 https://docs.nvidia.com/deploy/mps
@@ -25,7 +28,10 @@ PIPES = "CUDA_MPS_PIPE_DIRECTORY"
 LOGS = "CUDA_MPS_LOG_DIRECTORY"
 SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-ANSWERS_WITHIN_S = 20.0  # the control program waits for a client's end when told to quit
+WHOLE = "100"
+CHECK = (sys.executable, "-m", "deployments.mps_check")
+ANSWERS_WITHIN_S = 20.0  # told to quit, the control program waits for its clients to end
+
 # Runs a command as nobody's child: Ray ends the children of a replica with it.
 ORPHAN = (
     "import os, sys; os.fork() and os._exit(0); os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
@@ -44,10 +50,13 @@ def join() -> None:
     """Make sure that the daemon runs where this process was given a share; else do nothing.
 
     Raises:
-        ConfigError: there is no MPS on this host, or it does not start.
+        ConfigError: there is no MPS on this host, it does not start, or the GPU multiplies wrongly
+            under this share.
     """
     if SHARE in os.environ and PIPES in os.environ and not _held:
         _held.append(_joined(Path(os.environ[PIPES])))
+        if os.environ[SHARE] != WHOLE:
+            _require_right_products()
 
 
 def leave() -> None:
@@ -69,6 +78,17 @@ def _joined(folder: Path) -> IO[str]:
         if not _answers():
             _start(folder)
     return user
+
+
+def _require_right_products() -> None:
+    """Multiply in a process of its own: this one must not keep a part of the GPU for it."""
+    check = subprocess.run(CHECK, capture_output=True, text=True)
+    if check.returncode:
+        said = (check.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise ConfigError(
+            f"the configuration's gpu_sharing.mps: the GPU cannot be trusted under a share of "
+            f"{os.environ[SHARE]} % ({said}); choose another, such as 50 or 100"
+        )
 
 
 def _lock(path: Path, kind: int) -> IO[str]:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from deployments import mps
+from deployments import mps, mps_check
 from deployments.errors import ConfigError
 from serve_app.app import sharing
 from serve_app.config import AppConfig
@@ -33,12 +34,18 @@ elif command == "quit":
 elif not running.exists():
     sys.exit("Cannot find MPS control daemon process")
 """
-JOIN = "from deployments import mps; mps.join(); print('joined', flush=True); input()"
+JOIN = """
+from deployments import mps
+mps.CHECK = ("true",)
+mps.join()
+print("joined", flush=True)
+input()
+"""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where the daemon's pipes are; this process has a share of 40 %."""
+    """Where the daemon's pipes are; this process has a share of 50 %."""
     programs = tmp_path / "bin"
     programs.mkdir()
     control = programs / mps.CONTROL
@@ -48,7 +55,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    for name, value in {**mps.environment(40), mps.PIPES: str(folder)}.items():
+    monkeypatch.setattr(mps, "CHECK", ("true",))  # there is no GPU to multiply on
+    for name, value in {**mps.environment(50), mps.PIPES: str(folder)}.items():
         monkeypatch.setenv(name, value)
     yield folder
     mps.leave()
@@ -111,7 +119,35 @@ def test_shares_are_in_the_environment_of_the_stages() -> None:
         {"model": "none", "gpu_sharing": {"mps": {"thinker": 30}}}
     ).gpu_sharing.mps
     assert shares is not None
-    assert (shares.thinker, shares.token2wav) == (30, 60)
+    assert (shares.thinker, shares.token2wav) == (30, 100)
     options = sharing(shares.thinker)["ray_actor_options"]["runtime_env"]["env_vars"]
     assert options[mps.SHARE] == "30"
     assert sharing(None) == {}
+
+
+def test_a_share_under_which_the_gpu_multiplies_wrongly_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mps, "CHECK", ("sh", "-c", "echo 20 products are wrong >&2; exit 1"))
+    with pytest.raises(ConfigError, match=r"share of 50 % \(20 products are wrong\)"):
+        mps.join()
+
+
+def test_the_whole_gpu_needs_no_check(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(mps.SHARE, "100")
+    monkeypatch.setattr(mps, "CHECK", ("false",))
+    mps.join()
+
+
+def test_right_products_pass_and_an_unwritten_tile_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mps_check, "ROWS", (1, 37))
+    monkeypatch.setattr(mps_check, "INPUTS_OUTPUTS", ((512, 512),))
+    assert mps_check.wrong_products("cpu") == []
+
+    def leaves_a_tile(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+        out[:, :384] = (left @ right)[:, :384]
+
+    monkeypatch.setattr(torch, "mm", leaves_a_tile)
+    assert mps_check.wrong_products("cpu") == ["1×512×512", "37×512×512"] * 2
