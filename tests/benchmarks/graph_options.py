@@ -19,9 +19,11 @@ PHASES = (
     "listeners",
     "poisson",
     "speech",
+    "voices",
     "hostile",
     "alone",
     "client",
+    "deaths",
 )
 
 

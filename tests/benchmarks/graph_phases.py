@@ -10,7 +10,7 @@ from typing import Any
 
 from serve_app.bench import metrics
 from serve_app.bench.inputs import SpeechInput
-from tests.benchmarks import run_hostile
+from tests.benchmarks import graph_deaths, graph_voices, run_hostile
 from tests.benchmarks.gpu_memory import GpuSampler
 from tests.benchmarks.graph_config import MODEL
 from tests.benchmarks.graph_load import Load, Phase, expected_audio_s
@@ -102,6 +102,10 @@ async def measure(
     for clients in options.speech_levels:
         name = f"speech in, closed loop, {clients}"
         await phase("speech", partial(hearing.closed_loop, name, mix, clients, seconds))
+    count = min(options.listeners)
+    for beside in (False, True):
+        name = f"listeners, {count}, {'' if beside else 'no '}voices prepared beside them"
+        await phase("voices", partial(_voices, name, url, load, mix, count, seconds, beside))
     await phase("hostile", partial(_hostile, url, short, options.watched, seconds))
     for clients in options.alone_levels:
         name = f"graph alone, {clients} together"
@@ -110,6 +114,8 @@ async def measure(
         else:
             await phase("alone", partial(alone.together, name, short, clients, warm_up=True))
     await phase("client", partial(load.client_alone, max(options.levels)))
+    for stage in graph_deaths.TITLES:
+        await phase("deaths", partial(_death, stage, url, load, short))
 
 
 async def _steps(server: GraphServer) -> list[dict[str, Any]]:
@@ -150,6 +156,38 @@ async def _loops(
     phase = await loading
     phase.notes, phase.error = watched.notes, phase.error or watched.error
     return phase
+
+
+async def _voices(
+    name: str,
+    url: str,
+    load: Load,
+    mix: list[int],
+    count: int,
+    seconds: float,
+    beside: bool,
+    limit_s: float,
+) -> Phase:
+    """Listeners, and if `beside`, new voices that are prepared one after another meanwhile."""
+    listening = asyncio.create_task(load.listeners(name, mix, count, seconds, limit_s))
+    if not beside:
+        return await listening
+    stop_s = time.perf_counter() + seconds
+    notes = await graph_voices.upload_until(lambda: time.perf_counter() >= stop_s, url)
+    phase = await listening
+    phase.notes = notes
+    if not notes["voices_prepared"]:
+        phase.error = phase.error or "no voice was prepared"
+    return phase
+
+
+async def _death(stage: str, url: str, load: Load, tokens: int, limit_s: float) -> Phase:
+    """The SIGKILL of a stage."""
+
+    async def ask() -> dict[str, Any]:
+        return await graph_deaths.kill(stage, url, load, tokens, limit_s)
+
+    return await _asked(f"death of {stage}", ask)
 
 
 async def _hostile(url: str, tokens: int, clients: int, seconds: float, limit_s: float) -> Phase:
