@@ -6,7 +6,10 @@
     │   ├── AudioTooLong            longer than the configured limit
     │   ├── ReferenceAudioUnfit     a voice recording that is too short or too long
     │   ├── VoiceUnusable           a voice recording of which the models make no numbers
-    │   ├── UnknownVoice            a voice that is neither configured nor registered
+    │   ├── VoiceSampleUnfit        an uploaded voice recording that is clipped, silent…
+    │   ├── UnknownVoice            a voice that is neither configured nor uploaded
+    │   ├── VoiceExists             a name for an uploaded voice that is taken
+    │   ├── VoiceStoreFull          one more uploaded voice than there may be
     │   ├── SpokenTurnGone          an `audio.id` that is not, or no longer, known
     │   ├── PromptTooLong           more tokens than the model's context holds
     │   ├── SpeechTooLong           a text to speak that needs more than the context leaves
@@ -15,6 +18,7 @@
     ├── ServerFull              no room now; try again
     ├── NotReady                no replica yet, or none left; try again
     ├── EngineFailed            the model's engine died or gave no answer
+    ├── VoiceStoreFailed        the store of uploaded voices does not answer
     └── ConfigError             the server cannot start as configured
 
 They cross processes by pickle, so each one rebuilds itself from its fields.
@@ -103,6 +107,22 @@ class UnknownVoice(RequestError):
         super().__init__(message, name=name, param="voice")
 
 
+class VoiceSampleUnfit(RequestError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the recording cannot be a voice: {reason}", param="audio_sample")
+
+
+class VoiceExists(RequestError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is a voice {name!r} already", name=name, param="name")
+
+
+class VoiceStoreFull(RequestError):
+    def __init__(self, limit: int) -> None:
+        message = f"the server keeps {limit} uploaded voices, and has them; delete one first"
+        super().__init__(message, limit=limit)
+
+
 class SpokenTurnGone(RequestError):
     """An `audio.id` that was never given out, or whose time is over."""
 
@@ -163,6 +183,15 @@ class NotReady(StepAudioError):
 
 class EngineFailed(StepAudioError):
     """The engine behind a stage failed; the request may be sent again."""
+
+
+class VoiceStoreFailed(StepAudioError):
+    """The store of uploaded voices does not answer; `reason` is for the log alone."""
+
+    reason: str
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the voice store failed: {reason}", reason=reason)
 
 
 class ConfigError(StepAudioError):

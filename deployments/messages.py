@@ -124,7 +124,18 @@ class ReferenceAudio(Wire):
     data: bytes
 
 
-Voice = str | ReferenceAudio | None  # a configured name, a recording, or the default voice
+@dataclass(frozen=True, slots=True)
+class StoredVoice(Wire):
+    """A voice that was uploaded; its recording lies in the voice store, which all replicas read."""
+
+    id: str
+    name: str
+    owner: str  # who alone may use it; nobody in particular is ""
+    created_at: int  # Unix time
+    sha256: str  # of its recording, in hexadecimal
+
+
+Voice = str | ReferenceAudio | StoredVoice | None  # None is the default one, a string configured
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,11 +63,21 @@ class Synthesizer(Protocol):
     def voices(self) -> tuple[str, ...]:
         """The names of the configured voices, the default one first."""
 
+    async def prepare(self, voice: Voice) -> None:
+        """Make the first answer in `voice` begin as soon as in a configured one.
+
+        Raises:
+            UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.
+            VoiceStoreFailed: an uploaded voice cannot be read.
+            ServerFull: there is no memory for one more.
+        """
+
     async def open(self, voice: Voice, *, streamed: bool = True) -> SpeechStream:
         """Begin a stream in `voice`; one that is not `streamed` has no listener until it ends.
 
         Raises:
             UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.
+            VoiceStoreFailed: an uploaded voice cannot be read.
             ServerFull: there is no memory for one more, or no time.
         """
 

@@ -16,6 +16,7 @@ from deployments.errors import ConfigError
 from deployments.settings import Settings
 from deployments.thinker.thinker_config import ThinkerConfig
 from deployments.token2wav.token2wav_config import Token2WavConfig
+from deployments.voice_store import folder_of
 from serve_app.http.settings import HttpSettings, require_one_ingress
 
 RAY_SERVES_AUTO = 100  # replicas that Ray Serve's `auto` may start
@@ -57,6 +58,10 @@ class AppConfig(BaseModel):
 
     gpu_sharing: GpuSharing = GpuSharing()
 
+    voice_store: str | None = None
+    """Where uploaded voices are kept: a folder (from `/` or `~`) that all machines of the graph
+    share, or a URL of fsspec's such as `s3://bucket/voices`. None takes no uploads."""
+
     ingress_deployment_config: dict[str, Any] = Field(default_factory=dict)
     """Options of Ray Serve's `deployment.options` for the HTTP ingress."""
 
@@ -75,6 +80,12 @@ class AppConfig(BaseModel):
                         f"the configuration's http.voice_aliases.{alias} names the voice {voice!r};"
                         f" configured are: {', '.join(voices)}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _store_can_be_opened(self) -> Self:
+        if self.voice_store is not None:
+            folder_of(self.voice_store)
         return self
 
     @model_validator(mode="wrap")

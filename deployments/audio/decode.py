@@ -1,5 +1,6 @@
 """A recording of any common format -> samples."""
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -51,6 +52,19 @@ def decode_audio(
     except Undecodable as error:
         raise AudioUnreadable(str(error)) from error
     return np.concatenate([answer.samples for answer in answers]), answers[0].rate_hz
+
+
+def channels_of(data: bytes) -> int:
+    """How many channels a recording has, in its first part that can be decoded.
+
+    Raises:
+        AudioUnreadable: none can be.
+    """
+    for part in parts_of(data):
+        for blocks in (ffmpeg.blocks(part, Notes()), libsndfile.blocks(part)):
+            with contextlib.suppress(Undecodable, StopIteration):
+                return len(next(blocks).samples)
+    raise AudioUnreadable("no known format, or the file is damaged")
 
 
 def _decode_parts(parts: list[Part], rate_hz: int | None, max_s: float | None) -> Iterator[Answer]:

@@ -11,7 +11,13 @@ from ray.serve.handle import DeploymentHandle
 from deployments import mps
 from deployments.chunker import ChunkSchedule
 from deployments.heap import settle_heap
-from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+from deployments.messages import (
+    ReferenceAudio,
+    SpeechDelta,
+    SpeechRequest,
+    ThinkerDelta,
+    ThinkerRequest,
+)
 from deployments.model_files import find_model
 from deployments.pipeline import Synthesizer, answer_aloud
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
@@ -19,15 +25,23 @@ from deployments.token2wav.fake import FakeSynthesizer
 from deployments.token2wav.observer import SynthesisObserver
 from deployments.token2wav.synthesizer import BatchingSynthesizer
 from deployments.token2wav.token2wav_config import Token2WavConfig
+from deployments.token2wav.voice_cache import nothing_stored
 from deployments.token2wav.voice_files import read_voices, voice_files
+from deployments.voice_store import VoiceStore
 
 logger = logging.getLogger(__name__)
 
 
 def build_synthesizer(
-    model: str, config: Token2WavConfig, observer: SynthesisObserver | None = None
+    model: str,
+    config: Token2WavConfig,
+    observer: SynthesisObserver | None = None,
+    voice_store: VoiceStore | None = None,
 ) -> Synthesizer:
-    """The synthesizer that `config.engine` names, not yet started."""
+    """The synthesizer that `config.engine` names, not yet started.
+
+    Uploaded voices come from `voice_store`.
+    """
     if config.engine == "fake":
         schedule = config.schedule(open_streams=0, lookahead=ChunkSchedule().lookahead)
         return FakeSynthesizer(schedule, tuple(config.voices), config.max_streams)
@@ -44,6 +58,7 @@ def build_synthesizer(
         config.schedule,
         max_batch=config.max_batch,
         cached_voices=config.cached_voices,
+        read_stored=voice_store.read if voice_store else nothing_stored,
         observer=observer,
     )
 
@@ -55,14 +70,19 @@ class Token2WavDeployment:
     observer: SynthesisObserver | None = None  # of a replica that is measured
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
-        self, model: str, config: Token2WavConfig, thinker: DeploymentHandle
+        self,
+        model: str,
+        config: Token2WavConfig,
+        thinker: DeploymentHandle,
+        voice_store: str | None = None,
     ) -> None:
         show_in_replica_log()
         started_s = time.monotonic()
         self._thinker = thinker.options(stream=True, _by_reference=False)
         with complaints_shown():
             mps.join()
-            self._synthesizer = build_synthesizer(model, config, self.observer)
+            store = VoiceStore(voice_store) if voice_store else None
+            self._synthesizer = build_synthesizer(model, config, self.observer, store)
             await self._synthesizer.start()
         settle_heap()
         logger.info("Token2Wav: ready after %.1f s", time.monotonic() - started_s)
@@ -74,6 +94,11 @@ class Token2WavDeployment:
             async with aclosing(spoken):
                 async for delta in spoken:
                     yield delta
+
+    async def prepare(self, request_id: str, recording: ReferenceAudio) -> None:
+        """Make a voice of `recording` before it is stored. Raises as `Synthesizer.prepare`."""
+        with request_logged(logger, request_id, "voice"):
+            await self._synthesizer.prepare(recording)
 
     async def _think(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         deltas = self._thinker.generate.remote(request)

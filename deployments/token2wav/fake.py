@@ -52,9 +52,12 @@ class FakeSynthesizer:
     def voices(self) -> tuple[str, ...]:
         return self._voices
 
-    async def open(self, voice: Voice, *, streamed: bool = True) -> FakeStream:
+    async def prepare(self, voice: Voice) -> None:
         if isinstance(voice, str) and voice not in self._voices:
             raise UnknownVoice(voice, known=self._voices)
+
+    async def open(self, voice: Voice, *, streamed: bool = True) -> FakeStream:
+        await self.prepare(voice)
         if self.open_streams >= self._max_streams:
             raise ServerFull()
         self.open_streams += 1

@@ -22,7 +22,7 @@ from deployments.token2wav.engine_threads import Runner, ThreadRunner
 from deployments.token2wav.observer import SynthesisObserver, Unobserved
 from deployments.token2wav.schedule import Listener
 from deployments.token2wav.step_loop import StepLoop
-from deployments.token2wav.voice_cache import VoiceCache
+from deployments.token2wav.voice_cache import ReadStored, VoiceCache, nothing_stored
 from deployments.token2wav.voice_files import VoiceRecording
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class BatchingSynthesizer:
         *,
         max_batch: int,
         cached_voices: int,
+        read_stored: ReadStored = nothing_stored,
         observer: SynthesisObserver | None = None,
         admission: Callable[[int | None], Admission] = Admission,
         runner: Callable[[str], Runner] = ThreadRunner,
@@ -54,7 +55,8 @@ class BatchingSynthesizer:
             schedules: the chunks of an answer, by the number of streams that are open when it
                 begins and the number of tokens that a chunk sees ahead.
             max_batch: the most streams of one step.
-            cached_voices: how many recordings of requests stay prepared.
+            cached_voices: how many recordings, uploaded or of requests, stay prepared.
+            read_stored: reads the recording of an uploaded voice.
             observer: gets reports of steps, refusals and voices.
             admission: makes what decides whether there is time for one more stream; its argument
                 is that of `Admission`.
@@ -66,6 +68,7 @@ class BatchingSynthesizer:
         self._schedules = schedules
         self._max_batch = max_batch
         self._cached_voices = cached_voices
+        self._read_stored = read_stored
         self._observer = observer or Unobserved()
         self._admission = admission
         self._steps, self._encoding = runner("token2wav"), runner("token2wav-voices")
@@ -94,6 +97,7 @@ class BatchingSynthesizer:
             recordings=self._cached_voices,
             observer=self._observer,
             now_s=self._now_s,
+            read_stored=self._read_stored,
         )
         await voices.prepare_configured(self._recordings)
         logger.info("Token2Wav: holds up to %d streams", engine.max_streams)
@@ -113,6 +117,10 @@ class BatchingSynthesizer:
 
     def voices(self) -> tuple[str, ...]:
         return tuple(self._recordings)
+
+    async def prepare(self, voice: Voice) -> None:
+        """As `Synthesizer.prepare`; it runs beside the steps."""
+        await self._require_running().voices.prepared(voice)
 
     async def open(self, voice: Voice, *, streamed: bool = True) -> "SpokenStream":
         """As `Synthesizer.open`."""

@@ -1,19 +1,26 @@
-"""Prepared voices: the configured ones, and the recordings that came with requests."""
+"""Prepared voices: the configured ones, uploaded ones and recordings that came with requests."""
 
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from deployments.errors import ConfigError, RequestError, UnknownVoice
-from deployments.messages import ReferenceAudio, Voice
+from deployments.messages import ReferenceAudio, StoredVoice, Voice
 from deployments.token2wav.contract import StepEngine
 from deployments.token2wav.engine_threads import Runner
 from deployments.token2wav.observer import SynthesisObserver
 from deployments.token2wav.voice_files import VoiceRecording
 
 DEFAULT_VOICE = "default"
+ReadStored = Callable[[StoredVoice], Awaitable[bytes]]
+"""Gives the recording of an uploaded voice; raises UnknownVoice, VoiceStoreFailed."""
+
+
+async def nothing_stored(voice: StoredVoice) -> bytes:
+    """The `ReadStored` of a server that has no voice store."""
+    raise UnknownVoice(voice.name)
 
 
 class VoiceCache:
@@ -28,8 +35,9 @@ class VoiceCache:
         recordings: int,
         observer: SynthesisObserver,
         now_s: Callable[[], float],
+        read_stored: ReadStored = nothing_stored,
     ) -> None:
-        """`recordings` of requests stay prepared, those that were used last.
+        """`recordings`, uploaded or of requests, stay prepared, those that were used last.
 
         `beside_steps` encodes recordings while the engine steps; `between_steps` is the thread
         that steps, and takes only what needs it.
@@ -40,7 +48,9 @@ class VoiceCache:
         self._kept_recordings = recordings
         self._observer = observer
         self._now_s = now_s
+        self._read_stored = read_stored
         self._configured: dict[str, Any] = {}
+        # by the SHA-256 of the recording, so that an upload is prepared before it has an id
         self._recorded: OrderedDict[bytes, asyncio.Task[Any]] = OrderedDict()
 
     async def prepare_configured(self, recordings: Mapping[str, VoiceRecording]) -> None:
@@ -59,21 +69,27 @@ class VoiceCache:
         """What the engine opens a stream in.
 
         Raises:
-            UnknownVoice: no voice is configured under that name.
+            UnknownVoice: no voice is configured under that name, or it was deleted.
+            VoiceStoreFailed: an uploaded voice cannot be read.
             AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: the recording is not fit.
         """
         if isinstance(voice, ReferenceAudio):
-            return await self._of_recording(voice.data)
+            data, key = voice.data, hashlib.sha256(voice.data).digest()
+            return await self._of_recording(key, lambda: self._prepare(data))
+        if isinstance(voice, StoredVoice):
+            key, stored = bytes.fromhex(voice.sha256), voice
+            return await self._of_recording(key, lambda: self._prepare_stored(stored))
         name = voice or DEFAULT_VOICE
         if name not in self._configured:
             raise UnknownVoice(name, known=tuple(self._configured))
         return self._configured[name]
 
-    async def _of_recording(self, data: bytes) -> Any:
-        key = hashlib.sha256(data).digest()
+    async def _of_recording(
+        self, key: bytes, prepare: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
         task = self._recorded.get(key)
         if task is None:
-            task = self._recorded[key] = asyncio.create_task(self._prepare(data))
+            task = self._recorded[key] = asyncio.create_task(prepare())
             if len(self._recorded) > self._kept_recordings:
                 self._recorded.popitem(last=False)
         self._recorded.move_to_end(key)
@@ -82,6 +98,9 @@ class VoiceCache:
         except Exception:
             self._recorded.pop(key, None)
             raise
+
+    async def _prepare_stored(self, voice: StoredVoice) -> Any:
+        return await self._prepare(await self._read_stored(voice))
 
     async def _prepare(self, data: bytes) -> Any:
         began_s = self._now_s()

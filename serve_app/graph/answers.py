@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TypeVar
 
-from deployments.errors import AnswerCut, EngineFailed
+from deployments.errors import AnswerCut, EngineFailed, UnsupportedRequest
 from deployments.messages import SpeechDelta, ThinkerDelta
 
 Delta = ThinkerDelta | SpeechDelta
@@ -40,3 +40,8 @@ async def uncut(deltas: AsyncGenerator[D]) -> AsyncGenerator[D]:
             yield delta
             if delta.finish_reason == "length":
                 raise AnswerCut(delta.usage.completion_tokens if delta.usage else 0)
+
+
+def text_only() -> UnsupportedRequest:
+    """What a graph without Token2Wav says to everything that needs one."""
+    return UnsupportedRequest("this server answers in text only: it runs no Token2Wav")

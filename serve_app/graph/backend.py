@@ -3,7 +3,13 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+from deployments.messages import (
+    ReferenceAudio,
+    SpeechDelta,
+    SpeechRequest,
+    ThinkerDelta,
+    ThinkerRequest,
+)
 
 
 class Backend(Protocol):
@@ -20,6 +26,12 @@ class Backend(Protocol):
 
     async def voices(self) -> tuple[str, ...]:
         """Names of the configured voices, the default one first; none without Token2Wav."""
+
+    async def prepare_voice(self, request_id: str, recording: ReferenceAudio) -> None:
+        """Make a voice of `recording` in one of Token2Wav's replicas, and keep it there.
+
+        Raises what `Synthesizer.prepare` does, and UnsupportedRequest without Token2Wav.
+        """
 
     async def ready(self) -> bool:
         """Whether any request sent now would be served."""

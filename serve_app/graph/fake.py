@@ -6,9 +6,15 @@ What is not Ray's is the served code: a spoken answer lives in `pipeline.answer_
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from deployments.errors import UnsupportedRequest
-from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+from deployments.messages import (
+    ReferenceAudio,
+    SpeechDelta,
+    SpeechRequest,
+    ThinkerDelta,
+    ThinkerRequest,
+)
 from deployments.pipeline import Synthesizer, ThinkerEngine, answer_aloud
+from serve_app.graph.answers import text_only
 
 
 class FakeServeBackend:
@@ -33,7 +39,7 @@ class FakeServeBackend:
 
     async def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         if self._synthesizer is None:
-            raise UnsupportedRequest("this server answers in text only: it runs no Token2Wav")
+            raise text_only()
         spoken = answer_aloud(request, self._synthesizer, self._thinker.generate)
         async with aclosing(spoken):
             async for delta in spoken:
@@ -41,6 +47,11 @@ class FakeServeBackend:
 
     async def voices(self) -> tuple[str, ...]:
         return self._synthesizer.voices() if self._synthesizer is not None else ()
+
+    async def prepare_voice(self, request_id: str, recording: ReferenceAudio) -> None:
+        if self._synthesizer is None:
+            raise text_only()
+        await self._synthesizer.prepare(recording)
 
     async def ready(self) -> bool:
         return self._started

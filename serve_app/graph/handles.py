@@ -8,8 +8,14 @@ from collections.abc import AsyncGenerator
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.errors import UnsupportedRequest
-from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+from deployments.messages import (
+    ReferenceAudio,
+    SpeechDelta,
+    SpeechRequest,
+    ThinkerDelta,
+    ThinkerRequest,
+)
+from serve_app.graph.answers import text_only
 
 HEARD_WITHIN_S = 1.0  # a stage that answered so lately has a replica that runs
 
@@ -41,7 +47,7 @@ class ServeBackend:
     async def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         """Spoken answers come from Token2Wav, which pulls the Thinker's tokens itself."""
         if self._token2wav is None:
-            raise UnsupportedRequest("this server answers in text only: it runs no Token2Wav")
+            raise text_only()
         deltas = self._token2wav.speak.remote(request)
         try:
             async for delta in deltas:
@@ -58,6 +64,13 @@ class ServeBackend:
             else:
                 self._voices = await self._token2wav_calls.voices.remote()
         return self._voices
+
+    async def prepare_voice(self, request_id: str, recording: ReferenceAudio) -> None:
+        """One replica prepares it; the others do when they first speak in it."""
+        if self._token2wav_calls is None:
+            raise text_only()
+        calls = self._token2wav_calls.options(_by_reference=False)
+        await calls.prepare.remote(request_id, recording)
 
     async def ready(self) -> bool:
         """Whether every stage has a replica that runs."""

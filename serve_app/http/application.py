@@ -4,6 +4,7 @@ import time
 
 from fastapi import FastAPI
 
+from deployments.voice_store import VoiceStore
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
 from serve_app.http import health
@@ -17,6 +18,7 @@ from serve_app.http.settings import HttpSettings
 from serve_app.http.speech import router as speech
 from serve_app.http.transcription import router as transcriptions
 from serve_app.http.types import ErrorBody
+from serve_app.http.voices import router as voices
 
 DESCRIPTION = "Speech to text, text to speech and speech to speech, under OpenAI's names."
 ERRORS: dict[int | str, dict[str, object]] = {
@@ -25,9 +27,15 @@ ERRORS: dict[int | str, dict[str, object]] = {
 
 
 def create_http_app(
-    backend: Backend, settings: HttpSettings, spoken_turns: SpokenTurnStore | None = None
+    backend: Backend,
+    settings: HttpSettings,
+    spoken_turns: SpokenTurnStore | None = None,
+    voice_store: VoiceStore | None = None,
 ) -> FastAPI:
-    """The HTTP surface of `backend`; spoken answers are kept in this process by default."""
+    """The HTTP surface of `backend`.
+
+    By default spoken answers are kept in this process, and uploaded voices nowhere.
+    """
     app = FastAPI(title="Step-Audio 2", description=DESCRIPTION, docs_url="/docs", redoc_url=None)
     app.state.server = Server(
         backend=backend,
@@ -35,11 +43,12 @@ def create_http_app(
         readiness=Readiness(backend.ready),
         text_readiness=Readiness(backend.ready_for_text),
         started_at=int(time.time()),
+        voice_store=voice_store,
     )
     app.state.spoken_turns = spoken_turns or MemorySpokenTurns(
         settings.spoken_turns_kept, settings.spoken_turn_ttl_s
     )
-    for module in (speech, transcriptions, chat, models):
+    for module in (speech, transcriptions, chat, voices, models):
         app.include_router(module.router, prefix="/v1", responses=ERRORS)
     app.include_router(health.router)
     install_error_handlers(app, settings.retry_after_s)

@@ -9,7 +9,8 @@ from fastapi import Depends, HTTPException, Request
 
 from deployments.audio import decode_audio
 from deployments.errors import AudioTooLong, StepAudioError
-from deployments.messages import INPUT_SAMPLE_RATE_HZ
+from deployments.messages import INPUT_SAMPLE_RATE_HZ, Voice
+from deployments.voice_store import EVERYBODY, VoiceStore
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
 from serve_app.http.body_checks import media_type
@@ -27,6 +28,7 @@ class Server:
     readiness: Readiness  # of all stages
     text_readiness: Readiness  # of those that a text answer needs
     started_at: int  # Unix time
+    voice_store: VoiceStore | None = None  # None keeps no uploaded voices
 
     def require_model(self, name: str) -> None:
         """Answer 404 unless the model goes by `name` here."""
@@ -37,12 +39,22 @@ class Server:
                 404, {"message": message, "param": "model", "code": "model_not_found"}
             )
 
-    async def voice(self, asked: VoiceName | None) -> str | None:
-        """The voice that a request means; None asks for the default one."""
+    async def voice(self, asked: VoiceName | None, owner: str = EVERYBODY) -> Voice:
+        """The voice that a request of `owner` means; None asks for the default one.
+
+        A configured voice comes before an alias, and both before an uploaded one.
+
+        Raises:
+            VoiceStoreFailed: the name is not configured, and the store does not answer.
+        """
         name, aliases = voice_name(asked), self.settings.voice_aliases
-        if name is None or name not in aliases:
+        if name is None:
+            return None
+        if name in aliases:
+            return voice_behind(name, await self.backend.voices(), aliases)
+        if self.voice_store is None or name in await self.backend.voices():
             return name
-        return voice_behind(name, await self.backend.voices(), aliases)
+        return await self.voice_store.find(name, owner) or name  # which Token2Wav refuses
 
     async def decode(self, data: bytes, param: str, spent_s: float = 0.0) -> np.ndarray:
         """A request's recording as [N] float32 at 16 kHz, decoded beside the event loop.

@@ -26,6 +26,10 @@ from deployments.errors import (
     StepAudioError,
     UnknownVoice,
     UnsupportedRequest,
+    VoiceExists,
+    VoiceSampleUnfit,
+    VoiceStoreFailed,
+    VoiceStoreFull,
 )
 from serve_app.graph import failures
 from serve_app.graph.failures import unwrap
@@ -52,6 +56,9 @@ FULL = Row(429, "rate_limit_error", "server_full", "the server is full; try agai
 NO_REPLICA = Row(
     503, "server_error", "unavailable", "the model is not available now; try again later"
 )
+NO_STORE = Row(
+    503, "server_error", "voice_store_failed", "the voice store does not answer; try again later"
+)
 INTERNAL = Row(500, "server_error", "internal_error", "the server failed to answer")
 
 # The first class that fits counts: a subclass stands before its base.
@@ -61,6 +68,9 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (
     (AudioUnreadable, Row(400, INVALID, "audio_unreadable")),
     (AudioTooLong, Row(400, INVALID, "audio_too_long")),
     (ReferenceAudioUnfit, Row(400, INVALID, "voice_audio_unfit")),
+    (VoiceSampleUnfit, Row(400, INVALID, "voice_audio_unfit")),
+    (VoiceExists, Row(400, INVALID, "voice_exists")),  # OpenAI's clients would retry a 409
+    (VoiceStoreFull, Row(400, INVALID, "voice_limit")),
     (PromptTooLong, Row(400, INVALID, "context_length_exceeded")),
     (SpeechTooLong, Row(400, INVALID, "context_length_exceeded")),
     (AnswerCut, Row(422, INVALID, "answer_incomplete")),
@@ -68,6 +78,7 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (
     (RequestError, Row(400, INVALID, None)),
     *((kind, FULL) for kind in failures.FULL),
     (NotReady, Row(503, "server_error", "not_ready")),
+    (VoiceStoreFailed, NO_STORE),
     (EngineFailed, Row(503, "server_error", "engine_failed")),
     *((kind, NO_REPLICA) for kind in failures.NO_REPLICA),
 )

@@ -7,6 +7,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.replica_logs import complaints_shown, show_in_replica_log
+from deployments.voice_store import VoiceStore
 from serve_app.graph.handles import ServeBackend
 from serve_app.http.application import create_http_app
 from serve_app.http.dependencies import Server
@@ -24,17 +25,19 @@ class Ingress:
         settings: HttpSettings,
         thinker: DeploymentHandle,
         token2wav: DeploymentHandle | None,
+        voice_store: str | None = None,
     ) -> None:
         show_in_replica_log()
         show_in_replica_log("serve_app")
         # The configuration is checked before, but Serve's own `deployments:` section is not in it.
         with complaints_shown():
             require_one_ingress(serve.get_replica_context().world_size)
+            self._voice_store = VoiceStore(voice_store) if voice_store else None
         self._settings = settings
         self._backend = ServeBackend(thinker, token2wav)
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve calls it after __init__, in the loop
-        app = create_http_app(self._backend, self._settings)
+        app = create_http_app(self._backend, self._settings, voice_store=self._voice_store)
         server: Server = app.state.server
         rehearsal = rehearse(app, self._backend, self._settings)
         server.readiness.rehearsal = asyncio.create_task(rehearsal)

@@ -18,6 +18,7 @@ from serve_app.http.front import request_id_of
 from serve_app.http.settings import HttpSettings
 
 HEALTH = "/health"
+VOICES = ("/v1/audio/voices", "/v1/audio/voices/")
 logger = logging.getLogger(__name__)
 
 
@@ -47,6 +48,7 @@ class Gate:
     def __init__(self, app: ASGIApp, settings: HttpSettings) -> None:
         self._app = app
         self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._open_paths = VOICES if settings.voices_listed_without_key else ()
         self._limit = settings.max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +74,7 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> HTTPException | None:
         headers = Headers(scope=scope)
-        if self._keys and get_route_path(scope).startswith("/v1/") and not self._knows(headers):
+        if self._needs_key(scope) and not self._knows(headers):
             return HTTPException(
                 401, "the API key is missing or wrong", {"WWW-Authenticate": "Bearer"}
             )
@@ -80,6 +82,11 @@ class Gate:
         if length.isdecimal() and int(length[:20]) > self._limit:
             return self._too_large()
         return None
+
+    def _needs_key(self, scope: Scope) -> bool:
+        path = get_route_path(scope)
+        is_open = scope["method"] in ("GET", "HEAD") and path in self._open_paths
+        return bool(self._keys) and path.startswith("/v1/") and not is_open
 
     def _knows(self, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")

@@ -34,6 +34,12 @@ class HttpSettings(Settings):
     max_upload_bytes: int = Field(default=25 << 20, ge=1)
     """The largest request body (OpenAI's limit for a file)."""
 
+    max_voices: int = Field(default=1000, ge=0)
+    """How many uploaded voices the store may hold; 0 takes no uploads."""
+
+    voices_listed_without_key: bool = False
+    """Whether `GET /v1/audio/voices` needs no key. Open WebUI reads the list without one."""
+
     spoken_turns_kept: int = Field(default=1024, ge=1)
     """Spoken answers kept for the next turn of a chat; what expires first goes first."""
 

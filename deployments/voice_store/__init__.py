@@ -1,0 +1,11 @@
+"""The voices that were uploaded: one file each, in a folder or an object store that all share.
+
+The ingress writes and looks up; Token2Wav reads recordings. Nobody tells anybody: what is in the
+store is a voice, on every replica and after every restart.
+"""
+
+from deployments.voice_store.folder import folder_of
+from deployments.voice_store.store import EVERYBODY, VoiceStore
+from deployments.voice_store.voice_file import MAX_NAME_CHARS, is_id, tidy_name
+
+__all__ = ["EVERYBODY", "MAX_NAME_CHARS", "VoiceStore", "folder_of", "is_id", "tidy_name"]
