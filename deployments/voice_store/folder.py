@@ -90,8 +90,8 @@ def folder_of(url: str) -> Folder:
         )
     if "::" in url:
         raise ConfigError(f"voice_store {url!r}: a cache or an archive cannot be shared")
-    url = str(Path(url).expanduser()) if is_path else url
     try:
+        url = str(Path(url).expanduser()) if is_path else url
         fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError, RuntimeError) as error:
         raise ConfigError(f"voice_store {url!r}: {error}") from error

@@ -57,7 +57,10 @@ NO_REPLICA = Row(
     503, "server_error", "unavailable", "the model is not available now; try again later"
 )
 NO_STORE = Row(
-    503, "server_error", "voice_store_failed", "the voice store does not answer; try again later"
+    503,
+    "server_error",
+    "voice_store_failed",
+    "the voice store cannot be used now; the server's log says why",
 )
 INTERNAL = Row(500, "server_error", "internal_error", "the server failed to answer")
 

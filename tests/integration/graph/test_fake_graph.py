@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -13,13 +14,14 @@ from tests.integration.graph.conftest import MODEL, fake_graph, on_node, replica
 
 
 @pytest.fixture(scope="module")
-def client(base_url):
+def client(base_url, tmp_path_factory):
     started = time.monotonic()
     config = fake_graph(
         thinker={"deployment_config": on_node("first_node")},
         token2wav={"deployment_config": on_node("second_node"), "max_streams": 16},
     )
-    with served(config):
+    store = tmp_path_factory.mktemp("voices")
+    with served(config.model_copy(update={"voice_store": str(store)})):
         assert time.monotonic() - started < 30  # a few seconds on an idle machine
         yield openai.AsyncOpenAI(base_url=f"{base_url}/v1", api_key="none", max_retries=0)
 
@@ -60,6 +62,26 @@ async def test_chat_answers_in_text_and_aloud(client):
         audio={"voice": "default", "format": "pcm16"},
     )
     assert aloud.choices[0].message.audio.transcript == "hello"
+
+
+async def test_an_uploaded_voice_is_spoken_in_on_the_other_node(client):
+    sample = Path("deployments/token2wav/assets/default_voice.wav")
+    voice = await client.audio.voices.create(name="mine", audio_sample=sample, consent="none")
+    for name in ("mine", voice.id):
+        answer = await client.audio.speech.create(
+            model=MODEL, voice=name, input="hello", response_format="pcm"
+        )
+        assert answer.content
+    await client.audio.voices.delete(voice.id)
+    with pytest.raises(openai.BadRequestError, match="no voice 'mine'"):
+        await client.audio.speech.create(model=MODEL, voice="mine", input="hello")
+
+
+async def test_a_recording_that_no_model_can_use_is_a_400_from_the_other_node(client):
+    with pytest.raises(openai.BadRequestError, match="cannot be read"):
+        await client.audio.voices.create(
+            name="broken", audio_sample=("a.wav", b"not a recording"), consent="none"
+        )
 
 
 async def test_an_unknown_voice_is_a_400_from_the_other_node(client):

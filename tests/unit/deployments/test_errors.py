@@ -12,6 +12,9 @@ EXAMPLES = [
     errors.ReferenceAudioUnfit(seconds=0.2, min_s=1, max_s=30),
     errors.UnknownVoice("nobody", known=("default",)),
     errors.VoiceUnusable("its mel is not finite"),
+    errors.VoiceSampleUnfit("it is silent"),
+    errors.VoiceExists("anna"),
+    errors.VoiceStoreFull(1000),
     errors.SpokenTurnGone("audio_1", param="messages[1].audio.id"),
     errors.PromptTooLong(tokens=9000, limit=4096),
     errors.SpeechTooLong(tokens=9000, limit=4096),
@@ -20,6 +23,7 @@ EXAMPLES = [
     errors.ServerFull(retry_after_s=2.5, reason="time"),
     errors.NotReady(),
     errors.EngineFailed("the engine died"),
+    errors.VoiceStoreFailed("no answer"),
     errors.ConfigError("no such file"),
 ]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from deployments.audio import decode_audio, resample, to_pcm16
+from deployments.audio import channels_of, decode_audio, resample, to_pcm16
 from deployments.errors import AudioTooLong, AudioUnreadable
 
 RATE_HZ = 24_000
@@ -137,3 +137,15 @@ def test_a_recording_longer_than_allowed_is_refused_before_it_is_decoded():
     decode_audio(data, max_s=seconds)
     with pytest.raises(AudioTooLong):
         decode_audio(data, max_s=seconds - 0.01)
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_channels_of_a_recording_are_counted(container: str, channels: int) -> None:
+    samples = np.stack([make_tone()] * channels, axis=1)
+    assert channels_of(encode_with_soundfile(samples, container)) == channels
+
+
+def test_what_is_no_recording_has_no_channels() -> None:
+    with pytest.raises(AudioUnreadable):
+        channels_of(b"no recording")

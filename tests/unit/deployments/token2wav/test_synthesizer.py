@@ -1,6 +1,7 @@
 """Many streams over one engine: batches, life cycles and failures, with a stand-in engine."""
 
 import asyncio
+import hashlib
 import threading
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from deployments.errors import (
     UnknownVoice,
     VoiceUnusable,
 )
-from deployments.messages import ReferenceAudio
+from deployments.messages import ReferenceAudio, StoredVoice
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.canary import INTERVAL_S, TOKENS
 from deployments.token2wav.contract import StepOutput
@@ -439,6 +440,27 @@ async def test_a_recording_is_prepared_once_for_all_that_bring_it(started):
     for name in (b"two", b"three", b"mine"):  # the cache holds two
         (await synthesizer.open(ReferenceAudio(name))).close()
     assert engine.prepared == [b"mine", b"two", b"three", b"mine"]
+
+
+async def test_an_uploaded_voice_is_the_recording_that_was_prepared(started):
+    synthesizer, engine = started
+    engine.prepared.clear()
+    await synthesizer.prepare(ReferenceAudio(b"mine"))
+    (await synthesizer.open(uploaded(b"mine"))).close()  # nothing is stored here: it reads nothing
+    assert engine.prepared == [b"mine"]
+
+
+async def test_an_uploaded_voice_that_cannot_be_read_leaves_nothing_behind(started):
+    synthesizer, _ = started
+    for _ in range(2):
+        with pytest.raises(UnknownVoice, match="hers"):
+            await synthesizer.open(uploaded(b"hers"))
+    assert synthesizer.open_streams == 0
+
+
+def uploaded(data: bytes) -> StoredVoice:
+    sha256 = hashlib.sha256(data).hexdigest()
+    return StoredVoice("voice_0", data.decode(), owner="", created_at=0, sha256=sha256)
 
 
 async def test_a_recording_that_cannot_be_prepared_leaves_nothing_behind(started):
