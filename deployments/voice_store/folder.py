@@ -33,10 +33,14 @@ class Folder:
         Raises:
             FileExistsError: there is one; of several writers one succeeds.
         """
-        self._fs.makedirs(self._root, exist_ok=True)
         if (local := self.local_path) is not None:
+            local.mkdir(parents=True, exist_ok=True)
             _create_local(local, name, data)
-        else:  # object stores show a file when all of it is there
+            return
+        try:  # object stores show a file when all of it is there
+            self._fs.pipe_file(self._path(name), data, mode="create")
+        except FileNotFoundError:  # others want a folder; to make one may need a right of its own
+            self._fs.makedirs(self._root, exist_ok=True)
             self._fs.pipe_file(self._path(name), data, mode="create")
 
     def head(self, name: str, size: int) -> bytes:

@@ -43,7 +43,7 @@ def check_sample(samples: np.ndarray, rate_hz: int, channels: int, speech_s: Spe
     if rate_hz < MIN_RATE_HZ:
         raise VoiceSampleUnfit(f"its rate is {rate_hz} Hz, it must be {MIN_RATE_HZ} Hz or more")
     if (peak_db := _decibels(peak(samples))) < MIN_PEAK_DB:
-        raise VoiceSampleUnfit(f"it is silent: its peak is {peak_db:.0f} dB of full scale")
+        raise VoiceSampleUnfit(f"it is silent: mixed, its peak is {peak_db:.0f} dB of full scale")
     if (clipped := clipped_part(samples)) > MAX_CLIPPED:
         raise VoiceSampleUnfit(f"it is clipped: {clipped:.1%} of its samples are at full scale")
     if (found_s := speech_s(samples, rate_hz)) < MIN_SPEECH_S:
