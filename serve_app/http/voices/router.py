@@ -20,7 +20,7 @@ from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.dependencies import Server, ServerDep, require_multipart, require_ready
 from serve_app.http.streaming import unless_client_leaves
 from serve_app.http.voices.sample_checks import MAX_S, check_sample, energetic_s, wrong_length
-from serve_app.http.voices.types import Voice, VoiceDeleted, VoiceForm, VoiceList, VoiceName
+from serve_app.http.voices.types import ListedVoice, Voice, VoiceDeleted, VoiceForm, VoiceList
 
 MAX_SAMPLE_BYTES = 10 << 20  # OpenAI's limit
 
@@ -49,7 +49,7 @@ async def list_voices(server: ServerDep) -> VoiceList:
     uploaded = await server.voice_store.voices() if server.voice_store else []
     data = [_fixed(name, server) for name in await _fixed_names(server)]
     data += [_uploaded(voice) for voice in uploaded]
-    return VoiceList(data=data, voices=[VoiceName(id=one.id, name=one.name) for one in data])
+    return VoiceList(data=data, voices=[ListedVoice(id=one.id, name=one.name) for one in data])
 
 
 @router.get("/audio/voices/{voice_id:path}", summary="One voice")

@@ -41,7 +41,7 @@ class Voice(ApiAnswer):
     type: Literal["audio_sample"] = "audio_sample"
 
 
-class VoiceName(ApiAnswer):
+class ListedVoice(ApiAnswer):
     id: str
     name: str
 
@@ -49,7 +49,7 @@ class VoiceName(ApiAnswer):
 class VoiceList(ApiAnswer):
     object: Literal["list"] = "list"
     data: list[Voice]
-    voices: list[VoiceName]  # not OpenAI's: what Open WebUI reads
+    voices: list[ListedVoice]  # not OpenAI's: what Open WebUI reads
 
 
 class VoiceDeleted(ApiAnswer):

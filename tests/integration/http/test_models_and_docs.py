@@ -78,6 +78,8 @@ async def test_the_openapi_page_lists_every_endpoint_with_its_errors(
         "/v1/audio/speech",
         "/v1/audio/transcriptions",
         "/v1/audio/translations",
+        "/v1/audio/voices",
+        "/v1/audio/voices/{voice_id}",
         "/v1/chat/completions",
         "/v1/models",
         "/v1/models/{name}",

@@ -149,3 +149,15 @@ def test_the_model_has_no_default_in_the_arguments():
 def test_what_serves_has_the_models_own_weights_and_answers(path):
     for forced in ("forced_speech", "logits_processors", "load_format", "speaking"):
         assert forced not in path.read_text()
+
+
+def test_a_voice_store_that_cannot_be_opened_is_refused_at_start():
+    AppConfig.model_validate({"model": "none", "voice_store": "memory://voices"})
+    for store, reason in (("voices", "a path from / or ~"), ("none://voices", "Protocol")):
+        with pytest.raises(ConfigError, match=f"voice_store '{store}'.*{reason}"):
+            AppConfig.model_validate({"model": "none", "voice_store": store})
+
+
+def test_only_configurations_of_one_machine_keep_voices_in_a_user_s_folder():
+    keep = {name for name in NAMES if "voice_store" in arguments(name)}
+    assert keep == set(NAMES) - {"two_gpus.yaml", "asr_only.yaml"}
