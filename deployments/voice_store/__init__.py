@@ -1,7 +1,7 @@
 """The voices that were uploaded: one file each, in a folder or an object store that all share.
 
-The ingress writes and looks up; Token2Wav reads recordings. Nobody tells anybody: what is in the
-store is a voice, on every replica and after every restart.
+The ingress writes voices and looks them up; Token2Wav reads their recordings. No message announces
+a voice: every replica looks into the store itself, also after a restart.
 """
 
 from deployments.voice_store.folder import folder_of

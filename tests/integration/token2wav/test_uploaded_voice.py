@@ -13,7 +13,7 @@ from deployments.messages import ReferenceAudio, StoredVoice, Voice
 from deployments.token2wav.deployment import build_synthesizer
 from deployments.token2wav.observer import Unobserved
 from deployments.token2wav.synthesizer import BatchingSynthesizer
-from deployments.token2wav.token2wav_config import Token2WavConfig
+from deployments.token2wav.token2wav_config import ChunkSizes, Token2WavConfig
 from deployments.voice_store import VoiceStore
 from tests.places import NANO
 
@@ -35,7 +35,12 @@ class Counting(Unobserved):
 async def replica(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SimpleNamespace]:
     """A replica of Token2Wav that has the recording as a configured voice, and a store."""
     url = str(tmp_path_factory.mktemp("voices"))
-    config = Token2WavConfig(device="cpu", num_threads=1, voices={"low": str(RECORDING)})
+    config = Token2WavConfig(
+        device="cpu",
+        num_threads=1,
+        chunks=ChunkSizes(ramp=(4,), steady=6),  # a short warm-up
+        voices={"low": str(RECORDING)},
+    )
     count = Counting()
     synthesizer = build_synthesizer(str(NANO), config, count, VoiceStore(url))
     assert isinstance(synthesizer, BatchingSynthesizer)

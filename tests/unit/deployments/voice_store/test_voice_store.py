@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -20,6 +21,7 @@ from deployments.errors import (
     VoiceStoreFull,
 )
 from deployments.voice_store import VoiceStore, folder, folder_of
+from deployments.voice_store import store as store_module
 
 RECORDING = bytes(range(256)) * 100
 
@@ -228,6 +230,16 @@ async def test_a_filesystem_that_fails_is_one_error(
             await call
     monkeypatch.undo()
     assert await store.voices() == [voice]  # a failure is not remembered
+
+
+async def test_a_filesystem_that_hangs_is_given_up(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(store_module, "TIMEOUT_S", 0.05)
+    store, answers = VoiceStore(str(tmp_path)), threading.Event()
+    monkeypatch.setattr(store._folder, "head", lambda name, size: answers.wait(10) and b"")
+    with pytest.raises(VoiceStoreFailed, match="no answer within"):
+        await store.find("me")
+    answers.set()
+    assert await store.find("me") is None
 
 
 @pytest.mark.parametrize(
