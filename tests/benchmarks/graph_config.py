@@ -58,6 +58,7 @@ class Plan:
     speech: str = "weights"  # one of `SPEECH`
     config: str | None = None  # a file of `configs/`, taken as it stands
     mps: tuple[int, int] | None = None  # per cent of the GPU for the Thinker and for Token2Wav
+    voice_store: str | None = None  # a folder
 
     @property
     def small(self) -> bool:
@@ -110,6 +111,7 @@ def app_config(plan: Plan) -> AppConfig:
                 "deployment_config": _replica(2 if on_gpu else 0.5, 0.4 if on_gpu else 0),
             },
             "gpu_sharing": gpu_sharing(plan),
+            "voice_store": plan.voice_store,
             "http": {"models": [MODEL]},
             "ingress_deployment_config": _replica(0.5, 0),
         }
@@ -131,6 +133,7 @@ def _configured(plan: Plan, path: Path) -> AppConfig:
         "model": plan.model,
         "thinker": {"engine_kwargs": forced_answers(plan)},
         "gpu_sharing": gpu_sharing(plan),
+        "voice_store": plan.voice_store,
         "http": {"models": [MODEL]},
     }
     if application["args"]["thinker"]["engine_kwargs"].get("tensor_parallel_size", 1) > 1:

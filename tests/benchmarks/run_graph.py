@@ -119,6 +119,7 @@ def _served(
         speech=options.speech,
         config=str(options.config) if options.config else None,
         mps=tuple(options.mps) if options.mps else None,
+        voice_store=str(work / "voices"),
     )
     run.document["configuration"] = app_config(plan).model_dump(mode="json")
     spec = Spec(
