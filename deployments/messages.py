@@ -99,6 +99,16 @@ class Usage(Wire):
     completion_tokens: int
     audio_tokens: int = 0
     cached_prompt_tokens: int = 0
+    answers: int = 1  # of the Thinker that are counted here
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.audio_tokens + other.audio_tokens,
+            self.cached_prompt_tokens + other.cached_prompt_tokens,
+            self.answers + other.answers,
+        )
 
 
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
@@ -139,12 +149,21 @@ Voice = str | ReferenceAudio | StoredVoice | None  # None is the default one, a 
 
 
 @dataclass(frozen=True, slots=True)
+class Continuation(Wire):
+    """What is spoken after something else, in the same stream: the next part of a long text."""
+
+    thinker: ThinkerRequest
+    pause_s: float = 0.0  # the quiet between the two, at least
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechRequest(Wire):
     """One turn to answer aloud, in a voice."""
 
     thinker: ThinkerRequest
     voice: Voice = None
     streamed: bool = True  # whether it is heard while it is being made, and not as a whole later
+    then: tuple[Continuation, ...] = ()  # in this order; the usage says how many were answered
 
 
 @dataclass(frozen=True, slots=True)

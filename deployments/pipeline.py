@@ -3,22 +3,22 @@
 The stages' engines are known here by protocol only, so that a fake one runs the whole graph.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
+from deployments.continuation import Think, in_turn
 from deployments.messages import (
+    SAMPLES_PER_AUDIO_TOKEN,
     SpeechDelta,
     SpeechRequest,
     ThinkerDelta,
     ThinkerRequest,
     Voice,
 )
-
-Think = Callable[[ThinkerRequest], AsyncGenerator[ThinkerDelta]]
-"""How the Thinker is asked: in this process, or through a handle. Closing it aborts the request."""
+from deployments.pauses import Pauses
 
 
 class ThinkerEngine(Protocol):
@@ -93,20 +93,47 @@ async def answer_aloud(
 ) -> AsyncGenerator[SpeechDelta]:
     """The whole life of a spoken answer; the last delta carries the `finish_reason`.
 
-    A stream is opened before the Thinker is asked, so a full Token2Wav refuses without work for the
-    Thinker. However the answer ends, the Thinker's request is aborted and the stream closed.
+    The parts of a long text are spoken in one stream, one after the other. A stream is opened
+    before the Thinker is asked, so a full Token2Wav refuses without work for the Thinker. However
+    the answer ends, the Thinker's request is aborted and the stream closed.
 
     Raises:
         UnknownVoice, ReferenceAudioUnfit, ServerFull: before the Thinker is asked.
     """
     stream = await synthesizer.open(request.voice, streamed=request.streamed)
     try:
-        deltas = think(replace(request.thinker, chunks=stream.schedule))
+        if request.then:
+            stream = pausing = PausingStream(stream)
+            deltas = in_turn(request, stream.schedule, think, pausing.pause)
+        else:
+            deltas = think(replace(request.thinker, chunks=stream.schedule))
         async with aclosing(deltas), aclosing(speak(deltas, stream)) as spoken:
             async for delta in spoken:
                 yield delta
     finally:
         stream.close()
+
+
+class PausingStream:
+    """A `SpeechStream` with pauses at the joints between the parts of a text."""
+
+    def __init__(self, stream: SpeechStream) -> None:
+        self._stream = stream
+        self._pauses = Pauses()
+
+    @property
+    def schedule(self) -> ChunkSchedule:
+        return self._stream.schedule
+
+    def pause(self, after_tokens: int, pause_s: float) -> None:
+        """Have at least `pause_s` of quiet around the end of that many audio tokens."""
+        self._pauses.add(after_tokens * SAMPLES_PER_AUDIO_TOKEN, pause_s)
+
+    async def synthesize(self, chunk: Chunk) -> bytes:
+        return self._pauses.push(await self._stream.synthesize(chunk))
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 async def speak(

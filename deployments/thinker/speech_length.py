@@ -6,7 +6,10 @@ say a quarter of that.
 """
 
 import unicodedata
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 TOKENS_PER_S = 31.25
 WIDE = frozenset("WF")  # of Unicode's East Asian widths: a character is a syllable or more
@@ -38,12 +41,21 @@ class SpeechLength:
 
 def speech_length(text: str) -> SpeechLength:
     """What it takes to speak `text`."""
-    paces = [_pace(character) for character in text]
-    quickest_s = sum(pace.quickest_s for pace in paces)
-    slowest_s = LEAST_S + sum(pace.slowest_s for pace in paces)
-    return SpeechLength(round(quickest_s * TOKENS_PER_S), round(slowest_s * TOKENS_PER_S))
+    slowest_s = LEAST_S + sum(pace.slowest_s * count for pace, count in _paces(text))
+    return SpeechLength(round(quickest_s(text) * TOKENS_PER_S), round(slowest_s * TOKENS_PER_S))
 
 
+def quickest_s(text: str) -> float:
+    """The seconds in which a quick voice says `text`."""
+    return sum(pace.quickest_s * count for pace, count in _paces(text))
+
+
+def _paces(text: str) -> Iterator[tuple[Pace, int]]:
+    """The pace of each kind of character, and how often it stands there."""
+    return ((_pace(character), count) for character, count in Counter(text).items())
+
+
+@lru_cache(maxsize=8192)  # 0.05 µs, without it 0.5
 def _pace(character: str) -> Pace:
     if character.isspace():
         return SPACE

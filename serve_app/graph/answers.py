@@ -45,3 +45,19 @@ async def uncut(deltas: AsyncGenerator[D]) -> AsyncGenerator[D]:
 def text_only() -> UnsupportedRequest:
     """What a graph without Token2Wav says to everything that needs one."""
     return UnsupportedRequest("this server answers in text only: it runs no Token2Wav")
+
+
+async def all_of(deltas: AsyncGenerator[D], answers: int) -> AsyncGenerator[D]:
+    """`deltas` of an answer in parts, of which none may be missing.
+
+    A stage of an older version knows of no parts but the first: while a server is updated, it
+    answers that alone.
+
+    Raises:
+        EngineFailed: fewer than `answers` of the Thinker are in the answer's usage.
+    """
+    async with aclosing(deltas):
+        async for delta in deltas:
+            yield delta
+            if delta.finish_reason and delta.usage and delta.usage.answers < answers:
+                raise EngineFailed("only the beginning of the text was spoken")

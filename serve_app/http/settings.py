@@ -28,6 +28,11 @@ class HttpSettings(Settings):
     max_input_chars: int = Field(default=4096, ge=1)
     """The longest text that one request may have spoken (OpenAI's limit)."""
 
+    max_passage_s: float = Field(default=26.0, ge=1)
+    """The longest text that the model speaks in one go, in the seconds that a quick voice takes:
+    26 s are 520 letters or 156 Chinese characters. A longer one is spoken in passages of about
+    half of that. A passage takes 31 tokens a second of the model's context, and its prompt."""
+
     max_audio_s: float = Field(default=600.0, gt=0)
     """The longest recording that one request may bring, in seconds."""
 

@@ -1,5 +1,6 @@
 """`POST /v1/audio/speech`: a text, spoken."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -9,10 +10,17 @@ from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
 from deployments.errors import EngineFailed, RequestError
-from deployments.messages import SamplingOptions, SpeechDelta, SpeechRequest, ThinkerRequest, Usage
+from deployments.messages import (
+    Continuation,
+    SamplingOptions,
+    SpeechDelta,
+    SpeechRequest,
+    ThinkerRequest,
+    Usage,
+)
 from deployments.thinker import tasks
 from deployments.thinker.speech_length import speech_length
-from serve_app.graph.answers import uncut
+from serve_app.graph.answers import all_of, uncut
 from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.dependencies import Server, ServerDep, require_json, require_ready
 from serve_app.http.speech.types import SpeechAudioDelta, SpeechAudioDone, SpeechBody
@@ -20,7 +28,10 @@ from serve_app.http.streaming import StreamedBody, base64_of, events, first_then
 from serve_app.http.types import TokenUsage
 from serve_app.sound.encoder_threads import encoding
 from serve_app.sound.formats import FORMATS, MEDIA_TYPES, AudioFormat
+from serve_app.sound.passages import Passage, passages
+from serve_app.sound.spoken_text import spoken_text
 
+SHORT = 200  # characters, which are cut in no time
 SENT: dict[str, dict[str, Any]] = {kind: {} for kind in (*MEDIA_TYPES, "text/event-stream")}
 
 router = APIRouter(
@@ -37,35 +48,52 @@ router = APIRouter(
     responses={200: {"content": SENT}},
 )
 async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -> Response:
-    form = check(body, server)
-    length = speech_length(body.input)
-    thinker = ThinkerRequest(
-        request_id=request.state.request_id,
-        messages=tasks.speak(body.input, body.instructions),
-        reply="speech",
-        sampling=SamplingOptions(body.temperature, max_tokens=length.most, seed=body.seed),
-        needed_tokens=max(1, length.least),
+    form, text = check(body, server)
+    parts = await passages_of(text, server.settings.max_passage_s)
+    first, *others = (_thinker_request(body, part.text, request) for part in parts)
+    pauses_s = (part.pause_s for part in parts)
+    speech = SpeechRequest(
+        first,
+        await server.voice(body.voice),
+        then=tuple(map(Continuation, others, pauses_s)),
     )
-    speech = SpeechRequest(thinker, await server.voice(body.voice))
-    spoken = uncut(server.backend.speech(speech))
+    spoken = all_of(uncut(server.backend.speech(speech)), answers=len(parts))
     if body.stream_format == "sse":
         return events(await first_then_rest(request, sound_events(spoken, form)))
     sound = await first_then_rest(request, sound_bytes(spoken, form))
     return StreamedBody(sound, form.media_type)
 
 
-def check(body: SpeechBody, server: Server) -> AudioFormat:
-    """Refuse what cannot be spoken; gives the format of the answer."""
+def check(body: SpeechBody, server: Server) -> tuple[AudioFormat, str]:
+    """Refuse what cannot be spoken; gives the format of the answer and what is to be spoken."""
     server.require_model(body.model)
     body.refuse_unsupported()
-    form = FORMATS[body.response_format]
     limit = server.settings.max_input_chars
     if len(body.input) > limit:
         text = f"the input has {len(body.input)} characters, the limit is {limit}"
         raise RequestError(text, param="input")
-    if not any(character.isalnum() for character in body.input):
+    text = spoken_text(body.input)
+    if not any(character.isalnum() for character in text):
         raise RequestError("nothing to speak: the input has no letter and no digit", param="input")
-    return form
+    return FORMATS[body.response_format], text
+
+
+async def passages_of(text: str, limit_s: float) -> list[Passage]:
+    """The passages of `text`; cutting a long one takes some milliseconds of a thread."""
+    if len(text) < SHORT:
+        return passages(text, limit_s)
+    return await asyncio.to_thread(passages, text, limit_s)
+
+
+def _thinker_request(body: SpeechBody, text: str, request: Request) -> ThinkerRequest:
+    length = speech_length(text)
+    return ThinkerRequest(
+        request_id=request.state.request_id,
+        messages=tasks.speak(text, body.instructions),
+        reply="speech",
+        sampling=SamplingOptions(body.temperature, max_tokens=length.most, seed=body.seed),
+        needed_tokens=max(1, length.least),
+    )
 
 
 async def sound_bytes(

@@ -14,18 +14,16 @@ import pytest
 import soundfile
 from openai import AsyncOpenAI, OpenAI
 
-from deployments.chunker import Chunk
 from deployments.errors import EngineFailed
 from deployments.messages import SpeechDelta
-from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
-from deployments.token2wav.fake import FakeStream, FakeSynthesizer
-from serve_app.graph.fake import FakeServeBackend
+from deployments.thinker.fake import audio_tokens_of
 from serve_app.http.application import create_http_app
 from serve_app.http.settings import HttpSettings
 from serve_app.sound.formats import FORMATS, AudioEncoder
 from serve_app.sound.wav import wav_file
-from tests.integration.http.conftest import SCHEDULE, Graph, ScriptedBackend, openai_client
+from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
 from tests.integration.http.helpers import MODEL, eventually, sse_data
+from tests.integration.http.humming import humming
 from tests.sounds import LEAD, assert_steady, assert_streamed_length, decoded, tone
 
 SPEECH = ("mp3", "opus", "aac", "flac", "wav", "pcm")
@@ -41,30 +39,6 @@ MEDIA_TYPES = {
 TEXT = "Hello there, how are you?"
 TOKENS = len(audio_tokens_of(TEXT))
 SAMPLES = 960 * TOKENS
-
-
-class ToneStream(FakeStream):
-    """Hums 440 Hz for as long as its tokens last."""
-
-    _said = 0
-
-    async def synthesize(self, chunk: Chunk) -> bytes:
-        samples = len(await super().synthesize(chunk)) // 2
-        self._said += samples
-        return tone(samples, self._said - samples)
-
-
-class ToneSynthesizer(FakeSynthesizer):
-    async def open(self, voice: Any, *, streamed: bool = True) -> Any:
-        await super().open(voice)
-        return ToneStream(self, SCHEDULE)
-
-
-def humming() -> Any:
-    """The HTTP application over a graph whose every answer is a tone."""
-    backend = FakeServeBackend(FakeThinkerEngine(), ToneSynthesizer(SCHEDULE))
-    backend._started = True
-    return create_http_app(backend, HttpSettings(models=(MODEL,)))
 
 
 @pytest.fixture

@@ -215,9 +215,11 @@ async def test_speech_that_is_cut_before_its_first_sound_is_a_422() -> None:
             )
 
 
-async def test_a_text_that_the_context_cannot_hold_is_a_400_before_any_sound(
-    openai: AsyncOpenAI, graph: Graph, monkeypatch: pytest.MonkeyPatch
+async def test_a_passage_that_the_context_cannot_hold_is_a_400_before_any_sound(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    graph = Graph(max_passage_s=1000)
+    await graph.backend.start()
     speak = graph.backend.speech
 
     def with_little_room(request: SpeechRequest) -> Any:
@@ -226,11 +228,12 @@ async def test_a_text_that_the_context_cannot_hold_is_a_400_before_any_sound(
         return speak(request)
 
     monkeypatch.setattr(graph.backend, "speech", with_little_room)
-    with pytest.raises(BadRequestError, match="the model's context leaves 1000") as refused:
-        await openai.audio.speech.create(
-            model=MODEL,
-            voice="anna",
-            input=("Please open the window. " * 171)[:4096],
-            response_format="pcm",
-        )
+    async with openai_client(graph.app) as openai:
+        with pytest.raises(BadRequestError, match="the model's context leaves 1000") as refused:
+            await openai.audio.speech.create(
+                model=MODEL,
+                voice="anna",
+                input=("Please open the window. " * 171)[:4096],
+                response_format="pcm",
+            )
     assert refused.value.param == "input"
