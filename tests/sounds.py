@@ -53,6 +53,13 @@ def envelope(samples: np.ndarray) -> np.ndarray:
     return magnitude
 
 
+def pitch_hz(samples: np.ndarray) -> float:
+    """The frequency of a tone: the peak of its spectrum, to a tenth of a hertz."""
+    padded = 10 * OUTPUT_SAMPLE_RATE_HZ
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), padded))
+    return float(np.argmax(spectrum)) / 10
+
+
 def assert_steady(samples: np.ndarray, length: int, lead: int) -> None:
     """`length` samples of the tone, after `lead` of silence, have neither a gap nor a click."""
     inner = envelope(samples)[lead + EDGE : lead + length - EDGE]
@@ -65,6 +72,10 @@ def assert_steady(samples: np.ndarray, length: int, lead: int) -> None:
 
 def assert_streamed_length(samples: int, tokens: int, form: str) -> None:
     """A decoded stream has all of `tokens`, and no more than its format explains."""
-    spoken = tokens * SAMPLES_PER_AUDIO_TOKEN
+    assert_streamed_samples(samples, tokens * SAMPLES_PER_AUDIO_TOKEN, form)
+
+
+def assert_streamed_samples(samples: int, spoken: int, form: str) -> None:
+    """A decoded stream has all that was `spoken`, and no more than its format explains."""
     most = spoken if form in ("wav", "pcm") else spoken + CLOSING + LEAD[form] + FRAME[form]
     assert spoken <= samples <= most

@@ -1,17 +1,15 @@
 """Compressed sound through PyAV: one encoder a streamed answer, and whole files."""
 
-import ctypes
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import av
-import av._core
 import numpy as np
 
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
+from serve_app.sound.ffmpeg import use_no_threads
 from serve_app.sound.pcm import BYTES_PER_SAMPLE
 
 # Some decoders drop a stream's last frame. Silence longer than any frame (FLAC's 48 ms) is all that
@@ -81,13 +79,14 @@ class _Writer:
     """An encoder and its container over a file."""
 
     def __init__(self, codec: Codec, file: Any, container_options: Mapping[str, str]) -> None:
-        _use_no_threads()
+        use_no_threads()
         self._container = av.open(
             file, "w", format=codec.container, options=dict(container_options)
         )
         self._stream: Any = self._container.add_stream(
             codec.codec, rate=OUTPUT_SAMPLE_RATE_HZ, layout="mono", options=dict(codec.options)
         )
+        self._stream.codec_context.open()  # now, and not with the first sound: LAME takes 1.6 ms
         self._samples = 0
 
     def write(self, pcm: bytes) -> None:
@@ -107,16 +106,6 @@ class _Writer:
     def _encode(self, frame: av.AudioFrame | None) -> None:
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
-
-
-@cache
-def _use_no_threads() -> None:
-    """Make FFmpeg believe that this process has one processor.
-
-    PyAV converts each encoder's samples in a filter graph, and FFmpeg starts threads with each
-    graph, more on more processors: two with every open encoder on a machine of two. None has work.
-    """
-    ctypes.CDLL(av._core.__file__).av_cpu_force_count(1)  # libavutil's, which this file links
 
 
 def _frame(pcm: bytes) -> av.AudioFrame:

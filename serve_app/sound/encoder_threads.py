@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from serve_app.sound.formats import AudioEncoder, AudioFormat
+from serve_app.sound.tempo import at_speed
 
 MOST_THREADS = 8  # 200 ms of MP3, the slowest format, take one of them 1.5 ms
 
@@ -20,10 +21,11 @@ class Encoding:
     over long before there is one.
     """
 
-    def __init__(self, form: AudioFormat) -> None:
-        self._form = form
+    def __init__(self, form: AudioFormat, speed: float) -> None:
+        self._make = at_speed(form.encoder, speed)
         self._encoder: AudioEncoder | None = None
-        self._step: Future[Any] | None = _threads().submit(self._open) if form.compressed else None
+        takes_time = form.compressed or speed != 1
+        self._step: Future[Any] | None = _threads().submit(self._open) if takes_time else None
 
     async def encode(self, pcm: bytes) -> bytes:
         """Take s16le mono 24 kHz in, give what can be sent so far, perhaps nothing."""
@@ -44,7 +46,7 @@ class Encoding:
 
     def _open(self) -> AudioEncoder:
         if self._encoder is None:
-            self._encoder = self._form.encoder()
+            self._encoder = self._make()
         return self._encoder
 
     def _work(self, pcm: bytes | None) -> bytes:
@@ -65,9 +67,12 @@ class Encoding:
 
 
 @asynccontextmanager
-async def encoding(form: AudioFormat) -> AsyncGenerator[Encoding]:
-    """The encoding of one answer, which is freed however the answer ends."""
-    sound = Encoding(form)
+async def encoding(form: AudioFormat, speed: float = 1.0) -> AsyncGenerator[Encoding]:
+    """The encoding of one answer, which is freed however the answer ends.
+
+    `speed` is how fast the answer is spoken, at the same pitch: 0.25 to 4.
+    """
+    sound = Encoding(form, speed)
     try:
         yield sound
     finally:

@@ -58,16 +58,16 @@ async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -
         then=tuple(map(Continuation, others, pauses_s)),
     )
     spoken = all_of(uncut(server.backend.speech(speech)), answers=len(parts))
+    speed = body.speed or 1.0
     if body.stream_format == "sse":
-        return events(await first_then_rest(request, sound_events(spoken, form)))
-    sound = await first_then_rest(request, sound_bytes(spoken, form))
+        return events(await first_then_rest(request, sound_events(spoken, form, speed)))
+    sound = await first_then_rest(request, sound_bytes(spoken, form, speed))
     return StreamedBody(sound, form.media_type)
 
 
 def check(body: SpeechBody, server: Server) -> tuple[AudioFormat, str]:
     """Refuse what cannot be spoken; gives the format of the answer and what is to be spoken."""
     server.require_model(body.model)
-    body.refuse_unsupported()
     limit = server.settings.max_input_chars
     if len(body.input) > limit:
         text = f"the input has {len(body.input)} characters, the limit is {limit}"
@@ -97,7 +97,7 @@ def _thinker_request(body: SpeechBody, text: str, request: Request) -> ThinkerRe
 
 
 async def sound_bytes(
-    spoken: AsyncGenerator[SpeechDelta], form: AudioFormat
+    spoken: AsyncGenerator[SpeechDelta], form: AudioFormat, speed: float
 ) -> AsyncGenerator[bytes]:
     """The encoded sound of an answer, piece by piece, none of them empty.
 
@@ -105,18 +105,18 @@ async def sound_bytes(
         EngineFailed: there is no sound in it.
         AnswerCut: the sound ends before the text.
     """
-    async with aclosing(_encoded(spoken, form)) as pieces:
+    async with aclosing(_encoded(spoken, form, speed)) as pieces:
         async for piece, _ in pieces:
             if piece:
                 yield piece
 
 
 async def sound_events(
-    spoken: AsyncGenerator[SpeechDelta], form: AudioFormat
+    spoken: AsyncGenerator[SpeechDelta], form: AudioFormat, speed: float
 ) -> AsyncGenerator[SpeechAudioDelta | SpeechAudioDone]:
     """The same as events; the token counts come with the last one."""
     usage = Usage(0, 0)
-    async with aclosing(_encoded(spoken, form)) as pieces:
+    async with aclosing(_encoded(spoken, form, speed)) as pieces:
         async for piece, known in pieces:
             usage = known or usage
             if piece:
@@ -125,10 +125,10 @@ async def sound_events(
 
 
 async def _encoded(
-    spoken: AsyncGenerator[SpeechDelta], form: AudioFormat
+    spoken: AsyncGenerator[SpeechDelta], form: AudioFormat, speed: float
 ) -> AsyncGenerator[tuple[bytes, Usage | None]]:
     heard = False
-    async with aclosing(spoken), encoding(form) as sound:
+    async with aclosing(spoken), encoding(form, speed) as sound:
         async for delta in spoken:
             heard = heard or bool(delta.pcm)
             yield await sound.encode(delta.pcm) if delta.pcm else b"", delta.usage

@@ -1,7 +1,6 @@
 """The types of `/v1/audio/speech`, under OpenAI's names."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -10,8 +9,6 @@ from serve_app.http.types import ApiAnswer, ApiRequest, TokenUsage, VoiceName
 
 class SpeechBody(ApiRequest):
     """`POST /v1/audio/speech`."""
-
-    honoured: ClassVar[Mapping[str, tuple[Any, ...]]] = {"speed": (1,)}
 
     model: str
     input: str = Field(min_length=1)

@@ -1,6 +1,7 @@
 """`/v1/audio/speech` through OpenAI's client."""
 
 import base64
+import json
 from typing import Any
 
 import httpx
@@ -9,13 +10,14 @@ import pytest
 from openai import AsyncOpenAI, BadRequestError, UnprocessableEntityError
 
 from deployments.errors import SpeechTooLong
-from deployments.messages import SpeechDelta, SpeechRequest, Usage
-from deployments.thinker import tasks
+from deployments.messages import Message, Role, SpeechDelta, SpeechRequest, TextPart, Usage
 from deployments.thinker.fake import audio_tokens_of
 from serve_app.http.application import create_http_app
 from serve_app.http.settings import HttpSettings
 from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
 from tests.integration.http.helpers import MODEL, sse_data
+from tests.integration.http.humming import humming
+from tests.sounds import TONE_HZ, pitch_hz
 
 TEXT = "Hello there, how are you?"
 
@@ -90,12 +92,24 @@ async def test_an_unknown_format_is_refused_by_naming_those_there_are(openai: As
     assert refused.value.code == "invalid_value"
 
 
-@pytest.mark.parametrize("speed", [0.5, 2.0])
-async def test_another_speed_is_refused(openai: AsyncOpenAI, speed: float) -> None:
-    with pytest.raises(BadRequestError, match=r"speed=.* is not supported"):
-        await openai.audio.speech.create(
-            model=MODEL, voice="anna", input="Hi", response_format="pcm", speed=speed
+@pytest.mark.parametrize("speed", [0.25, 0.8, 1.5, 4.0])
+async def test_speed_changes_the_length_and_not_the_pitch(speed: float) -> None:
+    async with openai_client(humming()) as openai:
+        answer = await openai.audio.speech.create(
+            model=MODEL, voice="default", input=TEXT, response_format="pcm", speed=speed
         )
+    spoken = 960 * len(audio_tokens_of(TEXT))
+    assert len(answer.content) == 2 * round(spoken / speed)
+    sound = np.frombuffer(answer.content, "<i2") / 32768
+    assert pitch_hz(sound) == pytest.approx(TONE_HZ, rel=0.005)
+
+
+@pytest.mark.parametrize("speed", [0.2, 4.1, float("nan"), "fast"])
+async def test_a_speed_that_cannot_be_is_refused(raw: httpx.AsyncClient, speed: object) -> None:
+    content = json.dumps(SAY | {"speed": speed})
+    headers = {"content-type": "application/json"}
+    answer = await raw.post("/v1/audio/speech", content=content, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "speed")
 
 
 async def test_speed_one_and_unknown_fields_change_nothing(openai: AsyncOpenAI) -> None:
@@ -119,12 +133,26 @@ async def test_an_unknown_voice_is_refused_with_the_known_ones(openai: AsyncOpen
     assert refused.value.code == "voice_not_found"
 
 
-async def test_instructions_reach_the_prompt(scripted_raw: Any) -> None:
+@pytest.mark.parametrize(
+    ("instructions", "system"),
+    [
+        ("Whisper.", "以自然的语速读出下面的文字。\nWhisper."),
+        ("", "以自然的语速读出下面的文字。\n"),
+        (None, "以自然的语速读出下面的文字。\n"),  # the agents SDK's way of saying none
+    ],
+)
+async def test_the_model_gets_instructions_after_the_task_and_the_text_alone_as_what_is_said(
+    scripted_raw: Any, instructions: str | None, system: str
+) -> None:
     backend = ScriptedBackend(SpeechDelta(pcm=b"\0\0", finish_reason="stop"))
-    body = {"model": MODEL, "input": "Hi", "response_format": "pcm", "instructions": "Whisper."}
+    body = {"model": MODEL, "input": "Hi", "response_format": "pcm", "instructions": instructions}
     async with scripted_raw(backend) as client:
         await client.post("/v1/audio/speech", json=body)
-    assert backend.thinker_requests[0].messages == tasks.speak("Hi", "Whisper.")
+    (request,) = backend.thinker_requests
+    assert request.messages == (
+        Message(Role.SYSTEM, (TextPart(system),)),
+        Message(Role.HUMAN, (TextPart("Hi"),)),
+    )
 
 
 SAY = {"model": MODEL, "input": TEXT, "response_format": "pcm"}
