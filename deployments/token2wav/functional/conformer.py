@@ -21,12 +21,29 @@ _TABLE_STEP = 1024  # tables of relative positions grow by this many, so that fe
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncoderState:
-    """What one stream's next chunk needs of the tokens before it; grows with the stream."""
+    """What one stream's next chunk needs of the tokens before it; grows with T of them."""
 
     lookahead: Tensor  # [C, 2], inputs of the lookahead layer's second convolution
     upsample: Tensor  # [C, 2 * stride], inputs of the upsampling convolution
     attention: Tensor  # [num_blocks, heads, T, 2 * head_dim], keys and values, oldest first
     up_attention: Tensor  # [num_up_blocks, heads, stride * T, 2 * head_dim]
+
+    def trimmed(self, first: int, last: int) -> "EncoderState":
+        """Of the T tokens the `first` and the `last` ones, if T is more."""
+        tokens = self.attention.shape[2]
+        if tokens <= first + last:
+            return self
+        stride = self.up_attention.shape[2] // tokens
+        return EncoderState(
+            self.lookahead,
+            self.upsample,
+            _ends(self.attention, first, last),
+            _ends(self.up_attention, stride * first, stride * last),
+        )
+
+
+def _ends(history: Tensor, first: int, last: int) -> Tensor:
+    return torch.cat((history[:, :, :first], history[:, :, -last:]), dim=2)
 
 
 @lru_cache(maxsize=16)

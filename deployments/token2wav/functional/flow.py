@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deployments.messages import AUDIO_TOKENS_PER_SECOND
 from deployments.token2wav.functional.cfm import (
     ConditionalFlow,
     FoldedSchedule,
@@ -23,6 +24,9 @@ from deployments.token2wav.functional.conformer import EncoderState, UpsampleCon
 from deployments.token2wav.functional.flow_config import FlowConfig
 
 EULER_STEPS = 10
+# What the encoder sees of a stream beside its prompt. The official one forgets nothing, so a long
+# text would take ever more memory and time; the resident engine's `gpu.history_s` is as long.
+ENCODER_TAIL_TOKENS = 40 * AUDIO_TOKENS_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +124,7 @@ class FlowSynthesizer:
         """Synthesise one chunk of every stream.
 
         Returns:
-            Mels [t, mels] of each row, and the next states, their history trimmed.
+            Mels [t, mels] of each row, and the next states, their histories trimmed.
 
         Raises:
             ValueError: a chunk that consumes no token, a token outside the codebook, or more
@@ -184,11 +188,12 @@ class FlowSynthesizer:
             for row, encoder, solver in parts
         ]
 
-    @staticmethod
-    def _trimmed(state: FlowState) -> FlowState:
+    def _trimmed(self, state: FlowState) -> FlowState:
         solver = state.solver
+        prompt_tokens = state.prompt_frames // self.flow.frames_per_token
+        encoder = state.encoder.trimmed(prompt_tokens, ENCODER_TAIL_TOKENS)
         trimmed = SolverState(solver.conv, trim(solver.history, state.prompt_frames))
-        return FlowState(state.speaker, state.prompt_frames, state.encoder, trimmed)
+        return FlowState(state.speaker, state.prompt_frames, encoder, trimmed)
 
 
 def check_chunk(tokens: Tensor, *, last: bool, config: FlowConfig) -> None:

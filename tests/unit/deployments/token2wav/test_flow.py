@@ -109,7 +109,24 @@ def test_attention_history_keeps_the_prompt_and_100_frames(
         longer.solver.history[..., -HISTORY_TAIL_FRAMES:, :],
         state.solver.history[..., -HISTORY_TAIL_FRAMES:, :],
     )
-    assert longer.encoder.attention.shape[2] == codes + 75  # the encoder forgets nothing
+    assert longer.encoder.attention.shape[2] == codes + 75  # the encoder forgets nothing yet
+
+
+def test_the_encoder_keeps_the_prompt_and_the_newest_tokens_of_a_long_stream(
+    synthesizer: FlowSynthesizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, tail = 50, 60
+    voice = synthesizer.prepare(*make_prompt(codes))
+    whole = advanced(synthesizer, voice, chunks=3, seed=0).encoder  # 75 tokens
+    monkeypatch.setattr("deployments.token2wav.functional.flow.ENCODER_TAIL_TOKENS", tail)
+    kept = advanced(synthesizer, voice, chunks=3, seed=0).encoder
+    assert torch.equal(kept.attention[:, :, :codes], voice.encoder.attention)
+    assert torch.equal(kept.attention[:, :, codes:], whole.attention[:, :, -tail:])
+    assert torch.equal(kept.up_attention[:, :, : 2 * codes], voice.encoder.up_attention)
+    assert torch.equal(kept.up_attention[:, :, 2 * codes :], whole.up_attention[:, :, -2 * tail :])
+    state = advanced(synthesizer, voice, chunks=6, seed=0)
+    assert state.encoder.attention.shape[2] == codes + tail  # however long it is
+    assert state.solver.history.isfinite().all()
 
 
 def encoded(flow: Flow, tokens: torch.Tensor, sizes: list[int]) -> torch.Tensor:
