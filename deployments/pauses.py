@@ -15,7 +15,7 @@ from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
 Samples = NDArray[np.int16]
 
 QUIET = 1 / 50  # of the loudest sample so far, -34 dB: between words; breath and noise are below
-QUIET_AT_LEAST_S = 0.02  # a shorter quiet is within a word, or within a period of its voice
+QUIET_AT_LEAST = round(0.02 * OUTPUT_SAMPLE_RATE_HZ)  # samples: less is within a word
 SILENT = 32  # -60 dB of the full scale is quiet in any case
 MIRRORED_AT_LEAST = round(0.01 * OUTPUT_SAMPLE_RATE_HZ)  # samples: less than that would buzz
 KEPT = round(0.1 * OUTPUT_SAMPLE_RATE_HZ)  # samples of a quiet that its longer form is made of
@@ -43,15 +43,9 @@ class Pauses:
         samples = np.frombuffer(pcm, dtype="<i2")
         loud = self._loud(samples)
         begin, parts = 0, []
-        while self._joints and self._joints[0][0] < self._passed + len(samples):
-            joint = max(0, self._joints[0][0] - self._passed)
-            later = int(np.searchsorted(loud, joint))
-            if later == len(loud):  # the quiet goes on: how long will be seen
-                break
-            _, wanted = self._joints.popleft()
-            onset = int(loud[later])
-            quiet = onset - int(loud[later - 1]) - 1 if later else self._quiet + onset
-            if quiet >= QUIET_AT_LEAST_S * OUTPUT_SAMPLE_RATE_HZ and quiet < wanted:
+        while (joint := self._next_joint(samples, loud)) is not None:
+            quiet, onset, wanted = joint
+            if QUIET_AT_LEAST <= quiet < wanted:
                 at = max(begin, onset - quiet // 2)
                 left = min(KEPT, quiet - (onset - at))  # at least one: `at` is within the quiet
                 before = np.concatenate((self._tail, samples[:at]))[-left:]
@@ -59,6 +53,21 @@ class Pauses:
                 begin = at
         self._pass(samples, loud)
         return b"".join(part.tobytes() for part in (*parts, samples[begin:])) if parts else pcm
+
+    def _next_joint(self, samples: Samples, loud: NDArray[np.intp]) -> tuple[int, int, int] | None:
+        """The quiet around the next joint, where in `samples` it ends, and the quiet wanted.
+
+        None where there is no further joint in `samples`, or the end of its quiet is not.
+        """
+        if not self._joints or self._joints[0][0] >= self._passed + len(samples):
+            return None
+        after = int(np.searchsorted(loud, max(0, self._joints[0][0] - self._passed)))
+        if after == len(loud):
+            return None
+        _, wanted = self._joints.popleft()
+        onset = int(loud[after])
+        quiet = onset - int(loud[after - 1]) - 1 if after else self._quiet + onset
+        return quiet, onset, wanted
 
     def _loud(self, samples: Samples) -> NDArray[np.intp]:
         """Where in `samples` it is not quiet."""

@@ -9,7 +9,12 @@ import numpy as np
 import openai
 import pytest
 
-from deployments.thinker.fake import audio_tokens_of
+from deployments.chunker import ChunkSchedule
+from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
+from deployments.token2wav.fake import FakeSynthesizer
+from serve_app.graph.fake import FakeServeBackend
+from serve_app.http.application import create_http_app
+from serve_app.http.settings import HttpSettings
 from tests.integration.graph.conftest import MODEL, fake_graph, on_node, replica_record, served
 
 
@@ -42,6 +47,20 @@ async def test_two_nodes_stream_a_whole_answer(client):
     assert len(set(nodes_of("Thinker", "Token2Wav"))) == 2
     text = "a sentence that is long enough for several chunks"
     assert np.array_equal(await spoken(client, text), np.repeat(audio_tokens_of(text), 960))
+
+
+async def test_a_long_text_sounds_as_it_does_in_one_process(client):
+    text = "This is one of very many sentences. " * 40
+    backend = FakeServeBackend(FakeThinkerEngine(), FakeSynthesizer(ChunkSchedule()))
+    await backend.start()
+    app = create_http_app(backend, HttpSettings(models=(MODEL,)))
+    body = {"model": MODEL, "input": text, "response_format": "pcm"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://here"
+    ) as here:
+        expected = (await here.post("/v1/audio/speech", json=body)).content
+    assert len(expected) > 2 * 960 * len(audio_tokens_of(text)) * 0.9
+    assert (await spoken(client, text)).tobytes() == expected
 
 
 async def test_eight_concurrent_streams_do_not_mix(client):
