@@ -26,7 +26,8 @@ Think = Callable[[ThinkerRequest], AsyncGenerator[ThinkerDelta]]
 
 AHEAD_TOKENS = 10 * AUDIO_TOKENS_PER_SECOND
 """The next part is begun when fewer tokens than these wait to be spoken: 10 s of sound cover the
-time to the first token of a busy Thinker. More are never made ahead than these and one part."""
+time to the first token of a busy Thinker. More are never made ahead than these and one part. No
+next part is begun before the answer's first sound, which on a CPU would come later for it."""
 
 OnJoint = Callable[[int, float], None]
 """Gets the audio tokens before a joint, and the quiet in seconds that it should have. It is called
@@ -44,9 +45,13 @@ async def in_turn(
     Raises:
         EngineFailed: the Thinker made no sound of a part.
     """
-    parts = [Continuation(request.thinker), *request.then]
+
+    def ask(thinker: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        return think(replace(thinker, chunks=schedule))
+
     made = _Made()
-    asking = asyncio.create_task(_ask(parts, schedule, think, on_joint, made))
+    parts = [Continuation(request.thinker), *request.then]
+    asking = asyncio.create_task(_ask_for_all(parts, ask, on_joint, made))
     try:
         while (delta := await made.take()) is not None:
             yield delta
@@ -55,75 +60,75 @@ async def in_turn(
         await asyncio.gather(asking, return_exceptions=True)
 
 
-async def _ask(
-    parts: Sequence[Continuation],
-    schedule: ChunkSchedule,
-    think: Think,
-    on_joint: OnJoint,
-    made: "_Made",
+async def _ask_for_all(
+    parts: Sequence[Continuation], ask: Think, on_joint: OnJoint, made: "_Made"
 ) -> None:
     """Have one part made after the other, each when few tokens of those before it are left."""
     try:
-        usage, tokens = Usage(0, 0, answers=0), 0
-        for number, part in enumerate(parts, 1):
-            await made.until_few_are_left()
-            if number > 1:
-                on_joint(tokens, part.pause_s)
-            before, reason = tokens, None
-            async with aclosing(think(replace(part.thinker, chunks=schedule))) as deltas:
-                async for delta in deltas:
-                    tokens += len(delta.audio_tokens)
-                    reason = delta.finish_reason
-                    if delta.usage is not None:
-                        usage += delta.usage
-                    goes_on = reason == "stop" and number < len(parts)
-                    made.add(_as_one(delta, usage, goes_on=goes_on))
-            if reason != "stop":
+        for part in parts:
+            if part is not parts[0]:
+                await made.until_few_are_left()
+                on_joint(made.tokens, part.pause_s)
+            goes_on = await _ask_for(part, ask, made, is_last=part is parts[-1])
+            if not goes_on:
                 break
-            if tokens == before:
-                raise EngineFailed("the model gave no audio for a part of the text")
         made.end()
     except BaseException as error:  # a cancellation by somebody else, too: `take` waits
         made.end(error)
 
 
-def _as_one(delta: ThinkerDelta, usage: Usage, *, goes_on: bool) -> ThinkerDelta:
-    if goes_on:
-        return replace(delta, finish_reason=None, usage=None)
-    return delta if delta.usage is None else replace(delta, usage=usage)
+async def _ask_for(part: Continuation, ask: Think, made: "_Made", *, is_last: bool) -> bool:
+    """Have one part made; gives whether it ended where the next one can follow."""
+    tokens, reason = made.tokens, None
+    async with aclosing(ask(part.thinker)) as deltas:
+        async for delta in deltas:
+            reason = delta.finish_reason
+            made.add(delta, ends=is_last or reason != "stop")
+    if reason == "stop" and made.tokens == tokens:
+        raise EngineFailed("the model gave no audio for a part of the text")
+    return reason == "stop"
 
 
 class _Made:
-    """Deltas on their way from one task to another."""
+    """Deltas on their way from one task to another, which speaks one before it takes the next."""
 
     def __init__(self) -> None:
+        self.tokens = 0  # audio tokens of all deltas
+        self._taken = self._spoken = 0  # of these
         self._deltas: asyncio.Queue[ThinkerDelta | BaseException | None] = asyncio.Queue()
-        self._tokens = 0  # that were added and not taken
-        self._few = asyncio.Event()
-        self._few.set()
+        self._few_left = asyncio.Event()
+        self._usage = Usage(0, 0, answers=0)
 
-    def add(self, delta: ThinkerDelta) -> None:
-        self._count(len(delta.audio_tokens))
-        self._deltas.put_nowait(delta)
+    def add(self, delta: ThinkerDelta, *, ends: bool) -> None:
+        """Add a delta; the last one of its part says how the answer `ends`, or nothing."""
+        self.tokens += len(delta.audio_tokens)
+        if delta.usage is not None:
+            self._usage += delta.usage
+            delta = replace(delta, usage=self._usage if ends else None)
+        self._deltas.put_nowait(delta if ends else replace(delta, finish_reason=None))
 
     def end(self, error: BaseException | None = None) -> None:
+        """There are no more deltas."""
         self._deltas.put_nowait(error)
 
     async def take(self) -> ThinkerDelta | None:
         """The next delta; None after the last. Raises the error that ended them."""
+        self._spoken = self._taken
+        if self._are_few_left:
+            self._few_left.set()
         delta = await self._deltas.get()
         if isinstance(delta, BaseException):
             raise delta
         if delta is not None:
-            self._count(-len(delta.audio_tokens))
+            self._taken += len(delta.audio_tokens)
         return delta
 
     async def until_few_are_left(self) -> None:
-        await self._few.wait()
+        """Return once there is a first sound, and little that waits to be spoken."""
+        if not self._are_few_left:
+            self._few_left.clear()
+            await self._few_left.wait()
 
-    def _count(self, tokens: int) -> None:
-        self._tokens += tokens
-        if self._tokens < AHEAD_TOKENS:
-            self._few.set()
-        else:
-            self._few.clear()
+    @property
+    def _are_few_left(self) -> bool:
+        return self._spoken > 0 and self.tokens - self._spoken < AHEAD_TOKENS

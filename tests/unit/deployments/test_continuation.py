@@ -58,10 +58,11 @@ class Watched(FakeThinkerEngine):
 
 
 class Slow(FakeSynthesizer):
-    """Speaks nothing after the first chunk until it may go on."""
+    """Speaks some chunks, and the others when it may go on."""
 
-    def __init__(self) -> None:
+    def __init__(self, chunks: int) -> None:
         super().__init__(ChunkSchedule())
+        self.chunks = chunks
         self.go_on = asyncio.Event()
 
     async def open(self, voice: object, *, streamed: bool = True) -> FakeStream:
@@ -70,7 +71,9 @@ class Slow(FakeSynthesizer):
 
         class Stream(FakeStream):
             async def synthesize(self, chunk: Chunk) -> bytes:
-                await outer.go_on.wait()
+                outer.chunks -= 1
+                if outer.chunks < 0:
+                    await outer.go_on.wait()
                 return await super().synthesize(chunk)
 
         return Stream(self, ChunkSchedule())
@@ -113,28 +116,30 @@ async def test_a_request_of_one_part_asks_the_thinker_as_ever() -> None:
     assert [request.chunks for request in thinker.asked] == [ChunkSchedule()]
 
 
-async def test_the_next_part_is_made_while_this_one_is_spoken() -> None:
-    thinker, synthesizer = Watched(), Slow()
+@pytest.mark.parametrize("chunks", [0, 1])
+async def test_the_next_part_is_made_while_this_one_is_spoken_but_not_before_the_first_sound(
+    chunks: int,
+) -> None:
+    thinker, synthesizer = Watched(), Slow(chunks)
     spoken = answer_aloud(in_parts(*map(part, TEXTS)), synthesizer, thinker.generate)
-    first = asyncio.ensure_future(anext(spoken))
+    listening = asyncio.ensure_future(heard(spoken))
     await settled()
-    assert not first.done() and len(thinker.asked) > 1
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-    await spoken.aclose()
+    assert len(thinker.asked) == (len(TEXTS) if chunks else 1)
+    synthesizer.go_on.set()
+    samples, _ = await listening
+    assert np.array_equal(samples, np.repeat([t for x in TEXTS for t in audio_tokens_of(x)], 960))
 
 
 async def test_the_thinker_is_no_more_than_a_part_and_ten_seconds_ahead() -> None:
     text = "y" * 30  # 120 tokens
-    thinker, synthesizer = Watched(), Slow()
+    thinker, synthesizer = Watched(), Slow(chunks=2)
     spoken = answer_aloud(in_parts(*[part(text)] * 40), synthesizer, thinker.generate)
-    first = asyncio.ensure_future(anext(spoken))
+    listening = asyncio.ensure_future(heard(spoken))
     await settled()
-    assert len(thinker.asked) <= 2 + AHEAD_TOKENS // 120
+    assert 1 < len(thinker.asked) <= 2 + AHEAD_TOKENS // 120
     synthesizer.go_on.set()
-    await first
-    samples, _ = await heard(spoken)
-    assert len(samples) + len((await first).pcm) // 2 == 40 * 120 * 960
+    samples, _ = await listening
+    assert len(samples) == 40 * 120 * 960
     assert len(thinker.asked) == 40
 
 
