@@ -164,6 +164,7 @@ class SpeechRequest(Wire):
     voice: Voice = None
     streamed: bool = True  # whether it is heard while it is being made, and not as a whole later
     then: tuple[Continuation, ...] = ()  # in this order; the usage says how many were answered
+    speed: float = 1.0  # that it is played at; it is made at its own pace all the same
 
 
 @dataclass(frozen=True, slots=True)

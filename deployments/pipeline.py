@@ -47,6 +47,9 @@ class SpeechStream(Protocol):
     def schedule(self) -> ChunkSchedule:
         """What this answer is cut by."""
 
+    def play_at(self, speed: float) -> None:
+        """Have sound in time for a listener who hears `speed` seconds of it in one."""
+
     async def synthesize(self, chunk: Chunk) -> bytes:
         """The next piece of PCM, s16le at 24 kHz; all of it has come after the last chunk."""
 
@@ -102,6 +105,8 @@ async def answer_aloud(
     """
     stream = await synthesizer.open(request.voice, streamed=request.streamed)
     try:
+        if request.speed != 1:
+            stream.play_at(request.speed)
         if request.then:
             stream = pausing = PausingStream(stream)
             deltas = in_turn(request, stream.schedule, think, pausing.pause)
@@ -128,6 +133,9 @@ class PausingStream:
     def pause(self, after_tokens: int, pause_s: float) -> None:
         """Have at least `pause_s` of quiet around the end of that many audio tokens."""
         self._pauses.add(after_tokens * SAMPLES_PER_AUDIO_TOKEN, pause_s)
+
+    def play_at(self, speed: float) -> None:
+        self._stream.play_at(speed)
 
     async def synthesize(self, chunk: Chunk) -> bytes:
         return self._pauses.push(await self._stream.synthesize(chunk))

@@ -13,7 +13,11 @@ class FakeStream:
     def __init__(self, synthesizer: "FakeSynthesizer", schedule: ChunkSchedule) -> None:
         self._synthesizer = synthesizer
         self.schedule = schedule
+        self.speed = 1.0
         self._open = True
+
+    def play_at(self, speed: float) -> None:
+        self.speed = speed
 
     async def synthesize(self, chunk: Chunk) -> bytes:
         seen = len(chunk.tokens)

@@ -44,9 +44,10 @@ class Listener:
     schedule: ChunkSchedule = field(default_factory=ChunkSchedule)
     streamed: bool = True  # False: nobody listens until the answer is whole
     started_at_s: float | None = None
-    sent_s: float = 0.0
+    sent_s: float = 0.0  # the time that it takes to play all that was sent
     chunks: int = 0  # that were sent
     last_sent_at_s: float | None = None
+    speed: float = 1.0  # seconds of sound that are played in one
 
     @property
     def plays_until_s(self) -> float | None:
@@ -90,7 +91,7 @@ class Listener:
         wanted_at_s = now_s + PUT_OFF_S if plays_until_s is None else max(plays_until_s, now_s)
         chunks, tokens = 0, 0
         while wanted_at_s < now_s + within_s:
-            wanted_at_s += self.schedule.duration_s(self.chunks + chunks)
+            wanted_at_s += self.schedule.duration_s(self.chunks + chunks) / self.speed
             tokens += self.schedule.size(self.chunks + chunks)
             chunks += 1
         return Need(chunks, tokens * AUDIO_TOKEN_S)
@@ -103,7 +104,7 @@ class Listener:
             return
         if self.plays_until_s is None or self.plays_until_s < now_s:
             self.started_at_s, self.sent_s = now_s, 0.0
-        self.sent_s += seconds
+        self.sent_s += seconds / self.speed
 
 
 class Waiting(Protocol):

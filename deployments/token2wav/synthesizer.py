@@ -255,6 +255,9 @@ class SpokenStream:
     def schedule(self) -> ChunkSchedule:
         return self._listener.schedule
 
+    def play_at(self, speed: float) -> None:
+        self._listener.speed = speed
+
     async def synthesize(self, chunk: Chunk) -> bytes:
         if not self._open:
             raise RuntimeError("the stream is closed")

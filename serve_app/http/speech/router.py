@@ -52,13 +52,14 @@ async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -
     parts = await passages_of(text, server.settings.max_passage_s)
     first, *others = (_thinker_request(body, part.text, request) for part in parts)
     pauses_s = (part.pause_s for part in parts)
+    speed = body.speed or 1.0
     speech = SpeechRequest(
         first,
         await server.voice(body.voice),
         then=tuple(map(Continuation, others, pauses_s)),
+        speed=speed,
     )
     spoken = all_of(uncut(server.backend.speech(speech)), answers=len(parts))
-    speed = body.speed or 1.0
     if body.stream_format == "sse":
         return events(await first_then_rest(request, sound_events(spoken, form, speed)))
     sound = await first_then_rest(request, sound_bytes(spoken, form, speed))

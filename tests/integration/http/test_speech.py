@@ -104,6 +104,22 @@ async def test_speed_changes_the_length_and_not_the_pitch(speed: float) -> None:
     assert pitch_hz(sound) == pytest.approx(TONE_HZ, rel=0.005)
 
 
+async def test_the_graph_learns_how_fast_its_sound_is_played(
+    raw: httpx.AsyncClient, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[SpeechRequest] = []
+    speak = graph.backend.speech
+
+    def noting(request: SpeechRequest) -> Any:
+        asked.append(request)
+        return speak(request)
+
+    monkeypatch.setattr(graph.backend, "speech", noting)
+    for speed in ({}, {"speed": 1}, {"speed": 2.5}, {"speed": None}):
+        assert (await raw.post("/v1/audio/speech", json=SAY | speed)).status_code == 200
+    assert [request.speed for request in asked] == [1, 1, 2.5, 1]
+
+
 @pytest.mark.parametrize("speed", [0.2, 4.1, float("nan"), "fast"])
 async def test_a_speed_that_cannot_be_is_refused(raw: httpx.AsyncClient, speed: object) -> None:
     content = json.dumps(SAY | {"speed": speed})

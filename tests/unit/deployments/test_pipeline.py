@@ -12,12 +12,13 @@ from deployments.messages import (
     Role,
     SamplingOptions,
     SpeechDelta,
+    SpeechRequest,
     TextPart,
     ThinkerDelta,
     ThinkerRequest,
     Usage,
 )
-from deployments.pipeline import speak
+from deployments.pipeline import answer_aloud, speak
 from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
 from deployments.token2wav.fake import FakeSynthesizer
 
@@ -123,3 +124,19 @@ async def test_a_full_synthesizer_refuses_and_a_closed_stream_makes_room():
 async def test_an_unknown_voice_is_refused_by_name():
     with pytest.raises(UnknownVoice, match="nobody"):
         await FakeSynthesizer(ChunkSchedule()).open("nobody")
+
+
+@pytest.mark.parametrize("speed", [1.0, 1.5])
+async def test_the_stream_is_in_time_for_a_listener_at_the_speed_of_the_request(speed):
+    class Noting(FakeSynthesizer):
+        async def open(self, voice, *, streamed=True):
+            self.stream = await super().open(voice)
+            return self.stream
+
+    synthesizer = Noting(ChunkSchedule())
+    turn = SpeechRequest(request("hello", ChunkSchedule()), speed=speed)
+    samples = 0
+    async for delta in answer_aloud(turn, synthesizer, FakeThinkerEngine().generate):
+        samples += len(delta.pcm) // 2
+    assert synthesizer.stream.speed == speed
+    assert samples == 960 * len(audio_tokens_of("hello"))  # made at its own pace

@@ -154,6 +154,17 @@ def test_a_listener_needs_the_next_chunks_when_those_before_are_played():
     assert begun.needs(NOW + 5, within_s=0.1).chunks == 1  # it hears a gap: at once
 
 
+def test_one_who_plays_twice_as_fast_is_due_twice_as_early_and_needs_twice_as_much():
+    usual, fast = Listener(NOW), Listener(NOW, speed=2.0)
+    for listener in (usual, fast):
+        listener.sent(0.24, NOW)
+        listener.sent(3.0, NOW)
+    assert fast.plays_until_s - NOW == pytest.approx((usual.plays_until_s - NOW) / 2)
+    assert fast.due_at_s < usual.due_at_s
+    usual_s, fast_s = (one.needs(NOW, 20.0).speech_s for one in (usual, fast))
+    assert fast_s == pytest.approx(2 * usual_s + 3.24, abs=1.0)  # to a chunk
+
+
 def test_one_who_has_heard_nothing_can_be_put_off():
     new = Listener(NOW, ChunkSchedule(ramp=(10, 10), steady=25))
     assert new.needs(NOW, PUT_OFF_S).chunks == 0
