@@ -145,6 +145,14 @@ def test_a_closed_encoder_is_freed_without_waiting_for_the_collector(name: str) 
     assert left == []
 
 
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_the_codec_is_open_before_the_first_sound(name: str) -> None:
+    """So that opening it takes no time of the first chunk's."""
+    encoder = FORMATS[name].encoder()
+    assert encoder._writer._stream.codec_context.is_open
+    encoder.close()
+
+
 def test_open_encoders_start_no_threads() -> None:
     def threads() -> int:
         return len(list(Path("/proc/self/task").iterdir()))
