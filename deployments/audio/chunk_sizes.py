@@ -97,10 +97,11 @@ def _is_chunk(data: bytes, layout: Layout, at: int) -> bool:
 
 
 def _to_the_end(data: bytes, layout: Layout, sound: Chunk) -> bytes:
-    patched = bytearray(data)
+    # Only the header is written anew: a long recording should not stand in memory three times.
+    patched = bytearray(data[: max(sound.body, DS64.stop)])
     begin = sound.at if layout.size_counts_header else sound.body
     size = len(data) - begin
     layout.size.pack_into(patched, sound.at + layout.id_bytes, size)
     if data[:4] in (b"RF64", b"BW64"):
         patched[DS64] = size.to_bytes(8, "little")
-    return bytes(patched)
+    return b"".join((patched, memoryview(data)[len(patched) :]))

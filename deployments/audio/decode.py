@@ -3,7 +3,6 @@
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,14 +13,6 @@ from deployments.audio.mono import MonoSound
 from deployments.errors import AudioTooLong, AudioUnreadable
 
 logger = logging.getLogger(__name__)
-
-
-class Answer(NamedTuple):
-    """What was found in one part."""
-
-    samples: np.ndarray  # [N] float32
-    rate_hz: int
-    seconds: float
 
 
 def decode_audio(
@@ -45,13 +36,10 @@ def decode_audio(
         AudioUnreadable: there is no sound in `data`, or none that an engine could take.
         AudioTooLong: it lasts longer than `max_s`.
     """
-    if not data:
-        raise AudioUnreadable("the file is empty")
-    try:
-        answers = list(_decode_parts(parts_of(data), rate_hz, max_s))
-    except Undecodable as error:
-        raise AudioUnreadable(str(error)) from error
-    return np.concatenate([answer.samples for answer in answers]), answers[0].rate_hz
+    recording = Recording(data, rate_hz, max_s)
+    samples = np.concatenate(list(recording.blocks()))
+    assert recording.rate_hz is not None  # there are samples
+    return samples, recording.rate_hz
 
 
 def channels_of(data: bytes) -> int:
@@ -67,47 +55,108 @@ def channels_of(data: bytes) -> int:
     raise AudioUnreadable("no known format, or the file is damaged")
 
 
-def _decode_parts(parts: list[Part], rate_hz: int | None, max_s: float | None) -> Iterator[Answer]:
-    """The sound of each part, all at one rate; one that cannot be decoded is skipped and logged.
+class Recording:
+    """A file as `decode_audio` reads it, block by block: an hour takes the memory of a second.
+
+    Args:
+        data, rate_hz, max_s: as of `decode_audio`.
 
     Raises:
-        Undecodable: none can be.
+        AudioUnreadable: nothing is in `data`, or too many recordings one after another.
     """
-    spent_s, failed = 0.0, []
-    for part in parts:
+
+    def __init__(self, data: bytes, rate_hz: int | None = None, max_s: float | None = None) -> None:
+        self.rate_hz = rate_hz  # once the first block is there, that of all
+        self.seconds = 0.0  # decoded so far
+        self._max_s = max_s
+        if not data:
+            raise AudioUnreadable("the file is empty")
         try:
-            answer = _decode_part(part, MonoSound(rate_hz, max_s, spent_s))
+            self._parts = parts_of(data)
         except Undecodable as error:
-            failed.append(error)
-            continue
-        spent_s += answer.seconds
-        rate_hz = answer.rate_hz
-        yield answer
-    if len(failed) == len(parts):
-        raise failed[0]
-    if failed:
-        logger.info("%d of %d joined recordings cannot be decoded", len(failed), len(parts))
+            raise AudioUnreadable(str(error)) from error
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All samples, each block [n] float32 at `rate_hz`; called once.
+
+        A part that cannot be decoded is skipped and logged.
+
+        Raises:
+            AudioUnreadable, AudioTooLong: as of `decode_audio`.
+        """
+        failed = []
+        for part in self._parts:
+            try:
+                yield from self._decoded(part)
+            except Undecodable as error:
+                failed.append(error)
+        if len(failed) == len(self._parts):
+            raise AudioUnreadable(str(failed[0])) from failed[0]
+        if failed:
+            logger.info(
+                "%d of %d joined recordings cannot be decoded", len(failed), len(self._parts)
+            )
+
+    def require_length(self) -> None:
+        """Raise AudioTooLong if it lasts longer than `max_s` by its packets, which are not decoded.
+
+        That takes a hundredth of the time. A recording whose packets do not say how long they last
+        passes, and `blocks` refuses it in the end.
+        """
+        seconds = sum(map(ffmpeg.seconds_of_packets, self._parts))
+        if self._max_s is not None and seconds > self._max_s + ffmpeg.PACKETS_TOLERANCE_S:
+            raise AudioTooLong(seconds, self._max_s)
+
+    def _decoded(self, part: Part) -> Iterator[np.ndarray]:
+        """FFmpeg's samples; libsndfile's where there are none, and the rest where some are missing.
+
+        Raises:
+            Undecodable: neither finds a sample.
+        """
+        notes, before_s, given = Notes(), self.seconds, 0
+        refusal = Undecodable("the recording holds no samples")
+        try:
+            for samples in self._mono(ffmpeg.blocks(part, notes)):
+                given += len(samples)
+                yield samples
+        except AudioTooLong as error:
+            raise _with_the_whole_length(error, before_s, notes) from None
+        except Undecodable as error:
+            refusal = error
+            notes.skipped_packets += 1
+        seconds = self.seconds - before_s
+        if not given or _misses_what_libsndfile_finds(part, notes, seconds):
+            self.seconds = before_s
+            try:
+                for samples in self._mono(libsndfile.blocks(part)):
+                    yield samples[given:]
+                    given = max(given - len(samples), 0)
+            except Undecodable:
+                raise refusal from None
+            if self.seconds == before_s:
+                raise refusal
+        elif not notes.is_kept(seconds) or notes.skipped_packets or notes.bursts:
+            _log_damage(seconds, notes)
+
+    def _mono(self, blocks: Iterator[Block]) -> Iterator[np.ndarray]:
+        before_s = self.seconds
+        sound = MonoSound(self.rate_hz, self._max_s, before_s)
+        for block in blocks:
+            samples = sound.add(block)
+            self.rate_hz, self.seconds = sound.rate_hz, before_s + sound.seconds
+            yield samples
+        yield sound.finish()
 
 
-def _decode_part(part: Part, sound: MonoSound) -> Answer:
-    """FFmpeg's answer; libsndfile's where that is none, or less than the header promises."""
-    notes = Notes()
+def _misses_what_libsndfile_finds(part: Part, notes: Notes, seconds: float) -> bool:
+    """Whether FFmpeg's `seconds` are fewer than the header promises, and libsndfile keeps it."""
+    if notes.is_kept(seconds) or notes.skipped_packets:
+        return False
+    blocks = libsndfile.blocks(part)
     try:
-        first = _collect(ffmpeg.blocks(part, notes), sound.anew())
-    except AudioTooLong as error:
-        raise _with_the_whole_length(error, sound.before_s, notes) from None
-    except Undecodable as error:
-        second = _second_opinion(part, sound)
-        if second is None:
-            raise error
-        return second
-    if not notes.is_kept(first.seconds) and not notes.skipped_packets:
-        second = _second_opinion(part, sound)
-        if second is not None and notes.is_kept(second.seconds):
-            return second
-    if not notes.is_kept(first.seconds) or notes.skipped_packets or notes.bursts:
-        _log_damage(first, notes)
-    return first
+        return notes.is_kept(sum(block.samples.shape[1] / block.rate_hz for block in blocks))
+    except Undecodable:
+        return False
 
 
 def _with_the_whole_length(error: AudioTooLong, before_s: float, notes: Notes) -> AudioTooLong:
@@ -118,25 +167,9 @@ def _with_the_whole_length(error: AudioTooLong, before_s: float, notes: Notes) -
     return AudioTooLong(max(whole_s, error.seconds), error.limit_s)
 
 
-def _second_opinion(part: Part, sound: MonoSound) -> Answer | None:
-    try:
-        return _collect(libsndfile.blocks(part), sound.anew())
-    except Undecodable:
-        return None
-
-
-def _collect(blocks: Iterator[Block], sound: MonoSound) -> Answer:
-    for block in blocks:
-        sound.add(block)
-    samples = sound.finish()
-    if sound.rate_hz is None or not len(samples):
-        raise Undecodable("the recording holds no samples")
-    return Answer(samples, sound.rate_hz, sound.seconds)
-
-
-def _log_damage(answer: Answer, notes: Notes) -> None:
+def _log_damage(seconds: float, notes: Notes) -> None:
     promised = "" if notes.promised_s is None else f" of {notes.promised_s:.2f}"
     logger.info(
         "a recording is damaged or cut: %d packets and %d moments skipped, %.2f%s s read",
-        notes.skipped_packets, notes.bursts, answer.seconds, promised,
+        notes.skipped_packets, notes.bursts, seconds, promised,
     )  # fmt: skip

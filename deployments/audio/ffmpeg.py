@@ -3,6 +3,7 @@
 import io
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import av
@@ -39,6 +40,7 @@ BURST_SAMPLES = 1024  # the length of a moment
 FEW_BURSTS = 8
 MOMENTS_PER_BURST = 20
 _MICROSECOND = 1e-6
+PACKETS_TOLERANCE_S = 0.5  # between what packets say of a file's length and what they decode to
 
 
 def blocks(part: Part, notes: Notes) -> Iterator[Block]:
@@ -47,6 +49,29 @@ def blocks(part: Part, notes: Notes) -> Iterator[Block]:
     Raises:
         Undecodable: there is no sound to be found.
     """
+    with _opened(part) as (container, stream):
+        if stream.codec_context is None:
+            raise Undecodable("its codec is not known")
+        if part.format in TOLERANCES_S and container.duration:
+            notes.promised_s = container.duration * _MICROSECOND
+            notes.tolerance_s = TOLERANCES_S[part.format]
+        yield from _blocks(container, stream, notes)
+
+
+def seconds_of_packets(part: Part) -> float:
+    """How long a file's packets say that they last; 0 where they do not, or cannot be read."""
+    try:
+        with _opened(part) as (container, stream):
+            packets = _packets(container, stream, Notes())
+            ticks = sum(packet.duration or 0 for packet in packets if packet is not None)
+            return float(ticks * (stream.time_base or 0))
+    except Undecodable:
+        return 0.0
+
+
+@contextmanager
+def _opened(part: Part) -> Iterator[tuple[InputContainer, AudioStream]]:
+    """A file and its sound; what FFmpeg raises meanwhile becomes Undecodable."""
     if part.format is None:
         raise Undecodable("no known format, or the file is damaged")
     file = io.BytesIO(part.data)
@@ -55,12 +80,7 @@ def blocks(part: Part, notes: Notes) -> Iterator[Block]:
             stream = container.streams.best("audio")
             if not isinstance(stream, AudioStream):
                 raise Undecodable("the file holds no audio")
-            if stream.codec_context is None:
-                raise Undecodable("its codec is not known")
-            if part.format in TOLERANCES_S and container.duration:
-                notes.promised_s = container.duration * _MICROSECOND
-                notes.tolerance_s = TOLERANCES_S[part.format]
-            yield from _blocks(container, stream, notes)
+            yield container, stream
     except (av.FFmpegError, ValueError, MemoryError) as error:
         raise Undecodable("no known format, or the file is damaged") from error
 

@@ -16,10 +16,11 @@ SOFTEST = 1e-15
 # headers, and resampling from them takes any amount of memory.
 RATES_HZ = range(1_000, 768_001)
 ROUNDING_S = 1e-6  # of the sum of many blocks
+_NOTHING = np.empty(0, np.float32)
 
 
 class MonoSound:
-    """Collects the blocks of a recording: checks, mixes and resamples them one by one.
+    """One channel of the blocks of a recording: checks, mixes and resamples them one by one.
 
     Args:
         rate_hz: the rate wanted; None takes that of the first block.
@@ -32,7 +33,6 @@ class MonoSound:
         self.before_s = before_s
         self.seconds = 0.0
         self._terms = rate_hz, max_s, before_s
-        self._pieces: list[np.ndarray] = []
         self._from_hz: int | None = None
         self._resampler: soxr.ResampleStream | None = None
 
@@ -40,8 +40,8 @@ class MonoSound:
         """An empty one on the same terms."""
         return MonoSound(*self._terms)
 
-    def add(self, block: Block) -> None:
-        """Take the next block.
+    def add(self, block: Block) -> np.ndarray:
+        """Take the next block; the samples that are ready, [n] float32 at `rate_hz`.
 
         Raises:
             AudioTooLong: it goes past `max_s`.
@@ -50,13 +50,17 @@ class MonoSound:
         self._spend(block)
         require_sound(block.samples)
         mono = block.samples.mean(axis=0) if len(block.samples) > 1 else block.samples[0]
-        self._go_on_from(block.rate_hz)
-        self._keep(without_denormals(mono))
+        before = self._go_on_from(block.rate_hz)
+        samples = self._resampled(without_denormals(mono))
+        return np.concatenate((before, samples)) if len(before) else samples
 
     def finish(self) -> np.ndarray:
-        """All samples, [N] float32 at `rate_hz`. Nothing may be added afterwards."""
-        self._end_resampler()
-        return np.concatenate(self._pieces) if self._pieces else np.empty(0, np.float32)
+        """The last samples, [n] float32. Nothing may be added afterwards."""
+        if self._resampler is None:
+            return _NOTHING
+        tail = self._resampler.resample_chunk(_NOTHING, last=True)
+        self._resampler = None
+        return without_denormals(tail)
 
     def _spend(self, block: Block) -> None:
         if block.rate_hz not in RATES_HZ:
@@ -67,26 +71,24 @@ class MonoSound:
         if max_s is not None and total_s > max_s + ROUNDING_S:
             raise AudioTooLong(total_s, max_s, is_all=False)
 
-    def _go_on_from(self, from_hz: int) -> None:
-        """Expect samples at `from_hz`, which may change where recordings were joined."""
+    def _go_on_from(self, from_hz: int) -> np.ndarray:
+        """Expect samples at `from_hz`, which may change where recordings were joined.
+
+        Gives what was held back of those at the rate before.
+        """
         if from_hz == self._from_hz:
-            return
-        self._end_resampler()
+            return _NOTHING
+        before = self.finish()
         self._from_hz = from_hz
         self.rate_hz = self.rate_hz or from_hz
         if from_hz != self.rate_hz:
             self._resampler = soxr.ResampleStream(from_hz, self.rate_hz, 1, dtype="float32")
+        return before
 
-    def _keep(self, mono: np.ndarray) -> None:
-        if self._resampler is not None:
-            mono = without_denormals(self._resampler.resample_chunk(mono))
-        self._pieces.append(mono)
-
-    def _end_resampler(self) -> None:
-        if self._resampler is not None:
-            tail = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
-            self._pieces.append(without_denormals(tail))
-            self._resampler = None
+    def _resampled(self, mono: np.ndarray) -> np.ndarray:
+        if self._resampler is None:
+            return mono
+        return without_denormals(self._resampler.resample_chunk(mono))
 
 
 def require_sound(samples: np.ndarray) -> None:
