@@ -1,0 +1,107 @@
+"""Silero's model, the edges of speech, and their borders."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from serve_app.sound.voice_activity import (
+    FRAME_SAMPLES,
+    RATE_HZ,
+    Edge,
+    SileroState,
+    SpeechRule,
+    SpeechState,
+    find_edges,
+    shared_model,
+    tighten,
+)
+from tests.nano.with_pauses import with_pauses
+
+RULE = SpeechRule(silence_ms=96)  # three frames
+
+
+def test_the_model_tells_speech_from_silence() -> None:
+    spoken = with_pauses(3)
+    samples = spoken.samples[: len(spoken.samples) // FRAME_SAMPLES * FRAME_SAMPLES]
+    found, _ = shared_model().probabilities(samples, SileroState())
+    second = np.arange(len(found)) * FRAME_SAMPLES / RATE_HZ
+    for sentence in spoken.sentences:
+        inside = (sentence.start_s + 0.1 < second) & (second < sentence.end_s - 0.1)
+        before = (sentence.start_s - 0.4 < second) & (second < sentence.start_s - 0.1)
+        assert found[inside].mean() > 0.8
+        assert found[before].max() < 0.2
+
+
+def test_a_stream_gives_what_the_whole_gives() -> None:
+    samples = with_pauses(2).samples[: 160 * FRAME_SAMPLES]
+    whole, _ = shared_model().probabilities(samples, SileroState())
+    state, pieces = SileroState(), []
+    for start, stop in ((0, 1), (1, 4), (4, 4), (4, 150), (150, 160)):
+        piece = samples[start * FRAME_SAMPLES : stop * FRAME_SAMPLES]
+        found, state = shared_model().probabilities(piece, state)
+        pieces.append(found)
+    np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-6)
+
+
+def test_two_interleaved_streams_do_not_mix() -> None:
+    samples = with_pauses(2).samples[: 100 * FRAME_SAMPLES]
+    one, other = samples, np.random.default_rng(0).standard_normal(len(samples), np.float32) / 10
+    alone = [shared_model().probabilities(sound, SileroState())[0] for sound in (one, other)]
+    states = [SileroState(), SileroState()]
+    found: list[list[np.ndarray]] = [[], []]
+    for start in range(0, len(samples), 10 * FRAME_SAMPLES):
+        for i, sound in enumerate((one, other)):
+            piece = sound[start : start + 10 * FRAME_SAMPLES]
+            probabilities, states[i] = shared_model().probabilities(piece, states[i])
+            found[i].append(probabilities)
+    for together, by_itself in zip(found, alone, strict=True):
+        np.testing.assert_allclose(np.concatenate(together), by_itself, atol=1e-6)
+
+
+def test_voice_activity_imports_no_torch() -> None:
+    script = (
+        "import sys; from serve_app.sound.voice_activity import shared_model; shared_model(); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "edges"),
+    [
+        ([0.1, 0.6, 0.9, 0.1, 0.1, 0.1], [Edge("start", 1), Edge("end", 3)]),
+        ([0.9, 0.1, 0.1, 0.9, 0.1], [Edge("start", 0)]),  # the pause is too short
+        ([0.9, 0.4, 0.4, 0.4, 0.4], [Edge("start", 0)]),  # not silent enough to end
+        ([0.4, 0.4], []),  # not loud enough to begin
+        ([0.9, 0.1, 0.4, 0.4, 0.1], [Edge("start", 0), Edge("end", 1)]),
+    ],
+)
+def test_speech_begins_and_ends_with_hysteresis(
+    probabilities: list[float], edges: list[Edge]
+) -> None:
+    assert find_edges(probabilities, SpeechState(), RULE)[0] == edges
+
+
+def test_edges_of_a_stream_are_those_of_the_whole() -> None:
+    probabilities = np.random.default_rng(1).random(500).tolist()
+    whole, last = find_edges(probabilities, SpeechState(), RULE)
+    state, found = SpeechState(), []
+    for start in range(0, 500, 7):
+        edges, state = find_edges(probabilities[start : start + 7], state, RULE)
+        found += edges
+    assert (found, state) == (whole, last)
+    assert len(whole) > 20
+
+
+def test_borders_are_tightened_to_the_sound() -> None:
+    samples = np.zeros(16_000, np.float32)
+    samples[5_000:10_000] = 0.1
+    start, end = tighten(samples, 5_000 + 900, 10_000 + 1_500)
+    assert abs(start - 5_000) <= 160 and abs(end - 10_000) <= 160
+
+
+def test_borders_stay_where_loudness_says_nothing() -> None:
+    noise = np.random.default_rng(0).standard_normal(16_000, np.float32)
+    assert tighten(noise, 5_000, 10_000) == (5_000, 10_000)
