@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import HTTPException
 from fastapi.routing import APIRoute
@@ -17,6 +17,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope
 
 NOT_UNICODE = "the text is not Unicode"
 NOT_FINITE = "the number is not finite"
@@ -27,11 +28,14 @@ Step = str | int
 class CheckedRoute(APIRoute):
     """A route whose request is a `CheckedRequest`."""
 
+    list_fields: ClassVar[frozenset[str]] = frozenset()
+    """Lists of a form: `name` is taken for `name[]`, and may come more than once."""
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def handle_checked(request: Request) -> Response:
-            return await handle(CheckedRequest(request.scope, request.receive))
+            return await handle(CheckedRequest(request.scope, request.receive, self.list_fields))
 
         return handle_checked
 
@@ -39,12 +43,18 @@ class CheckedRoute(APIRoute):
 class CheckedRequest(Request):
     """A request that reads its body by the rules of this module."""
 
+    def __init__(
+        self, scope: Scope, receive: Receive, list_fields: frozenset[str] = frozenset()
+    ) -> None:
+        super().__init__(scope, receive)
+        self._list_fields = list_fields
+
     async def json(self) -> Any:
         return read_json(await self.body())
 
     async def _get_form(self, **limits: Any) -> FormData:
         if self._form is None:
-            self._form = await read_form(self)
+            self._form = await read_form(self, self._list_fields)
         return self._form
 
 
@@ -113,7 +123,7 @@ def field_name(place: Sequence[Step]) -> str:
     return name
 
 
-async def read_form(request: Request) -> FormData:
+async def read_form(request: Request, list_fields: frozenset[str] = frozenset()) -> FormData:
     """A multipart form whose text is UTF-8; a body of another type is an empty form.
 
     Starlette falls back to Latin-1 where text is no UTF-8. So the parser is made to read Latin-1,
@@ -132,18 +142,19 @@ async def read_form(request: Request) -> FormData:
         except MultiPartException as error:
             raise _bad(error.message) from None
     try:
-        return FormData(list(_checked(form.multi_items())))
+        return FormData(list(_checked(form.multi_items(), list_fields)))
     except HTTPException:
         await form.close()
         raise
 
 
 def _checked(
-    fields: list[tuple[str, str | UploadFile]],
+    fields: list[tuple[str, str | UploadFile]], list_fields: frozenset[str]
 ) -> Iterator[tuple[str, str | UploadFile]]:
     seen = set()
     for raw_name, value in fields:
         name = _utf8(raw_name, None)
+        name = f"{name}[]" if name in list_fields else name
         if name in seen and not name.endswith("[]"):  # OpenAI's clients name lists so
             raise _bad(f"{name}: the field comes more than once", name)
         seen.add(name)

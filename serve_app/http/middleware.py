@@ -19,6 +19,7 @@ from serve_app.http.settings import HttpSettings
 
 HEALTH = "/health"
 VOICES = ("/v1/audio/voices", "/v1/audio/voices/")
+RECORDINGS = ("/v1/audio/transcriptions", "/v1/audio/translations")  # may be long
 logger = logging.getLogger(__name__)
 
 
@@ -49,7 +50,8 @@ class Gate:
         self._app = app
         self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
         self._open_paths = VOICES if settings.voices_listed_without_key else ()
-        self._limit = settings.max_upload_bytes
+        self._most_bytes = settings.max_upload_bytes
+        self._most_bytes_of_recordings = settings.max_recording_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,14 +62,14 @@ class Gate:
             response = JSONResponse(told.body, told.status, told.headers)
             return await response(scope, receive, send)
 
-        received = 0
+        received, limit = 0, self._limit(scope)
 
         async def receive_within_limit() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._limit:
-                raise self._too_large()
+            if received > limit:
+                raise _too_large(limit)
             return message
 
         await self._app(scope, receive_within_limit, send)
@@ -78,15 +80,21 @@ class Gate:
             return HTTPException(
                 401, "the API key is missing or wrong", {"WWW-Authenticate": "Bearer"}
             )
-        length = headers.get("content-length", "")
-        if length.isdecimal() and int(length[:20]) > self._limit:
-            return self._too_large()
+        length, limit = headers.get("content-length", ""), self._limit(scope)
+        if length.isdecimal() and int(length[:20]) > limit:
+            return _too_large(limit)
         return None
 
     def _needs_key(self, scope: Scope) -> bool:
         path = get_route_path(scope)
         is_open = scope["method"] in ("GET", "HEAD") and path in self._open_paths
         return bool(self._keys) and path.startswith("/v1/") and not is_open
+
+    def _limit(self, scope: Scope) -> int:
+        """The largest body in bytes."""
+        if get_route_path(scope) in RECORDINGS:
+            return self._most_bytes_of_recordings
+        return self._most_bytes
 
     def _knows(self, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -95,5 +103,6 @@ class Gate:
         sent = token.strip().encode("latin-1")  # the very bytes
         return any(hmac.compare_digest(sent, key) for key in self._keys)
 
-    def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"the request is larger than {self._limit} bytes")
+
+def _too_large(limit: int) -> HTTPException:
+    return HTTPException(413, f"the request is larger than {limit} bytes")

@@ -34,10 +34,16 @@ class HttpSettings(Settings):
     half of that. A passage takes 31 tokens a second of the model's context, and its prompt."""
 
     max_audio_s: float = Field(default=600.0, gt=0)
-    """The longest recording that one request may bring, in seconds."""
+    """All recordings that one chat may bring together, in seconds."""
 
     max_upload_bytes: int = Field(default=25 << 20, ge=1)
-    """The largest request body (OpenAI's limit for a file)."""
+    """The largest request body (OpenAI's limit for a file), but for recordings to write down."""
+
+    max_recording_s: float = Field(default=3600.0, gt=0)
+    """The longest recording to transcribe or translate, in seconds."""
+
+    max_recording_bytes: int = Field(default=128 << 20, ge=1)
+    """The largest request body of such a recording: an hour of WAV at 16 kHz has 110 MiB."""
 
     max_voices: int = Field(default=1000, ge=0)
     """How many uploaded voices the store may hold; 0 takes no uploads."""

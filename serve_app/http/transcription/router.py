@@ -5,90 +5,79 @@ from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
-from deployments.messages import (
-    INPUT_SAMPLE_RATE_HZ,
-    Message,
-    SamplingOptions,
-    ThinkerDelta,
-    ThinkerRequest,
-    Usage,
-)
-from deployments.thinker import tasks
-from serve_app.graph.answers import uncut
-from serve_app.http.body_checks import CheckedRoute
+from deployments.messages import ThinkerDelta
 from serve_app.http.dependencies import Server, ServerDep, require_multipart, require_ready_for_text
 from serve_app.http.streaming import collect, events, first_then_rest
-from serve_app.http.transcription.length import most_tokens
+from serve_app.http.transcription.answers import timed_answer, transcript_events, untimed_answer
+from serve_app.http.transcription.question import Question
+from serve_app.http.transcription.recording import RecordingReader
+from serve_app.http.transcription.segments import Segment, segments
 from serve_app.http.transcription.types import (
-    TranscriptDelta,
-    TranscriptDone,
     Transcription,
     TranscriptionForm,
-    TranscriptUsage,
+    TranscriptionRoute,
     TranslationForm,
+    VerboseTranscription,
 )
+from serve_app.sound.pieces import Cutting
 
 router = APIRouter(
     tags=["audio"],
     dependencies=[Depends(require_multipart), Depends(require_ready_for_text)],
-    route_class=CheckedRoute,
+    route_class=TranscriptionRoute,
 )
+Written = Response | Transcription | VerboseTranscription
 
 
-@router.post("/audio/transcriptions", summary="Transcribe speech", response_model=Transcription)
+@router.post(
+    "/audio/transcriptions",
+    summary="Transcribe speech",
+    response_model=Transcription | VerboseTranscription,
+)
 async def create_transcription(
     form: Annotated[TranscriptionForm, Form()], request: Request, server: ServerDep
-) -> Response | Transcription:
-    server.require_model(form.model)
-    form.refuse_unsupported()
-    samples = await server.decode(await form.file.read(), param="file")
-    messages = tasks.transcribe(samples, form.language, form.prompt)
-    return await _answer(messages, len(samples), form, request, server)
+) -> Written:
+    return await _write_down(form, request, server)
 
 
-@router.post("/audio/translations", summary="Translate speech", response_model=Transcription)
+@router.post(
+    "/audio/translations",
+    summary="Translate speech",
+    response_model=Transcription | VerboseTranscription,
+)
 async def create_translation(
     form: Annotated[TranslationForm, Form()], request: Request, server: ServerDep
-) -> Response | Transcription:
+) -> Written:
+    return await _write_down(form, request, server)
+
+
+async def _write_down(form: TranslationForm, request: Request, server: Server) -> Written:
     server.require_model(form.model)
     form.refuse_unsupported()
-    samples = await server.decode(await form.file.read(), param="file")
-    messages = tasks.translate(samples, prompt=form.prompt)
-    return await _answer(messages, len(samples), form, request, server)
+    question = Question(form, request.state.request_id, server.backend)
+    recording = RecordingReader(await form.file.read(), server.settings.max_recording_s)
+    head = await recording.read(Cutting().longest_s)
+    if recording.ended and not form.needs_pieces:
+        return await _untimed_answer(form, request, question.whole(head))
+    await recording.require_length()
+    pieces = recording.pieces(head, form.cutting() or Cutting())
+    written = segments(pieces, question.about, form.temperature)
+    if form.is_timed:
+        return timed_answer(form, await collect(request, written), recording.seconds)
+    return await _untimed_answer(form, request, _deltas(written))
 
 
-async def _answer(
-    messages: tuple[Message, ...],
-    sample_count: int,
-    form: TranslationForm,
-    request: Request,
-    server: Server,
-) -> Response | Transcription:
-    limit = most_tokens(sample_count / INPUT_SAMPLE_RATE_HZ)
-    # Greedy unless asked otherwise: a recording has one transcript.
-    sampling = SamplingOptions(temperature=form.temperature or 0.0, max_tokens=limit)
-    thinker = ThinkerRequest(request.state.request_id, messages, sampling=sampling)
-    deltas = uncut(server.backend.text(thinker))
+async def _untimed_answer(
+    form: TranslationForm, request: Request, deltas: AsyncGenerator[ThinkerDelta]
+) -> Written:
     if form.stream:
-        return events(await first_then_rest(request, _transcript_events(deltas)))
-    whole = await collect(request, deltas)
-    text = "".join(delta.text for delta in whole)
-    if form.response_format == "text":
-        return PlainTextResponse(text)
-    usage = next((delta.usage for delta in reversed(whole) if delta.usage), Usage(0, 0))
-    return Transcription(text=text, usage=TranscriptUsage.of(usage))
+        return events(await first_then_rest(request, transcript_events(deltas)))
+    return untimed_answer(form, await collect(request, deltas))
 
 
-async def _transcript_events(
-    deltas: AsyncGenerator[ThinkerDelta],
-) -> AsyncGenerator[TranscriptDelta | TranscriptDone]:
-    text, usage = "", Usage(0, 0)
-    async with aclosing(deltas):
-        async for delta in deltas:
-            text += delta.text
-            usage = delta.usage or usage
-            if delta.text:
-                yield TranscriptDelta(delta=delta.text)
-    yield TranscriptDone(text=text, usage=TranscriptUsage.of(usage))
+async def _deltas(written: AsyncGenerator[Segment]) -> AsyncGenerator[ThinkerDelta]:
+    async with aclosing(written):
+        async for segment in written:
+            yield ThinkerDelta(text=segment.text, usage=segment.usage)
