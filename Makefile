@@ -15,7 +15,7 @@ NANO := configs/nano
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup serve demo test oldest lint format locks clean
+.PHONY: help setup serve demo test oldest hour lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ oldest: .venv/ready ## the Thinker's tests with the oldest vLLM that goes with t
 	  PYTHONPATH=.venv/vllm-$$version $(BIN)/python -m pytest \
 	    tests/integration/thinker tests/unit/deployments/thinker tests/unit/serve_app/bench/forced_speech; \
 	done
+
+hour: .venv/ready ## an hour of speech in every format of a transcript, over a fake model
+	$(BIN)/python -m tests.benchmarks.long_recording
 
 lint: .venv/ready ## the fast checks alone
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
