@@ -48,12 +48,13 @@ async def segments(
     """The segments of a recording, without those that say nothing.
 
     Args:
-        temperature: None takes the likeliest tokens, and others where those have no end.
+        temperature: None or 0 takes the likeliest tokens, and others where those have no end, as
+            OpenAI's does.
 
     Raises:
         AnswerCut: an answer has no end at any temperature.
     """
-    temperatures = (0.0, *FALLBACK_TEMPERATURES) if temperature is None else (temperature,)
+    temperatures = (temperature,) if temperature else (0.0, *FALLBACK_TEMPERATURES)
 
     async def write(piece: Piece, number: int) -> Segment:
         return await _segment(piece, number, ask, temperatures)

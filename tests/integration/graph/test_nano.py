@@ -29,6 +29,7 @@ from tests.nano.evaluate import RETRIES, VOICES, Report, evaluate, repeat, trans
 from tests.nano.pitch import track_pitch, with_context
 from tests.nano.recordings import Recording, kept
 from tests.nano.sizes import SOUND_RATE_HZ
+from tests.nano.with_pauses import with_pauses
 from tests.places import NANO as CHECKPOINT
 from tests.places import ROOT
 
@@ -69,6 +70,23 @@ async def test_it_writes_down_what_it_hears(report, capsys):
     with capsys.disabled():  # all figures, the RTF among them, to be read and not asserted
         print("\nnano:", report.figures())
     assert report.figures()["transcription_wer"] <= 0.10
+
+
+async def test_it_writes_down_a_recording_of_many_sentences_and_when_each_is_said(client):
+    """Longer than a piece; alone, nano hears no more than one sentence."""
+    spoken = with_pauses(12)
+    file = ("sentences.wav", spoken.file())
+    verbose, text = await asyncio.gather(
+        client.audio.transcriptions.create(model=MODEL, file=file, response_format="verbose_json"),
+        client.audio.transcriptions.create(model=MODEL, file=file, response_format="text"),
+    )
+    assert text == verbose.text
+    for segment, sentence in zip(verbose.segments, spoken.sentences, strict=True):
+        assert abs(segment.start - sentence.start_s) < 0.05
+        assert abs(segment.end - sentence.end_s) < 0.05
+    said = [sentence.text for sentence in spoken.sentences]
+    heard = [segment.text for segment in verbose.segments]
+    assert word_error_rate(said, heard) <= 0.1
 
 
 async def test_it_understands_its_own_speech(report):

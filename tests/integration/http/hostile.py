@@ -60,6 +60,7 @@ FORM = {
     "language": "en",
     "response_format": "json",
     "temperature": "0.2",
+    "chunking_strategy": "auto",
     "stream": "false",
 }
 HALF = "\ud83d"

@@ -92,7 +92,9 @@ async def test_segments_say_when_and_what_and_leave_out_nothing_said() -> None:
     assert (found[1].temperature, found[1].usage) == (0.0, Usage(5, 2))
 
 
-@pytest.mark.parametrize(("asked", "tried"), [(None, [0.0, 0.4, 0.8]), (0.0, [0.0]), (0.6, [0.6])])
+@pytest.mark.parametrize(
+    ("asked", "tried"), [(None, [0.0, 0.4, 0.8]), (0.0, [0.0, 0.4, 0.8]), (0.6, [0.6])]
+)
 async def test_a_piece_without_end_is_tried_warmer_unless_a_temperature_is_given(
     asked: float | None, tried: list[float]
 ) -> None:
