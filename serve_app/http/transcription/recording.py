@@ -35,8 +35,7 @@ class RecordingReader:
         return self._recording.seconds if self._recording else 0.0
 
     async def read(self, seconds: float) -> np.ndarray:
-        """All that is left if it is not longer than `seconds`, and then it has `ended`; else the
-        next `seconds` and a little more."""
+        """The next `seconds` and a little more; or all that is left, and it has `ended`."""
         return await _in_thread(self._read, seconds)
 
     async def require_length(self) -> None:
