@@ -2,6 +2,7 @@
 known."""
 
 import io
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,19 +50,20 @@ def as_file(samples: np.ndarray, format: str, subtype: str | None = None) -> byt
 
 
 def with_pauses(count: int | None = None, seconds: float | None = None, seed: int = 0) -> Spoken:
-    """The first `count` sentences, or as many, over again, as `seconds` have room for."""
+    """The first `count` sentences; or over again as many as `seconds` have room for."""
     draw = np.random.default_rng(seed)
-    parts, sentences, length = [], [], 0
     needed = count if seconds is None else round(seconds / SHORTEST_S)
     recordings = [(one.sentence, _trimmed(one.wav)) for one in kept(needed)]
-    most = len(recordings) if seconds is None else round(seconds * SPEECH_RATE_HZ)
-    while (len(sentences) if seconds is None else length) < most:
-        text, speech = recordings[len(sentences) % len(recordings)]
+    most = len(recordings) if seconds is None else None
+    parts, sentences, length = [], [], 0
+    for text, speech in itertools.islice(itertools.cycle(recordings), most):
         pause = np.zeros(round(draw.uniform(*PAUSES_S) * SPEECH_RATE_HZ), np.float32)
-        start = length + len(pause)
-        length = start + len(speech)
+        start, end = length + len(pause), length + len(pause) + len(speech)
+        if seconds is not None and end + SPEECH_RATE_HZ > seconds * SPEECH_RATE_HZ:
+            break
         parts += [pause, speech]
-        sentences.append(Sentence(text, start / SPEECH_RATE_HZ, length / SPEECH_RATE_HZ))
+        sentences.append(Sentence(text, start / SPEECH_RATE_HZ, end / SPEECH_RATE_HZ))
+        length = end
     samples = np.concatenate([*parts, np.zeros(SPEECH_RATE_HZ, np.float32)])
     noise = draw.standard_normal(len(samples), np.float32)
     return Spoken(samples + np.float32(NOISE) * noise, sentences)
