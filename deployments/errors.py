@@ -10,7 +10,9 @@
     │   ├── UnknownVoice            a voice that is neither configured nor uploaded
     │   ├── VoiceExists             a name for an uploaded voice that is taken
     │   ├── VoiceStoreFull          one more uploaded voice than there may be
-    │   ├── SpokenTurnGone          an `audio.id` that is not, or no longer, known
+    │   ├── SpokenTurnInvalid       an `audio.id` that this server did not sign, or cannot use
+    │   ├── SpokenTurnExpired       an `audio.id` whose time is over
+    │   ├── SpokenTurnGone          an `audio.id` whose answer is not kept any more
     │   ├── PromptTooLong           more tokens than the model's context holds
     │   ├── SpeechTooLong           a text to speak that needs more than the context leaves
     │   ├── AnswerCut               an answer that reached its limit before its end
@@ -123,11 +125,25 @@ class VoiceStoreFull(RequestError):
         super().__init__(message, limit=limit)
 
 
+class SpokenTurnInvalid(RequestError):
+    """An `audio.id` that cannot be read: damaged, forged, another caller's or another model's."""
+
+    def __init__(self, reason: str, param: str | None = None) -> None:
+        super().__init__(f"the audio.id names no spoken answer: {reason}", param=param)
+
+
+class SpokenTurnExpired(RequestError):
+    def __init__(self, expires_at: int, param: str | None = None) -> None:
+        """`expires_at` is Unix time in seconds."""
+        message = f"the spoken answer of this audio.id expired at {expires_at} (Unix time)"
+        super().__init__(message, expires_at=expires_at, param=param)
+
+
 class SpokenTurnGone(RequestError):
-    """An `audio.id` that was never given out, or whose time is over."""
+    """An `audio.id` of this server's whose answer was never finished, or is not kept any more."""
 
     def __init__(self, turn_id: str, param: str | None = None) -> None:
-        message = f"there is no spoken answer {turn_id!r}, or it has expired"
+        message = f"the spoken answer {turn_id!r} is not kept here"
         super().__init__(message, turn_id=turn_id, param=param)
 
 

@@ -80,6 +80,14 @@ class SamplingOptions(Wire):
 
 
 @dataclass(frozen=True, slots=True)
+class Function(Wire):
+    """A function that an answer can be made to call."""
+
+    name: str
+    parameters: str  # the JSON Schema of its arguments, as JSON
+
+
+@dataclass(frozen=True, slots=True)
 class ThinkerRequest(Wire):
     """One turn for the Thinker to answer."""
 
@@ -89,6 +97,9 @@ class ThinkerRequest(Wire):
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     chunks: ChunkSchedule | None = None  # audio tokens are sent as the next chunk needs them
     needed_tokens: int = 1  # where the context leaves fewer, the request is refused
+    json_schema: str | None = None  # JSON Schema, as JSON, that a text answer follows
+    must_call: tuple[Function, ...] = ()  # the answer is a call of one of these and nothing else
+    at_most_one_call: bool = False  # the answer ends behind its first call
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,8 @@ class Usage(Wire):
     completion_tokens: int
     audio_tokens: int = 0
     cached_prompt_tokens: int = 0
+    prompt_audio_tokens: int = 0  # placeholders of recordings, and audio tokens of spoken turns
+    reasoning_tokens: int = 0  # of the thought before the answer; in `completion_tokens` too
     answers: int = 1  # of the Thinker that are counted here
 
     def __add__(self, other: "Usage") -> "Usage":
@@ -107,6 +120,8 @@ class Usage(Wire):
             self.completion_tokens + other.completion_tokens,
             self.audio_tokens + other.audio_tokens,
             self.cached_prompt_tokens + other.cached_prompt_tokens,
+            self.prompt_audio_tokens + other.prompt_audio_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
             self.answers + other.answers,
         )
 

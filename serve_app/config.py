@@ -17,7 +17,7 @@ from deployments.settings import Settings
 from deployments.thinker.thinker_config import ThinkerConfig
 from deployments.token2wav.token2wav_config import Token2WavConfig
 from deployments.voice_store import folder_of
-from serve_app.http.settings import HttpSettings, require_one_ingress
+from serve_app.http.settings import HttpSettings, require_shared_turns
 
 RAY_SERVES_AUTO = 100  # replicas that Ray Serve's `auto` may start
 
@@ -66,8 +66,8 @@ class AppConfig(BaseModel):
     """Options of Ray Serve's `deployment.options` for the HTTP ingress."""
 
     @model_validator(mode="after")
-    def _one_ingress(self) -> Self:
-        require_one_ingress(_most_replicas(self.ingress_deployment_config))
+    def _ingress_replicas_share_turns(self) -> Self:
+        require_shared_turns(_most_replicas(self.ingress_deployment_config), self.http)
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from deployments.chunker import Chunker
 from deployments.errors import EngineFailed
 from deployments.messages import FinishReason, ThinkerDelta, ThinkerRequest, ToolCall, Usage
+from deployments.thinker.constraints import CallReader, LiteralReader
 from deployments.thinker.tokens import (
     Mode,
     OutputSplitter,
@@ -85,24 +86,40 @@ class Answer:
         special: SpecialTokens,
         vocabulary: TextVocabulary,
         stop_ids: frozenset[int],
+        prompt_audio_tokens: int = 0,
     ) -> None:
         start = Mode.SPEECH if request.reply == "speech" else Mode.TEXT
-        self._splitter = OutputSplitter(special, vocabulary, start)
+        self._literal = vocabulary.literally()
+        self._reader: OutputSplitter | LiteralReader | CallReader
+        if start is Mode.TEXT and request.json_schema is not None:
+            self._reader = LiteralReader(self._literal)
+        else:
+            self._reader = OutputSplitter(special, vocabulary, start)
         self._thought = TextDecoder(vocabulary)
+        self._at_most_one_call = request.at_most_one_call
+        self._prompt_audio_tokens = prompt_audio_tokens
         self._stop_ids = stop_ids
         self._stop = StopStrings(request.sampling.stop)
         self._chunker = Chunker(request.chunks) if request.chunks else None
         self._ids = _Ids()
         self._held = _Held()
         self._usage: Usage | None = None
-        self._called = False
+        self._has_calls = False
+        self.called: str | None = None  # the function that the answer has to call
         self.finished = False
 
     def think(self, output: EngineOutput) -> ThinkerDelta | None:
         """Take the next ids of the thought that comes before the answer."""
-        self._count(output)
+        usage = self.count(output)
+        thought = usage.reasoning_tokens + len(output.token_ids)
+        self._usage = replace(usage, reasoning_tokens=thought)
         reasoning = "".join(map(self._thought.push, output.token_ids))
         return ThinkerDelta(reasoning=reasoning) if reasoning else None
+
+    def call(self, name: str) -> None:
+        """From here on the answer is the arguments of this function's call."""
+        self.called = name
+        self._reader = CallReader(self._literal, name)
 
     def push(self, output: EngineOutput) -> ThinkerDelta | None:
         """Take the next ids of the answer; None while they are held.
@@ -110,10 +127,10 @@ class Answer:
         Raises:
             EngineFailed: the engine gave the request up.
         """
-        self._count(output)
+        self.count(output)
         split = Split()
         for token_id in output.token_ids:
-            if token_id not in self._stop_ids and not self._stop.found:
+            if token_id not in self._stop_ids and not self._ended(split):
                 self._take(token_id, split)
         held = self._held
         held.token_ids += self._ids.release()
@@ -121,18 +138,22 @@ class Answer:
         held.reasoning += split.reasoning
         held.audio_tokens += split.audio_tokens
         held.tool_calls += split.tool_calls
-        if self._stop.found:
+        if self._ended(split):
             return self.finish("stop")
         if output.finish_reason is not None:
             return self.finish(output.finish_reason)
         if self._chunker is None:
             return self._release()
         complete = list(self._chunker.push(split.audio_tokens))
-        return self._release() if complete or not self._splitter.speaking else None
+        return self._release() if complete or not self._reader.speaking else None
+
+    def _ended(self, split: Split) -> bool:
+        """Whether it ends with `split`, for a reason that vLLM does not know."""
+        return self._stop.found or (self._at_most_one_call and bool(split.tool_calls))
 
     def _take(self, token_id: int, split: Split) -> None:
         """Sort one id into `split`, its text as far as no stop string may begin there."""
-        new = self._splitter.push((token_id,))
+        new = self._reader.push((token_id,))
         shown = self._stop.push(new.text)
         self._ids.push(token_id, new.text, shown)
         split.text += shown
@@ -141,16 +162,23 @@ class Answer:
         split.tool_calls += new.tool_calls
 
     def finish(self, reason: str) -> ThinkerDelta:
-        """The last delta: all that is held, why it ended, and the counts."""
+        """The last delta: all that is held, why it ended, and the counts.
+
+        Raises:
+            EngineFailed: the engine gave the request up.
+            UnsupportedRequest: the answer had to be JSON, and vLLM could not hold it to that.
+        """
         if reason not in _FINISH_REASONS:
             raise EngineFailed(f"the engine gave the request up: {reason}")
         self.finished = True
         text = self._stop.flush()
         self._held.text += text
         self._held.token_ids += self._ids.flush(text)
+        complete = reason == "stop" and not self._stop.found
+        self._held.tool_calls += self._reader.finish(complete).tool_calls
         last = self._release() or ThinkerDelta()
         finish_reason = _FINISH_REASONS[reason]
-        if finish_reason == "stop" and self._called:
+        if finish_reason == "stop" and self._has_calls:
             finish_reason = "tool_calls"
         return replace(last, finish_reason=finish_reason, usage=self._usage)
 
@@ -163,14 +191,21 @@ class Answer:
             token_ids=tuple(held.token_ids),
             tool_calls=tuple(held.tool_calls),
         )
-        self._called = self._called or bool(delta.tool_calls)
+        self._has_calls = self._has_calls or bool(delta.tool_calls)
         if self._usage is not None:
             spoken = self._usage.audio_tokens + len(delta.audio_tokens)
             self._usage = replace(self._usage, audio_tokens=spoken)
         return None if delta == ThinkerDelta() else delta
 
-    def _count(self, output: EngineOutput) -> None:
+    def count(self, output: EngineOutput) -> Usage:
+        """Count the ids of an output; gives all that was counted."""
         if self._usage is None:  # the first output of the first prompt says how long that was
-            self._usage = Usage(output.prompt_tokens, 0, 0, output.cached_prompt_tokens)
+            self._usage = Usage(
+                output.prompt_tokens,
+                0,
+                cached_prompt_tokens=output.cached_prompt_tokens,
+                prompt_audio_tokens=self._prompt_audio_tokens,
+            )
         produced = self._usage.completion_tokens + len(output.token_ids)
         self._usage = replace(self._usage, completion_tokens=produced)
+        return self._usage

@@ -7,11 +7,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from deployments.errors import ConfigError, EngineFailed, PromptTooLong, SpeechTooLong
+from deployments.errors import ConfigError, EngineFailed
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import warm_up
-from deployments.thinker.answer import Answer
 from deployments.thinker.canary import Canary
 from deployments.thinker.checkpoint_reading import load_config, load_tokenizer
 from deployments.thinker.prompt import PromptBuilder
@@ -19,6 +18,7 @@ from deployments.thinker.prompt_runner import PromptRunner
 from deployments.thinker.sampling import sampling_of
 from deployments.thinker.thinker_config import ThinkerConfig
 from deployments.thinker.tokens import SpecialTokens, TextVocabulary
+from deployments.thinker.turn import Model, Turn
 from deployments.weight_files import one_line
 
 
@@ -49,47 +49,17 @@ class VllmEngine:
         """Answer one turn. Closing the iterator aborts the request in vLLM.
 
         Raises:
-            AudioUnreadable, PromptTooLong, SpeechTooLong: before anything is
+            AudioUnreadable, SpokenTurnInvalid, PromptTooLong, SpeechTooLong: before anything is
                 submitted.
+            UnsupportedRequest: a JSON Schema that no answer can be held to.
             EngineFailed: the engine died or refused the request, or its answers are not to be
                 trusted.
         """
-        runner = self._trusted_runner()
-        prompt = self._prompts.build(request.messages, request.reply)
-        room = runner.room(prompt)
-        if room < 1:
-            raise PromptTooLong(prompt.length, prompt.length + room - 1)
-        if room < request.needed_tokens:
-            raise SpeechTooLong(request.needed_tokens, room)
-        budget = request.sampling.max_tokens or runner.defaults.max_tokens
-        answer = Answer(request, self._special, self._vocabulary, self._stop_ids)
-        if self._config.think:
-            think_end = self._special.think_end
-            thought: list[int] = []
-            finish_reason: str | None = None
-            parameters = runner.sampling(request.sampling, min(budget, room), (think_end,))
-            thinking = runner.run(prompt, parameters, request.request_id)
-            async with aclosing(thinking) as outputs:
-                async for output in outputs:
-                    thought += output.token_ids
-                    finish_reason = output.finish_reason
-                    if delta := answer.think(output):
-                        yield delta
-            if finish_reason != "stop" or thought[-1] != think_end:
-                yield answer.finish(finish_reason or "abort")
-                return
-            prompt = self._prompts.after_thought(prompt, thought[:-1], request.reply)
-            budget, room = budget - len(thought), runner.room(prompt)
-            if min(budget, room) < 1:
-                yield answer.finish("length")
-                return
-        parameters = runner.sampling(request.sampling, min(budget, room))
-        async with aclosing(runner.run(prompt, parameters, request.request_id)) as outputs:
-            async for output in outputs:
-                if delta := answer.push(output):
-                    yield delta
-                if answer.finished:  # also by a stop string, of which vLLM knows nothing
-                    return
+        model = Model(self._special, self._vocabulary, self._stop_ids, self._config.think)
+        turn = Turn(request, self._trusted_runner(), self._prompts, model)
+        async with aclosing(turn.deltas()) as deltas:
+            async for delta in deltas:
+                yield delta
 
     async def check_health(self) -> None:
         """Raise EngineFailed when no request can be served any more, or none rightly."""

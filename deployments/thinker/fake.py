@@ -29,7 +29,8 @@ class FakeThinkerEngine:
     """Repeats what was said; its audio tokens are a hash of the text, so streams can be told apart.
 
     Recordings are echoed as "heard 1.50 s", earlier spoken turns as "after N ids". With tool
-    schemas in the prompt and no result yet, the first tool is called with no arguments.
+    schemas in the prompt and no result yet, the first tool is called with no arguments. So is the
+    first of those that have to be called. An answer in JSON has one member, "said".
     """
 
     def __init__(
@@ -73,10 +74,12 @@ class FakeThinkerEngine:
 
     def _answer(self, request: ThinkerRequest) -> list[ThinkerDelta]:
         prompt_tokens = sum(len(echo(message)) for message in request.messages)
-        if call := _tool_call(request.messages):
+        if call := _tool_call(request):
             usage = Usage(prompt_tokens, completion_tokens=1)
             return [ThinkerDelta(tool_calls=(call,), finish_reason="tool_calls", usage=usage)]
         text = echo(request.messages[-1]) or "nothing"
+        if request.json_schema is not None:
+            text = json.dumps({"said": text}, ensure_ascii=False)
         limit = request.sampling.max_tokens or self._max_tokens
         if request.reply == "text":
             deltas = [ThinkerDelta(text=c, token_ids=(ord(c),)) for c in text[:limit]]
@@ -113,11 +116,13 @@ def echo(message: Message) -> str:
     return " ".join(pieces)
 
 
-def _tool_call(messages: tuple[Message, ...]) -> ToolCall | None:
-    roles = [message.role for message in messages]
+def _tool_call(request: ThinkerRequest) -> ToolCall | None:
+    if request.must_call:
+        return ToolCall(request.must_call[0].name, arguments="{}")
+    roles = [message.role for message in request.messages]
     if Role.TOOL_SCHEMAS not in roles or Role.TOOL_RESULT in roles:
         return None
-    schemas = json.loads(echo(messages[roles.index(Role.TOOL_SCHEMAS)]))
+    schemas = json.loads(echo(request.messages[roles.index(Role.TOOL_SCHEMAS)]))
     first = schemas[0] if isinstance(schemas, list) else schemas
     return ToolCall(name=first.get("function", first)["name"], arguments="{}")
 

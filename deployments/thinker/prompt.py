@@ -8,13 +8,13 @@ no special token, so nothing that is written can end a turn or pose as audio.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from deployments.errors import AudioUnreadable
+from deployments.errors import AudioUnreadable, SpokenTurnInvalid
 from deployments.messages import (
     AudioPart,
     Message,
@@ -38,12 +38,21 @@ class Prompt:
 
     token_ids: list[int]
     audio_pieces: list[np.ndarray]  # each [N] float32, 16 kHz, at most 25 s
+    spoken_tokens: int = 0  # audio tokens of earlier spoken turns, among the ids
 
     @property
     def length(self) -> int:
         """Tokens in the model's context, once each piece has its placeholders."""
-        placeholders = sum(placeholder_tokens(len(piece)) for piece in self.audio_pieces)
-        return len(self.token_ids) - len(self.audio_pieces) + placeholders
+        return len(self.token_ids) - len(self.audio_pieces) + self._placeholders
+
+    @property
+    def audio_tokens(self) -> int:
+        """Those of them that are sound: heard, or spoken before."""
+        return self._placeholders + self.spoken_tokens
+
+    @property
+    def _placeholders(self) -> int:
+        return sum(placeholder_tokens(len(piece)) for piece in self.audio_pieces)
 
 
 class PromptBuilder:
@@ -61,12 +70,14 @@ class PromptBuilder:
         self._think = think
         # Ids that shape a prompt have no place in a turn that was spoken.
         self._never_spoken = {special.turn_start, special.turn_end, special.audio_patch}
+        self._last_id = max(tokenizer.get_vocab().values())
 
     def build(self, messages: Sequence[Message], reply: Literal["text", "speech"]) -> Prompt:
         """The prompt up to where the answer begins.
 
         Raises:
             AudioUnreadable: a recording has no samples, or some that are not finite.
+            SpokenTurnInvalid: an earlier spoken turn has ids that the vocabulary does not have.
         """
         writer = _Writer(self._plain)
         for message in messages:
@@ -92,7 +103,13 @@ class PromptBuilder:
         ids = [*prompt.token_ids, *thought, self._special.think_end, *self._encode("\n\n")]
         if reply == "speech":
             ids.append(self._special.tts_start)
-        return Prompt(ids, prompt.audio_pieces)
+        return replace(prompt, token_ids=ids)
+
+    def calling(self, prompt: Prompt, name: str | None = None) -> Prompt:
+        """The prompt of an answer that calls a function: of its name, or of its arguments."""
+        opening = "function\n" if name is None else f"function\n{name}\n"
+        ids = [*prompt.token_ids, self._special.tool_call_start, *self._encode(opening)]
+        return replace(prompt, token_ids=ids)
 
     def _encode(self, text: str) -> list[int]:
         return self._plain.encode(text, add_special_tokens=False).ids
@@ -106,10 +123,13 @@ class PromptBuilder:
                 for piece in self._pieces(samples):
                     writer.audio(special.audio_patch, piece)
             case SpokenPart(token_ids):
+                if token_ids and max(token_ids) > self._last_id:
+                    raise SpokenTurnInvalid("another model spoke it", param="messages")
                 writer.token(special.tts_start)
                 for token_id in token_ids:
                     if token_id not in self._never_spoken:
                         writer.token(token_id)
+                writer.spoken_tokens += sum(map(special.is_audio, token_ids))
             case ToolCall(name, arguments):
                 writer.token(special.tool_call_start)
                 writer.text(f"function\n{name}\n{arguments}")
@@ -133,6 +153,7 @@ class _Writer:
         self._plain = plain
         self._text: list[str] = []
         self._prompt = Prompt([], [])
+        self.spoken_tokens = 0
 
     def text(self, text: str) -> None:
         self._text.append(text)
@@ -147,7 +168,7 @@ class _Writer:
 
     def finish(self) -> Prompt:
         self._encode_text()
-        return self._prompt
+        return replace(self._prompt, spoken_tokens=self.spoken_tokens)
 
     def _encode_text(self) -> None:
         if self._text:

@@ -6,11 +6,14 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from deployments.errors import EngineFailed, StepAudioError
+from deployments.errors import EngineFailed, StepAudioError, UnsupportedRequest
 from deployments.messages import SamplingOptions
 from deployments.thinker.answer import EngineOutput
+from deployments.thinker.constraints import Constraint, Json, OneOf
 from deployments.thinker.prompt import Prompt
 from deployments.thinker.sampling import Sampling
+from deployments.thinker.vllm_plugin.compat import is_refusal
+from deployments.weight_files import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +55,19 @@ class PromptRunner:
         self._no_longer = reason
 
     async def run(
-        self, prompt: Prompt, parameters: Any, request_id: str = "thinker"
+        self,
+        prompt: Prompt,
+        parameters: Any,
+        request_id: str = "thinker",
+        param: str | None = None,
     ) -> AsyncGenerator[EngineOutput]:
         """Run one prompt with vLLM's `SamplingParams`. Closing the iterator aborts it.
 
         `request_id` names the prompt in vLLM's log and traces, a number makes it unique there.
+        `param` names the request's field that a constraint of the answer comes from.
 
         Raises:
+            UnsupportedRequest: vLLM cannot hold an answer to that constraint.
             EngineFailed: vLLM failed, or the answer cannot be trusted.
         """
         from vllm.renderers.inputs.preprocess import parse_model_prompt
@@ -74,15 +83,25 @@ class PromptRunner:
             async with aclosing(self.llm.generate(rendered, parameters, unique_id)) as outputs:
                 async for output in outputs:
                     self._require_sound(output.outputs[0].token_ids, unique_id)
+                    if param is not None and output.outputs[0].finish_reason == "error":
+                        raise UnsupportedRequest("its JSON Schema cannot be compiled", param)
                     yield _engine_output(output)
         except StepAudioError:
             raise
         except Exception as error:
+            if param is not None and is_refusal(error):
+                what = f"its JSON Schema cannot be followed: {one_line(error)}"
+                raise UnsupportedRequest(what, param) from None
             logger.exception("vLLM failed at %s", unique_id)  # callers are told nothing of it
             raise EngineFailed("the model failed to answer") from error
 
     def sampling(
-        self, options: SamplingOptions, max_tokens: int, stop_ids: Iterable[int] = ()
+        self,
+        options: SamplingOptions,
+        max_tokens: int,
+        stop_ids: Iterable[int] = (),
+        *,
+        constraint: Constraint | None = None,
     ) -> Any:
         """vLLM's `SamplingParams` for what a request wants; the defaults for the rest."""
         from vllm import SamplingParams
@@ -99,6 +118,7 @@ class PromptRunner:
             max_tokens=max_tokens,
             seed=options.seed,
             stop_token_ids=[*self._stop_ids, *stop_ids],
+            structured_outputs=_structured_outputs(constraint),
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
@@ -115,6 +135,18 @@ class PromptRunner:
             self._no_more = "an answer of this engine was not finite"
             logger.error("%s: %s; the replica must be replaced", unique_id, self._no_more)
             raise EngineFailed("the model's answer is not finite")
+
+
+def _structured_outputs(constraint: Constraint | None) -> Any:
+    """vLLM's `StructuredOutputsParams`, or None."""
+    from vllm.sampling_params import StructuredOutputsParams
+
+    match constraint:
+        case Json(schema):
+            return StructuredOutputsParams(json=schema)
+        case OneOf(texts):
+            return StructuredOutputsParams(choice=list(texts))
+    return None
 
 
 def _engine_output(output: Any) -> EngineOutput:

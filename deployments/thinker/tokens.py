@@ -1,7 +1,7 @@
 """Token ids and what they mean: every id is read from the tokenizer by its name."""
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
@@ -78,6 +78,12 @@ class SpecialTokens:
         return self.audio_first <= token_id <= self.audio_pad
 
 
+class HasBytes(Protocol):
+    """Says which bytes a token id stands for."""
+
+    def bytes_of(self, token_id: int) -> bytes | None: ...
+
+
 class TextVocabulary:
     """The bytes behind every text token of a byte-level BPE; other ids are no text at all.
 
@@ -91,10 +97,27 @@ class TextVocabulary:
             for token, token_id in tokenizer.get_vocab(with_added_tokens=False).items()
             if token_id not in added
         }
+        self._names = {token_id: token.content.encode() for token_id, token in added.items()}
 
     def bytes_of(self, token_id: int) -> bytes | None:
         """The bytes of a text token, None for every other id."""
         return self._bytes.get(token_id)
+
+    def literally(self) -> "LiteralVocabulary":
+        """The same with special and added tokens as the characters of their names."""
+        return LiteralVocabulary(self._bytes, self._names)
+
+
+@dataclass(frozen=True, slots=True)
+class LiteralVocabulary:
+    """The bytes of every token, `<audio_7>` being nine of them."""
+
+    texts: Mapping[int, bytes]
+    names: Mapping[int, bytes]
+
+    def bytes_of(self, token_id: int) -> bytes | None:
+        """The bytes of a token, None for an id that is none."""
+        return self.texts.get(token_id) or self.names.get(token_id)
 
 
 class TextDecoder:
@@ -103,7 +126,7 @@ class TextDecoder:
     Bytes that can belong to no character become U+FFFD, as in the tokenizer's own decoder.
     """
 
-    def __init__(self, vocabulary: TextVocabulary) -> None:
+    def __init__(self, vocabulary: HasBytes) -> None:
         self._vocabulary = vocabulary
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
@@ -173,6 +196,10 @@ class OutputSplitter:
             elif token_id != self._special.tts_pad:
                 self._text(token_id, split)
         return split
+
+    def finish(self, complete: bool) -> Split:
+        """Nothing: a call or a thought that was not closed is none."""
+        return Split()
 
     def _enter(self, mode: Mode) -> None:
         self._mode, self._call = mode, ""

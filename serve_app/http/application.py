@@ -9,7 +9,7 @@ from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
 from serve_app.http import health
 from serve_app.http.chat import router as chat
-from serve_app.http.chat.spoken_turns import MemorySpokenTurns, SpokenTurnStore
+from serve_app.http.chat.spoken_turns import SpokenTurns, spoken_turns_of
 from serve_app.http.dependencies import Server
 from serve_app.http.errors import install_error_handlers
 from serve_app.http.middleware import Gate, RequestId
@@ -29,12 +29,12 @@ ERRORS: dict[int | str, dict[str, object]] = {
 def create_http_app(
     backend: Backend,
     settings: HttpSettings,
-    spoken_turns: SpokenTurnStore | None = None,
+    spoken_turns: SpokenTurns | None = None,
     voice_store: VoiceStore | None = None,
 ) -> FastAPI:
     """The HTTP surface of `backend`.
 
-    By default spoken answers are kept in this process, and uploaded voices nowhere.
+    Spoken answers are kept as `settings` say; by default uploaded voices are kept nowhere.
     """
     app = FastAPI(title="Step-Audio 2", description=DESCRIPTION, docs_url="/docs", redoc_url=None)
     app.state.server = Server(
@@ -45,9 +45,7 @@ def create_http_app(
         started_at=int(time.time()),
         voice_store=voice_store,
     )
-    app.state.spoken_turns = spoken_turns or MemorySpokenTurns(
-        settings.spoken_turns_kept, settings.spoken_turn_ttl_s
-    )
+    app.state.spoken_turns = spoken_turns or spoken_turns_of(settings)
     for module in (speech, transcriptions, chat, voices, models):
         app.include_router(module.router, prefix="/v1", responses=ERRORS)
     app.include_router(health.router)

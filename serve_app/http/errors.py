@@ -22,7 +22,9 @@ from deployments.errors import (
     ReferenceAudioUnfit,
     RequestError,
     SpeechTooLong,
+    SpokenTurnExpired,
     SpokenTurnGone,
+    SpokenTurnInvalid,
     StepAudioError,
     UnknownVoice,
     UnsupportedRequest,
@@ -67,6 +69,8 @@ INTERNAL = Row(500, "server_error", "internal_error", "the server failed to answ
 # The first class that fits counts: a subclass stands before its base.
 TABLE: tuple[tuple[type[Exception], Row], ...] = (
     (SpokenTurnGone, Row(404, INVALID, "audio_not_found")),
+    (SpokenTurnExpired, Row(400, INVALID, "audio_expired")),
+    (SpokenTurnInvalid, Row(400, INVALID, "audio_id_invalid")),
     (UnknownVoice, Row(400, INVALID, "voice_not_found")),
     (AudioUnreadable, Row(400, INVALID, "audio_unreadable")),
     (AudioTooLong, Row(400, INVALID, "audio_too_long")),

@@ -10,9 +10,10 @@ from deployments.replica_logs import complaints_shown, show_in_replica_log
 from deployments.voice_store import VoiceStore
 from serve_app.graph.handles import ServeBackend
 from serve_app.http.application import create_http_app
+from serve_app.http.chat.spoken_turns import spoken_turns_of
 from serve_app.http.dependencies import Server
 from serve_app.http.rehearsal import rehearse
-from serve_app.http.settings import HttpSettings, require_one_ingress
+from serve_app.http.settings import HttpSettings, require_shared_turns
 
 
 @serve.deployment(name="Ingress")
@@ -31,13 +32,14 @@ class Ingress:
         show_in_replica_log("serve_app")
         # The configuration is checked before, but Serve's own `deployments:` section is not in it.
         with complaints_shown():
-            require_one_ingress(serve.get_replica_context().world_size)
+            require_shared_turns(serve.get_replica_context().world_size, settings)
+            self._turns = spoken_turns_of(settings)
             self._voice_store = VoiceStore(voice_store) if voice_store else None
         self._settings = settings
         self._backend = ServeBackend(thinker, token2wav)
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve calls it after __init__, in the loop
-        app = create_http_app(self._backend, self._settings, voice_store=self._voice_store)
+        app = create_http_app(self._backend, self._settings, self._turns, self._voice_store)
         server: Server = app.state.server
         rehearsal = rehearse(app, self._backend, self._settings)
         server.readiness.rehearsal = asyncio.create_task(rehearsal)

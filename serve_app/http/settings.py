@@ -1,10 +1,14 @@
 """The `http:` section of the configuration: what the HTTP surface serves and what it refuses."""
 
+import os
+
 from pydantic import Field, SecretStr
 
 from deployments.errors import ConfigError
 from deployments.settings import Settings
 from serve_app.http.openai_names import OPENAI_MODELS, OPENAI_VOICES
+
+KEYS_VARIABLE = "STEP_AUDIO2_SPOKEN_TURN_KEYS"
 
 
 class HttpSettings(Settings):
@@ -51,25 +55,46 @@ class HttpSettings(Settings):
     voices_listed_without_key: bool = False
     """Whether `GET /v1/audio/voices` needs no key. Open WebUI reads the list without one."""
 
+    spoken_turn_keys: tuple[SecretStr, ...] = Field(
+        default_factory=lambda: tuple(map(SecretStr, os.environ.get(KEYS_VARIABLE, "").split()))
+    )
+    """Keys of 16 characters or more that sign the `audio.id`s of spoken answers: the first signs,
+    all verify. Without this key they are read from STEP_AUDIO2_SPOKEN_TURN_KEYS, with spaces
+    between them; without any the replica makes one up, and its ids are void when it ends."""
+
+    spoken_turn_keys_file: str | None = None
+    """A file of further keys, one a line, that each ingress replica reads when it starts."""
+
+    spoken_turns_folder: str | None = None
+    """Where streamed spoken answers are kept for the next turn of a chat: a folder or any URL of
+    fsspec that all ingress replicas share. null keeps them in the replica's memory."""
+
     spoken_turns_kept: int = Field(default=1024, ge=1)
-    """Spoken answers kept for the next turn of a chat; what expires first goes first."""
+    """Streamed spoken answers kept in memory; what expires first goes first."""
 
     spoken_turn_ttl_s: float = Field(default=3600.0, gt=0)
-    """How long such an answer can be named by its `audio.id`, in seconds."""
+    """How long a spoken answer can be named by its `audio.id`, in seconds."""
 
     retry_after_s: float = Field(default=1.0, ge=0)
     """`Retry-After` of a 429 or 503 whose cause does not know a better one, in seconds."""
 
 
-def require_one_ingress(replicas: int) -> None:
-    """Refuse more than one replica of the ingress: each keeps its own spoken turns.
+def require_shared_turns(replicas: int, settings: HttpSettings) -> None:
+    """Refuse several replicas of the ingress that could not read each other's `audio.id`s.
 
     Raises:
-        ConfigError: the next turn of a chat could reach a replica that does not know the last one.
+        ConfigError: they have no common key, or no common store.
     """
-    if replicas > 1:
+    if replicas < 2:
+        return
+    wanted = f"{replicas} replicas of the ingress need "
+    if not settings.spoken_turn_keys and settings.spoken_turn_keys_file is None:
         raise ConfigError(
-            f"the ingress must have one replica, not {replicas}: a spoken turn is known only to "
-            "the replica that answered it; set ingress_deployment_config.num_replicas to 1, or "
-            "its autoscaling_config.max_replicas"
+            f"{wanted}a common key for the ids of spoken turns: set http.spoken_turn_keys_file, "
+            f"http.spoken_turn_keys or {KEYS_VARIABLE}"
+        )
+    if settings.spoken_turns_folder is None:
+        raise ConfigError(
+            f"{wanted}a common store of spoken turns: set http.spoken_turns_folder to a folder or "
+            "a URL that all of them share"
         )

@@ -1,7 +1,8 @@
 """What the types of several resources have in common, under OpenAI's names.
 
 Unknown fields of a request are ignored. A known one that cannot be honoured is refused: each
-request class lists, in `honoured`, the only values of such fields that change nothing.
+request class lists, in `honoured`, the only values of such fields that change nothing. Those that
+change nothing whatever their value stand in `without_effect`.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ class ApiRequest(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
     honoured: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    without_effect: ClassVar[frozenset[str]] = frozenset()
 
     def refuse_unsupported(self) -> None:
         """Raise UnsupportedRequest that names the first field which asks for too much."""

@@ -3,6 +3,9 @@
 Up to 0.28 `_apply_hf_processor_main` is handed the prompt as well, and answers with its ids; from
 0.29 on it is handed the items alone, and since 0.31 a Hugging Face processor's settings have
 another name. All mixins ask `audio_features` for the same features.
+
+A request that vLLM refuses is a ValueError in the oldest versions, a VLLMClientError in later ones.
+The names of structured outputs are the same in all of them.
 """
 
 import inspect
@@ -62,3 +65,11 @@ def feature_hook(base: type) -> type:
     if "prompt" in parameters:
         return PromptAndItems
     return ItemsOnly if "hf_kwargs" in parameters else ItemsOnlyBefore031
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether vLLM refused the request itself, and did not fail at it."""
+    import vllm.exceptions
+
+    kinds = ValueError, getattr(vllm.exceptions, "VLLMClientError", ValueError)
+    return isinstance(error, kinds)

@@ -11,6 +11,10 @@ MIN_KV_CACHE_BYTES = 64 << 20  # laying out vLLM's default of 1 GiB takes a CPU 
 # vLLM captures steps of up to twice `max_num_seqs` tokens; a prompt longer than that is launched
 # kernel by kernel, which takes 17 ms longer on an H200.
 GRAPH_TOKENS = 512
+# Of the libraries that hold an answer to a JSON Schema, `guidance` bounds its own work: `xgrammar`,
+# which vLLM would take, reads a schema of 200 optional members for more than 20 s, and meanwhile
+# every answer of the engine waits. Without whitespace a small model cannot write it for ever.
+STRUCTURED_OUTPUTS = {"backend": "guidance", "disable_any_whitespace": True}
 CPU_ENVIRONMENT = {
     # The worker inside the engine's own process, instead of a process more: 15 s sooner.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -36,7 +40,11 @@ def engine_arguments(
     files: ModelFiles, config: StepAudio2Config, chosen: dict[str, Any], *, on_cpu: bool
 ) -> dict[str, Any]:
     """Arguments of vLLM's `AsyncEngineArgs`; what the configuration chose wins."""
-    defaults: dict[str, Any] = {"model": str(files.root), "mm_processor_cache_gb": 1.0}
+    defaults: dict[str, Any] = {
+        "model": str(files.root),
+        "mm_processor_cache_gb": 1.0,
+        "structured_outputs_config": STRUCTURED_OUTPUTS,
+    }
     if config.non_finite_token_id is not None:
         overrides = {"non_finite_token_id": config.non_finite_token_id}
         chosen = chosen | {"hf_overrides": overrides | (chosen.get("hf_overrides") or {})}

@@ -10,7 +10,7 @@ from uuid import uuid4
 from deployments.errors import EngineFailed
 from deployments.messages import SpeechDelta, ToolCall, Usage
 from serve_app.graph.answers import Delta
-from serve_app.http.chat.spoken_turns import SpokenTurn, SpokenTurnStore
+from serve_app.http.chat.spoken_turns import CallersTurns, TurnName
 from serve_app.http.chat.types import (
     AnswerMessage,
     AudioAnswer,
@@ -85,8 +85,9 @@ def _tool_call(call: ToolCall, index: int) -> ToolCallOut:
 class ChatWriter:
     """Writes the completion of one request."""
 
-    def __init__(self, body: ChatBody, turns: SpokenTurnStore) -> None:
+    def __init__(self, body: ChatBody, turns: CallersTurns, *, spoken: bool) -> None:
         self._body = body
+        self._spoken = spoken
         self._id = f"chatcmpl-{uuid4().hex}"
         self._created = int(time.time())
         self._turns = turns
@@ -97,15 +98,14 @@ class ChatWriter:
         for delta in deltas:
             answer.add(delta, keep_sound=True)
         message = WholeMessage(role="assistant", reasoning_content=answer.reasoning or None)
-        if self._body.spoken:
+        if self._spoken:
             answer.require_sound(self._body.stop_strings)
-        if self._body.spoken and answer.is_turn:
-            turn_id, expires_at = self._turns.reserve()
-            await self._keep(turn_id, expires_at, answer)
+        if self._spoken and answer.is_turn:
+            turn = await self._turns.name(answer.token_ids)
             message.audio = AudioAnswer(
-                id=turn_id,
+                id=turn.id,
                 data=base64_of(await self._file(bytes(answer.pcm))),
-                expires_at=expires_at,
+                expires_at=turn.expires_at,
                 transcript=answer.text,
             )
         elif answer.text or answer.is_turn:
@@ -126,32 +126,31 @@ class ChatWriter:
     async def chunks(self, deltas: AsyncGenerator[Delta]) -> AsyncGenerator[ChatChunk]:
         """The same in chunks; the first one comes with the answer's first delta."""
         answer = Answer()
-        spoken = self._body.spoken
-        turn_id, expires_at = self._turns.reserve() if spoken else ("", 0)
+        turn = self._turns.announce() if self._spoken else None
         first = True
         async with aclosing(deltas):
             async for delta in deltas:
                 if first:
-                    yield self._opening(turn_id)
+                    yield self._opening(turn)
                     first = False
                 calls = answer.add(delta, keep_sound=False)
-                message = _piece(delta, calls, spoken)
+                message = _piece(delta, calls, self._spoken)
                 if message is not None:
                     yield self._chunk(message)
-        if spoken:
+        if turn is not None:
             answer.require_sound(self._body.stop_strings)
             if answer.is_turn:
-                await self._keep(turn_id, expires_at, answer)
-                yield self._chunk(AnswerMessage(audio=AudioAnswer(expires_at=expires_at)))
+                await self._turns.keep(turn, answer.token_ids)
+                yield self._chunk(AnswerMessage(audio=AudioAnswer(expires_at=turn.expires_at)))
         yield self._chunk(AnswerMessage(), answer.finish_reason)
         options = self._body.stream_options
         if options is not None and options.include_usage:
             usage = CompletionUsage.of(answer.usage)
             yield self._chunk_of([], usage)
 
-    def _opening(self, turn_id: str) -> ChatChunk:
-        if turn_id:
-            audio = AudioAnswer(id=turn_id, transcript="")
+    def _opening(self, turn: TurnName | None) -> ChatChunk:
+        if turn is not None:
+            audio = AudioAnswer(id=turn.id, transcript="")
             return self._chunk(AnswerMessage(role="assistant", audio=audio))
         return self._chunk(AnswerMessage(role="assistant", content=""))
 
@@ -173,10 +172,6 @@ class ChatWriter:
         """A whole spoken answer in the format that the request names."""
         form = FORMATS[self._body.audio.format if self._body.audio else "pcm16"]
         return await asyncio.to_thread(form.file, pcm) if form.compressed else form.file(pcm)
-
-    async def _keep(self, turn_id: str, expires_at: int, answer: Answer) -> None:
-        turn = SpokenTurn(tuple(answer.token_ids), answer.text)
-        await self._turns.put(turn_id, turn, expires_at)
 
 
 def _piece(delta: Delta, calls: list[ToolCallOut], spoken: bool) -> AnswerMessage | None:

@@ -5,7 +5,7 @@ import base64
 import json
 from collections.abc import Sequence
 
-from deployments.errors import AudioUnreadable, SpokenTurnGone, UnsupportedRequest
+from deployments.errors import AudioUnreadable, UnsupportedRequest
 from deployments.messages import (
     INPUT_SAMPLE_RATE_HZ,
     AudioPart,
@@ -17,7 +17,8 @@ from deployments.messages import (
     ToolCall,
 )
 from deployments.thinker import tasks
-from serve_app.http.chat.spoken_turns import SpokenTurnStore
+from serve_app.http.chat.spoken_turns import CallersTurns
+from serve_app.http.chat.tool_choice import offered_tools
 from serve_app.http.chat.types import ChatBody, ChatMessage, ContentPart, InputAudio
 from serve_app.http.dependencies import Server
 
@@ -30,9 +31,7 @@ ROLES = {
 }
 
 
-async def chat_messages(
-    body: ChatBody, server: Server, turns: SpokenTurnStore
-) -> tuple[Message, ...]:
+async def chat_messages(body: ChatBody, server: Server, turns: CallersTurns) -> tuple[Message, ...]:
     """The whole prompt of `body`.
 
     Without a system message it begins with the server's own. Tools stand after the system
@@ -40,7 +39,7 @@ async def chat_messages(
 
     Raises:
         AudioUnreadable, AudioTooLong: a recording; the limit counts all of a request's together.
-        SpokenTurnGone: an `audio.id` that is not, or no longer, known.
+        SpokenTurnInvalid, SpokenTurnExpired, SpokenTurnGone: an `audio.id`.
         UnsupportedRequest: a recording in another role than the user's.
     """
     messages: list[Message] = []
@@ -56,19 +55,19 @@ async def chat_messages(
     if not any(message.role is Role.SYSTEM for message in messages):
         messages.insert(0, Message(Role.SYSTEM, (TextPart(tasks.CONVERSE),)))
         head = 1
-    if body.tools and body.tool_choice != "none":
-        schemas = [tool.model_dump(exclude_none=True) for tool in body.tools]
+    if tools := offered_tools(body):
+        schemas = [tool.model_dump(exclude_none=True) for tool in tools]
         text = json.dumps(schemas, ensure_ascii=False)
         messages.insert(head, Message(Role.TOOL_SCHEMAS, (TextPart(text),)))
     return tuple(messages)
 
 
 async def _parts(
-    message: ChatMessage, place: str, server: Server, turns: SpokenTurnStore, spent_s: float
+    message: ChatMessage, place: str, server: Server, turns: CallersTurns, spent_s: float
 ) -> tuple[Part, ...]:
     if message.role == "assistant" and message.audio is not None:
         # Its ids hold all of the turn, tool calls too, whatever else the message repeats of it.
-        return (await _spoken(message.audio.id, f"{place}.audio.id", turns),)
+        return (SpokenPart(await turns.token_ids(message.audio.id, f"{place}.audio.id")),)
     parts: list[Part] = []
     for index, part in enumerate(message.content):
         if part.input_audio is not None and part.type == "input_audio":
@@ -87,13 +86,6 @@ async def _parts(
 
 def _text_of(part: ContentPart) -> str:
     return (part.refusal if part.type == "refusal" else part.text) or ""
-
-
-async def _spoken(turn_id: str, param: str, turns: SpokenTurnStore) -> SpokenPart:
-    turn = await turns.get(turn_id)
-    if turn is None:
-        raise SpokenTurnGone(turn_id, param=param)
-    return SpokenPart(turn.token_ids)
 
 
 async def _recording(audio: InputAudio, param: str, server: Server, spent_s: float) -> AudioPart:

@@ -10,9 +10,10 @@ from deployments.errors import RequestError, UnsupportedRequest
 from deployments.messages import SpeechRequest, ThinkerRequest
 from serve_app.graph.answers import Delta, complete
 from serve_app.http.body_checks import CheckedRoute
+from serve_app.http.chat import tool_choice
 from serve_app.http.chat.answer import ChatWriter
 from serve_app.http.chat.prompt import chat_messages
-from serve_app.http.chat.spoken_turns import SpokenTurnStore
+from serve_app.http.chat.spoken_turns import CallersTurns
 from serve_app.http.chat.types import ChatBody, ChatCompletion
 from serve_app.http.dependencies import Server, ServerDep, require_json, require_ready_for_text
 from serve_app.http.streaming import collect, events, first_then_rest
@@ -26,12 +27,12 @@ router = APIRouter(
 )
 
 
-async def get_spoken_turns(request: Request) -> SpokenTurnStore:
-    turns: SpokenTurnStore = request.app.state.spoken_turns
-    return turns
+async def get_spoken_turns(request: Request) -> CallersTurns:
+    """The turns of who sent the request: `request.state.owner` names whose key it came by."""
+    return CallersTurns(request.app.state.spoken_turns, getattr(request.state, "owner", ""))
 
 
-SpokenTurnsDep = Annotated[SpokenTurnStore, Depends(get_spoken_turns)]
+SpokenTurnsDep = Annotated[CallersTurns, Depends(get_spoken_turns)]
 
 
 @router.post(
@@ -44,16 +45,21 @@ async def create_completion(
     body: ChatBody, request: Request, server: ServerDep, turns: SpokenTurnsDep
 ) -> Response | ChatCompletion:
     check(body, server)
-    if body.spoken:
+    must_call, schema = tool_choice.functions_to_call(body), tool_choice.json_schema(body)
+    spoken = body.spoken and not must_call  # a call has no sound
+    if spoken:
         await server.readiness.require()
     thinker = ThinkerRequest(
         request_id=request.state.request_id,
         messages=await chat_messages(body, server, turns),
-        reply="speech" if body.spoken else "text",
+        reply="speech" if spoken else "text",
         sampling=body.sampling(),
+        json_schema=schema,
+        must_call=must_call,
+        at_most_one_call=body.parallel_tool_calls is False,
     )
-    writer = ChatWriter(body, turns)
-    if body.audio is not None and body.spoken:
+    writer = ChatWriter(body, turns, spoken=spoken)
+    if body.audio is not None and spoken:
         voice = await server.voice(body.audio.voice)
         speech = SpeechRequest(thinker, voice, streamed=bool(body.stream))
         deltas: AsyncGenerator[Delta] = complete(server.backend.speech(speech))
@@ -69,6 +75,7 @@ def check(body: ChatBody, server: Server) -> None:
     """Refuse what cannot be answered, before anything is decoded."""
     server.require_model(body.model)
     body.refuse_unsupported()
+    tool_choice.check(body)
     if body.messages[-1].role == "assistant":
         raise UnsupportedRequest("the last message is the assistant's own", param="messages")
     if not body.spoken:

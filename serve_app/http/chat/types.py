@@ -14,17 +14,27 @@ class InputAudio(BaseModel):
     format: str  # any that can be decoded; the file itself says which it is
 
 
-class ContentPart(BaseModel):
+class _Variant(BaseModel):
+    """An object whose `type` names the field that it brings."""
+
+    type: str
+
+    bring: ClassVar[frozenset[str]]  # types that have a field of their own name
+
+    @model_validator(mode="after")
+    def _holds_what_it_names(self) -> Self:
+        if self.type in self.bring and getattr(self, self.type) is None:
+            raise ValueError(f"an object of type {self.type!r} needs the field {self.type!r}")
+        return self
+
+
+class ContentPart(_Variant):
     type: Literal["text", "input_audio", "refusal"]
     text: str | None = None
     refusal: str | None = None
     input_audio: InputAudio | None = None
 
-    @model_validator(mode="after")
-    def _holds_what_it_names(self) -> Self:
-        if getattr(self, self.type) is None:
-            raise ValueError(f"a part of type {self.type!r} needs the field {self.type!r}")
-        return self
+    bring: ClassVar[frozenset[str]] = frozenset({"text", "input_audio", "refusal"})
 
 
 def _as_parts(content: Any) -> Any:
@@ -79,8 +89,44 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class ResponseFormat(BaseModel):
-    type: str
+class JsonSchemaFormat(BaseModel):
+    name: str | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")  # None: any object
+
+
+class ResponseFormat(_Variant):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
+
+    bring: ClassVar[frozenset[str]] = frozenset({"json_schema"})
+
+
+class FunctionName(BaseModel):
+    name: str
+
+
+class NamedTool(BaseModel):
+    type: Literal["function"]
+    function: FunctionName
+
+
+class AllowedTools(BaseModel):
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool] = Field(min_length=1)
+
+
+class ToolChoice(_Variant):
+    """A mode, one function, or some of the tools with a mode of their own."""
+
+    type: Literal["none", "auto", "required", "function", "allowed_tools"]
+    function: FunctionName | None = None
+    allowed_tools: AllowedTools | None = None
+
+    bring: ClassVar[frozenset[str]] = frozenset({"function", "allowed_tools"})
+
+
+def _as_choice(choice: Any) -> Any:
+    return {"type": choice} if isinstance(choice, str) else choice
 
 
 class ChatBody(ApiRequest):
@@ -100,18 +146,28 @@ class ChatBody(ApiRequest):
         "moderation": (),
         "reasoning_effort": (),
         "verbosity": ("medium",),
-        "parallel_tool_calls": (True,),
-        "store": (False,),
-        "response_format": (ResponseFormat(type="text"),),
-        "tool_choice": ("auto", "none"),
     }
+    without_effect: ClassVar[frozenset[str]] = frozenset(
+        {
+            "metadata",
+            "prompt_cache_key",
+            "prompt_cache_options",
+            "prompt_cache_retention",
+            "safety_identifier",
+            "service_tier",
+            "store",
+            "user",
+        }
+    )
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
     modalities: list[Literal["text", "audio"]] | None = Field(default=None, min_length=1)
     audio: AudioOutput | None = None
     tools: list[Tool] | None = None
-    tool_choice: Any = None
+    tool_choice: Annotated[ToolChoice | None, BeforeValidator(_as_choice)] = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -137,14 +193,16 @@ class ChatBody(ApiRequest):
     moderation: Any = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
-    parallel_tool_calls: bool | None = None
-    store: bool | None = None
-    response_format: ResponseFormat | None = None
 
     @property
     def spoken(self) -> bool:
         """Whether the answer is to be spoken."""
         return "audio" in (self.modalities or ())
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether the answer is to be JSON."""
+        return self.response_format is not None and self.response_format.type != "text"
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
@@ -194,11 +252,13 @@ class WholeMessage(AnswerMessage):
 
 
 class PromptDetails(ApiAnswer):
+    audio_tokens: int
     cached_tokens: int
 
 
 class CompletionDetails(ApiAnswer):
     audio_tokens: int
+    reasoning_tokens: int
 
 
 class CompletionUsage(ApiAnswer):
@@ -214,8 +274,12 @@ class CompletionUsage(ApiAnswer):
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             total_tokens=usage.prompt_tokens + usage.completion_tokens,
-            prompt_tokens_details=PromptDetails(cached_tokens=usage.cached_prompt_tokens),
-            completion_tokens_details=CompletionDetails(audio_tokens=usage.audio_tokens),
+            prompt_tokens_details=PromptDetails(
+                audio_tokens=usage.prompt_audio_tokens, cached_tokens=usage.cached_prompt_tokens
+            ),
+            completion_tokens_details=CompletionDetails(
+                audio_tokens=usage.audio_tokens, reasoning_tokens=usage.reasoning_tokens
+            ),
         )
 
 

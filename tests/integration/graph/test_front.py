@@ -103,7 +103,7 @@ async def test_no_hostile_request_is_an_error_of_ours_or_leaves_a_traceback(serv
         assert "Traceback" not in log.read_text()
 
 
-async def test_a_second_ingress_of_serves_own_making_is_refused(base_url):
+async def test_a_second_ingress_of_serves_own_making_needs_a_common_key(base_url):
     graph = app(fake_graph())
     graph._bound_deployment = graph._bound_deployment.options(
         num_replicas=2, max_constructor_retry_count=1
@@ -113,4 +113,4 @@ async def test_a_second_ingress_of_serves_own_making_is_refused(base_url):
     serve.delete("two")
     logs = Path(get_serve_logs_dir()).glob("replica_two_Ingress_*.log")
     said = "".join(log.read_text() for log in logs)
-    assert "ConfigError: the ingress must have one replica, not 2" in said
+    assert "ConfigError: 2 replicas of the ingress need a common key" in said

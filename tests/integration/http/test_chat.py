@@ -22,7 +22,9 @@ from deployments.messages import (
 from deployments.thinker import tasks
 from deployments.thinker.fake import audio_tokens_of
 from serve_app.http.application import create_http_app
-from serve_app.http.chat.spoken_turns import MemorySpokenTurns
+from serve_app.http.chat.spoken_turns import SpokenTurns
+from serve_app.http.chat.turn_ids import TurnIds
+from serve_app.http.chat.turn_stores import MemoryTurns
 from serve_app.http.settings import HttpSettings
 from serve_app.sound.wav import wav_header
 from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
@@ -142,9 +144,20 @@ async def test_the_next_turn_holds_the_very_ids_of_the_spoken_answer(stream: boo
     )
 
 
-async def test_an_unknown_spoken_turn_is_404(openai: AsyncOpenAI) -> None:
+async def test_an_id_that_was_never_given_out_is_refused_by_its_place(openai: AsyncOpenAI) -> None:
     spoken: Any = {"role": "assistant", "audio": {"id": "audio_never"}}
-    with pytest.raises(NotFoundError, match="no spoken answer 'audio_never'") as refused:
+    with pytest.raises(BadRequestError, match="names no spoken answer") as refused:
+        await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
+    assert refused.value.param == "messages[1].audio.id"
+    assert refused.value.code == "audio_id_invalid"
+
+
+async def test_a_streamed_turn_that_is_not_kept_is_404(openai: AsyncOpenAI, graph: Graph) -> None:
+    spoken: Any = {
+        "role": "assistant",
+        "audio": {"id": graph.app.state.spoken_turns.announce("").id},
+    }
+    with pytest.raises(NotFoundError, match="is not kept here") as refused:
         await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
     assert refused.value.param == "messages[1].audio.id"
     assert refused.value.code == "audio_not_found"
@@ -152,7 +165,7 @@ async def test_an_unknown_spoken_turn_is_404(openai: AsyncOpenAI) -> None:
 
 async def test_a_spoken_turn_is_gone_after_its_expiry(graph: Graph) -> None:
     now = 1000.0
-    turns = MemorySpokenTurns(capacity=8, ttl_s=60, clock=lambda: now)
+    turns = SpokenTurns(TurnIds([b"key"]), MemoryTurns(8), ttl_s=60, clock=lambda: now)
     app = create_http_app(graph.backend, graph.settings, turns)
     async with openai_client(app) as openai:
         answer = await openai.chat.completions.create(model=MODEL, messages=ASK, **SPOKEN)
@@ -162,8 +175,12 @@ async def test_a_spoken_turn_is_gone_after_its_expiry(graph: Graph) -> None:
         now = 1059.0
         await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
         now = 1060.0
-        with pytest.raises(NotFoundError):
+        with pytest.raises(BadRequestError) as refused:
             await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
+        assert (refused.value.param, refused.value.code) == (
+            "messages[1].audio.id",
+            "audio_expired",
+        )
 
 
 async def test_tools_are_called_and_their_results_answered(openai: AsyncOpenAI) -> None:
@@ -257,10 +274,6 @@ async def test_thoughts_come_apart_from_the_answer(scripted_raw: Any, stream: bo
         ("functions", [{"name": "f"}]),
         ("prediction", {"type": "content", "content": "x"}),
         ("reasoning_effort", "high"),
-        ("parallel_tool_calls", False),
-        ("store", True),
-        ("response_format", {"type": "json_object"}),
-        ("tool_choice", "required"),
         ("web_search_options", {}),
     ],
 )

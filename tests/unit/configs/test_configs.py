@@ -121,10 +121,30 @@ def test_a_voice_that_is_not_there_is_named(config, tmp_path):
         {"num_replicas": "auto", "autoscaling_config": {"min_replicas": 1}},
     ],
 )
-def test_more_than_one_ingress_is_refused(options):
+def test_several_ingress_replicas_need_a_common_key_and_a_common_store(options, tmp_path):
     args = arguments("cpu.yaml") | {"ingress_deployment_config": options}
-    with pytest.raises(ConfigError, match=r"ingress_deployment_config\.num_replicas"):
-        build(app, args)
+    shared = {"spoken_turns_folder": str(tmp_path)}
+    keys = {"spoken_turn_keys": ["k" * 32]}
+    for http, missing in (
+        ({}, "a common key"),
+        (shared, "a common key"),
+        (keys, "a common store"),
+        ({"spoken_turn_keys_file": "/run/secrets/keys"}, "a common store"),
+    ):
+        with pytest.raises(ConfigError, match=f"replicas of the ingress need {missing}"):
+            AppConfig.model_validate(args | {"http": http})
+    assert AppConfig.model_validate(args | {"http": shared | keys})
+
+
+def test_the_common_key_may_come_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("STEP_AUDIO2_SPOKEN_TURN_KEYS", "k" * 32)
+    assert AppConfig.model_validate(
+        arguments("cpu.yaml")
+        | {
+            "ingress_deployment_config": {"num_replicas": 3},
+            "http": {"spoken_turns_folder": str(tmp_path)},
+        }
+    )
 
 
 @pytest.mark.parametrize(

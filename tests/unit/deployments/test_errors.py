@@ -16,6 +16,8 @@ EXAMPLES = [
     errors.VoiceExists("anna"),
     errors.VoiceStoreFull(1000),
     errors.SpokenTurnGone("audio_1", param="messages[1].audio.id"),
+    errors.SpokenTurnExpired(1700000000, param="messages[1].audio.id"),
+    errors.SpokenTurnInvalid("its signature is wrong", param="messages[1].audio.id"),
     errors.PromptTooLong(tokens=9000, limit=4096),
     errors.SpeechTooLong(tokens=9000, limit=4096),
     errors.AnswerCut(1024),

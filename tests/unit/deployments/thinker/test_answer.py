@@ -101,7 +101,7 @@ def test_thoughts_are_counted_and_stay_out_of_the_history(answer, special, token
     thought = thinking.think(EngineOutput(tuple(tokenizer.encode("hm").ids), None, 10, 0))
     assert thought == ThinkerDelta(reasoning="hm")
     last = thinking.push(EngineOutput((special.turn_end,), "stop", 20, 16))
-    assert last == ThinkerDelta(finish_reason="stop", usage=Usage(10, 3, 0, 0))
+    assert last == ThinkerDelta(finish_reason="stop", usage=Usage(10, 3, reasoning_tokens=2))
 
 
 def test_ids_of_a_stop_string_and_behind_it_are_no_part_of_the_answer(answer, tokenizer, special):

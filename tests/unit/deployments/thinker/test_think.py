@@ -19,6 +19,7 @@ class ScriptedRunner:
         self._spell = lambda ids: tokenizer.decode(ids, skip_special_tokens=False)
         self.prompts: list[str] = []
         self.budgets: list[int] = []
+        self.constraints: list[object] = []
 
     def require_trust(self) -> None:
         pass
@@ -26,10 +27,11 @@ class ScriptedRunner:
     def room(self, prompt) -> int:
         return 1000 - prompt.length
 
-    def sampling(self, options, max_tokens, stop_ids=()) -> int:
+    def sampling(self, options, max_tokens, stop_ids=(), *, constraint=None) -> int:
+        self.constraints.append(constraint)
         return max_tokens
 
-    async def run(self, prompt, parameters, request_id):
+    async def run(self, prompt, parameters, request_id, param=None):
         self.prompts.append(self._spell(prompt.token_ids))
         self.budgets.append(parameters)
         for output in self._scripts.pop(0):
