@@ -6,8 +6,8 @@
     kind 2, content: 12 random bytes, by which a store keeps the answer
 
 The MAC is HMAC-SHA256 over all of it and over the owner, whom the id itself does not name: an id
-can be read by its owner alone. A turn of 10 s is 313 tokens: 737 characters with the 13 bits of
-nano's vocabulary, 972 with the 18 bits of the published one.
+can be read by its owner alone. A turn of 10 s is 313 tokens: 716 characters with the 13 bits of
+nano's vocabulary, 977 with the 18 bits of the published one.
 """
 
 import base64

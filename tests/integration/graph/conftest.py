@@ -80,7 +80,7 @@ def fake_graph(**sections: dict[str, Any]) -> AppConfig:
                 **sections.get("token2wav", {}),
             },
             "http": {"models": [MODEL], **sections.get("http", {})},
-            "ingress_deployment_config": on_node(),
+            "ingress_deployment_config": on_node(**sections.get("ingress", {})),
         }
     )
 

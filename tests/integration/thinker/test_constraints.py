@@ -1,4 +1,4 @@
-"""Answers that are held to a JSON Schema, and calls that have to be made: a real vLLM, tiny weights.
+"""Answers that are held to a JSON Schema, and calls that have to be made: a real, tiny vLLM.
 
 The weights are random, so nothing but the constraint makes these answers what they are.
 """

@@ -15,6 +15,7 @@ from deployments import chunker, errors, messages
 from deployments.chunker import ChunkSchedule
 from deployments.messages import (
     AudioPart,
+    Function,
     Message,
     Role,
     SamplingOptions,
@@ -45,6 +46,7 @@ THINKER = ThinkerRequest(
 )
 EXAMPLES = [
     THINKER,
+    ThinkerRequest("req_2", (), json_schema="{}", must_call=(Function("f", "{}"),)),
     SpeechRequest(THINKER, "high"),
     ThinkerDelta("hi", audio_tokens=(1, 2), finish_reason="stop", usage=Usage(1, 2, 3)),
     SpeechDelta(b"\0\1", "hi", token_ids=(7,), tool_calls=(ToolCall("f", "{}"),)),

@@ -1,7 +1,7 @@
 import pytest
 
 from deployments.chunker import ChunkSchedule
-from deployments.errors import EngineFailed
+from deployments.errors import EngineFailed, UnsupportedRequest
 from deployments.messages import SamplingOptions, ThinkerDelta, ThinkerRequest, ToolCall, Usage
 from deployments.thinker.answer import Answer, EngineOutput
 
@@ -129,3 +129,54 @@ def test_what_was_held_for_a_stop_string_comes_with_its_ids_at_the_end(answer, t
     deltas = feed(waiting, [EngineOutput((ids[0],)), EngineOutput((ids[1],), "length")])
     assert [i for delta in deltas for i in delta.token_ids] == ids
     assert "".join(delta.text for delta in deltas) == "aX"
+
+
+def call_of(name: str, special, tokenizer) -> tuple[int, ...]:
+    body = tokenizer.encode(f"function\n{name}\n{{}}").ids
+    return (special.tool_call_start, *body, special.tool_call_end)
+
+
+def test_with_one_call_at_most_the_answer_ends_behind_the_first(answer, special, tokenizer):
+    two = (*call_of("now", special, tokenizer), *call_of("then", special, tokenizer))
+    calls = [ToolCall("now", "{}"), ToolCall("then", "{}")]
+    (delta,) = feed(answer(), [EngineOutput(two)])
+    assert list(delta.tool_calls) == calls
+    (delta,) = feed(answer(at_most_one_call=True), [EngineOutput(two)])
+    assert (list(delta.tool_calls), delta.finish_reason) == (calls[:1], "tool_calls")
+
+
+def test_json_keeps_the_characters_of_every_token(answer, special, tokenizer):
+    limited = answer(json_schema="{}")
+    quote, end = tokenizer.encode('"').ids, special.turn_end
+    ids = (*quote, special.audio_first + 7, special.tts_start, *tokenizer.encode("é").ids, *quote)
+    deltas = feed(limited, [EngineOutput((token_id,)) for token_id in ids])
+    last = limited.push(EngineOutput((end,), "stop"))
+    assert "".join(delta.text for delta in deltas) == '"<audio_7><tts_start>é"'
+    assert last is not None and last.finish_reason == "stop"
+
+
+@pytest.mark.parametrize(("text", "reason"), [('{"a', "length"), ("{}", "stop")])
+def test_json_that_a_limit_cuts_is_an_answer(answer, tokenizer, special, text, reason):
+    ids = tokenizer.encode(text).ids
+    last = answer(json_schema="{}").push(EngineOutput(tuple(ids), reason))
+    assert last is not None and (last.text, last.finish_reason) == (text, reason)
+
+
+def test_json_that_the_engine_gave_up_is_the_schemas_fault(answer, tokenizer):
+    ids = tuple(tokenizer.encode('{"a').ids)
+    with pytest.raises(UnsupportedRequest, match="too complex") as refused:
+        answer(json_schema="{}").push(EngineOutput(ids, "stop"))
+    assert refused.value.param == "response_format"
+
+
+def test_json_that_a_stop_string_cuts_is_an_answer(answer, tokenizer):
+    stopping = answer(json_schema="{}", sampling=SamplingOptions(stop=("c",)))
+    last = stopping.push(EngineOutput(tuple(tokenizer.encode('{"abc":1}').ids)))
+    assert last is not None and (last.text, last.finish_reason) == ('{"ab', "stop")
+
+
+def test_audio_in_the_prompt_is_counted(special, vocabulary):
+    request = ThinkerRequest("r", messages=())
+    answer = Answer(request, special, vocabulary, frozenset(), prompt_audio_tokens=12)
+    last = answer.push(EngineOutput((), "stop", prompt_tokens=40))
+    assert last is not None and last.usage == Usage(40, 0, prompt_audio_tokens=12)

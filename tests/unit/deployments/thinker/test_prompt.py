@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from deployments.errors import AudioUnreadable
+from deployments.errors import AudioUnreadable, SpokenTurnInvalid
 from deployments.messages import AudioPart, Message, Role, SpokenPart, TextPart, ToolCall
 from deployments.thinker.prompt import PromptBuilder
 from deployments.thinker.tokens import NAMES, SpecialTokens
+from deployments.thinker.vllm_plugin.lengths import placeholder_tokens
 
 
 @pytest.fixture
@@ -125,3 +126,29 @@ def test_a_think_checkpoint_thinks_first_and_then_speaks(tokenizer, special, spe
     answer = builder.after_thought(prompt, thought, "speech")
     assert spell(answer.token_ids) == start + "hello</think>\n\n<tts_start>"
     assert spell(builder.after_thought(prompt, [], "text").token_ids) == start + "</think>\n\n"
+
+
+def test_sound_in_a_prompt_is_counted_heard_or_spoken_before(builder, special):
+    spoken = (special.tts_pad, special.audio_first, special.audio_pad, special.tts_end)
+    heard = AudioPart(np.ones(16_000, dtype=np.float32))
+    prompt = builder.build(
+        [say(Role.ASSISTANT, SpokenPart(spoken)), say(Role.HUMAN, heard)], "text"
+    )
+    silent = builder.build([say(Role.ASSISTANT, "hi"), say(Role.HUMAN, "there")], "text")
+    assert prompt.audio_tokens == placeholder_tokens(16_000) + 2
+    assert silent.audio_tokens == 0
+
+
+def test_a_spoken_turn_of_a_larger_vocabulary_is_refused(builder, tokenizer):
+    last = max(tokenizer.get_vocab().values())
+    builder.build([say(Role.ASSISTANT, SpokenPart((last,)))], "text")
+    with pytest.raises(SpokenTurnInvalid, match="another model") as refused:
+        builder.build([say(Role.ASSISTANT, SpokenPart((0, last + 1)))], "text")
+    assert refused.value.param == "messages"
+
+
+@pytest.mark.parametrize(("name", "opened"), [(None, ""), ("now", "now\n")])
+def test_a_call_that_has_to_be_made_is_begun(builder, spell, name, opened):
+    prompt = builder.build([say(Role.HUMAN, "time?")], "text")
+    begun = builder.calling(prompt, name)
+    assert spell(begun.token_ids) == spell(prompt.token_ids) + f"<tool_call>function\n{opened}"

@@ -52,3 +52,9 @@ def test_on_a_gpu_vllm_or_the_configuration_says_how_ranks_are_started():
     chosen = {"tensor_parallel_size": 2, "distributed_executor_backend": "ray"}
     for on_cpu in (False, True):
         assert backend(on_cpu=on_cpu, **chosen) == "ray"
+
+
+def test_json_is_held_by_the_library_that_bounds_its_work_unless_another_one_is_chosen():
+    name = "structured_outputs_config"
+    assert argument(name, on_cpu=False) == {"backend": "guidance", "disable_any_whitespace": True}
+    assert argument(name, on_cpu=True, **{name: {"backend": "auto"}}) == {"backend": "auto"}

@@ -2,10 +2,11 @@
 
 import pytest
 
-from deployments.messages import SamplingOptions, ThinkerRequest
+from deployments.messages import Function, SamplingOptions, ThinkerRequest, ToolCall
 from deployments.model_files import ModelFiles
 from deployments.thinker import tasks
 from deployments.thinker.answer import EngineOutput
+from deployments.thinker.constraints import Json, OneOf
 from deployments.thinker.engine import VllmEngine
 from deployments.thinker.prompt import PromptBuilder
 from deployments.thinker.thinker_config import ThinkerConfig
@@ -51,7 +52,7 @@ class ScriptedEngine(VllmEngine):
 
 @pytest.fixture
 def answer(tokenizer, special, vocabulary, tmp_path):
-    async def answer(*scripts):
+    async def answer(*scripts, **fields):
         runner = ScriptedRunner(tokenizer, scripts)
         engine = ScriptedEngine(tokenizer, special, vocabulary, runner, tmp_path)
         request = ThinkerRequest(
@@ -59,6 +60,7 @@ def answer(tokenizer, special, vocabulary, tmp_path):
             tasks.converse("hi"),
             reply="speech",
             sampling=SamplingOptions(max_tokens=20),
+            **fields,
         )
         return runner, [delta async for delta in engine.generate(request)]
 
@@ -94,3 +96,35 @@ async def test_a_turn_that_ends_within_its_thought_has_no_answer(answer, special
     runner, deltas = await answer([EngineOutput((special.turn_end,), "stop", 9)])
     assert len(runner.prompts) == 1
     assert deltas[-1].finish_reason == "stop"
+
+
+async def test_a_call_that_has_to_be_made_follows_the_thought(answer, tokenizer, special):
+    def output(text: str, *ids: int) -> list[EngineOutput]:
+        return [EngineOutput((*tokenizer.encode(text).ids, *ids), "stop", 9)]
+
+    functions = (Function("now", "{}"), Function("then", '{"type": "object"}'))
+    runner, deltas = await answer(
+        output("hello", special.think_end),
+        output("then", special.turn_end),
+        output("{}", special.turn_end),
+        must_call=functions,
+    )
+    first, second, third = runner.prompts
+    assert second == first + "hello</think>\n\n<tool_call>function\n"
+    assert third == second + "then\n"
+    assert runner.constraints == [None, OneOf(("now", "then")), Json('{"type": "object"}')]
+    assert runner.budgets[0] > runner.budgets[1] > runner.budgets[2]
+    assert [call for delta in deltas for call in delta.tool_calls] == [ToolCall("then", "{}")]
+    assert deltas[-1].finish_reason == "tool_calls"
+
+
+async def test_a_function_name_that_the_limit_cuts_is_no_call(answer, tokenizer, special):
+    functions = (Function("now", "{}"), Function("then", "{}"))
+    runner, deltas = await answer(
+        [EngineOutput((special.think_end,), "stop", 9)],
+        [EngineOutput(tuple(tokenizer.encode("th").ids), "length", 9)],
+        must_call=functions,
+    )
+    assert len(runner.prompts) == 2
+    assert not any(delta.tool_calls for delta in deltas)
+    assert deltas[-1].finish_reason == "length"
