@@ -13,6 +13,7 @@ from ray.serve._private.logging_utils import get_serve_logs_dir
 from tests.integration.graph.conftest import MODEL, fake_graph, replica_record, served
 
 REPLICAS = 3
+HONOURED_WITHIN_S = 60.0
 ASK: list[Any] = [{"role": "user", "content": "hello"}]
 SPOKEN: dict[str, Any] = {
     "modalities": ["text", "audio"],
@@ -72,7 +73,7 @@ async def test_an_audio_id_is_honoured_by_every_replica_after_a_death_and_after_
         logs = [*Path(get_serve_logs_dir()).glob(f"replica_{application}_Ingress_*.log")]
         assert len(logs) == REPLICAS
         for turn in (0, 1):
-            assert all(f"next-{turn}-" in log.read_text() for log in logs)
+            await until_logged(logs, f"next-{turn}-")
 
         ray.kill(ray.get_actor(replica_record("Ingress")["Name"], namespace="serve"))
         await until_honoured(client, turns)
@@ -80,11 +81,16 @@ async def test_an_audio_id_is_honoured_by_every_replica_after_a_death_and_after_
         await until_honoured(client, turns)
 
 
-async def until_honoured(
-    client: openai.AsyncOpenAI, turns: list[str], within_s: float = 60
-) -> None:
+async def until_logged(logs: list[Path], part: str) -> None:
+    """Until `part` stands in every one of `logs`: each replica has answered such a request."""
+    async with asyncio.timeout(10):
+        while not all(part in log.read_text() for log in logs):
+            await asyncio.sleep(0.1)
+
+
+async def until_honoured(client: openai.AsyncOpenAI, turns: list[str]) -> None:
     """Until 20 requests in a row are; a replica that just died may fail one, never refuse it."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + HONOURED_WITHIN_S
     in_a_row = 0
     while in_a_row < 20:
         try:

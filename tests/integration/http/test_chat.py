@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,6 +182,56 @@ async def test_a_spoken_turn_is_gone_after_its_expiry(graph: Graph) -> None:
             "messages[1].audio.id",
             "audio_expired",
         )
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_spoken_turn_is_its_owners_alone(graph: Graph, stream: bool) -> None:
+    app, owner = graph.app, "anna"
+
+    async def of_owner(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope | {"state": {"owner": owner}}, receive, send)
+
+    async with openai_client(of_owner) as openai:  # type: ignore[arg-type]
+        answer: Any = await openai.chat.completions.create(
+            model=MODEL, messages=ASK, stream=stream, **SPOKEN
+        )
+        if stream:
+            audio = [chunk.choices[0].delta.audio async for chunk in answer]
+            turn_id = next(a.id for a in audio if a and a.id)
+        else:
+            turn_id = answer.choices[0].message.audio.id
+        spoken: Any = {"role": "assistant", "audio": {"id": turn_id}}
+        await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
+        owner = "ben"
+        with pytest.raises(BadRequestError) as refused:
+            await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
+        assert refused.value.code == "audio_id_invalid"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_restarted_server_honours_the_ids_of_the_last_one(
+    tmp_path: Path, graph: Graph, stream: bool
+) -> None:
+    settings = HttpSettings(
+        models=(MODEL,),
+        spoken_turn_keys=("k" * 32,),  # type: ignore[arg-type]
+        spoken_turns_folder=str(tmp_path),
+    )
+    async with openai_client(create_http_app(graph.backend, settings)) as openai:
+        answer: Any = await openai.chat.completions.create(
+            model=MODEL, messages=ASK, stream=stream, **SPOKEN
+        )
+        if stream:
+            audio = [chunk.choices[0].delta.audio async for chunk in answer]
+            turn_id = next(a.id for a in audio if a and a.id)
+        else:
+            turn_id = answer.choices[0].message.audio.id
+    spoken: Any = {"role": "assistant", "audio": {"id": turn_id}}
+    async with openai_client(create_http_app(graph.backend, settings)) as openai:
+        await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
+    async with openai_client(graph.app) as openai:
+        with pytest.raises(BadRequestError):
+            await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
 
 
 async def test_tools_are_called_and_their_results_answered(openai: AsyncOpenAI) -> None:
