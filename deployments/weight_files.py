@@ -122,7 +122,7 @@ def read_onnx_graph(path: Path) -> OnnxGraph:
         raise ConfigError(f"{path} is cut, or no ONNX model") from error
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """An error's words without line breaks: libraries write pages."""
     return " ".join(str(error).split()) or type(error).__name__
 

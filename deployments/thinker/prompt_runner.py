@@ -12,7 +12,7 @@ from deployments.thinker.answer import EngineOutput
 from deployments.thinker.constraints import Constraint, Json, OneOf
 from deployments.thinker.prompt import Prompt
 from deployments.thinker.sampling import Sampling
-from deployments.thinker.vllm_plugin.compat import is_refusal
+from deployments.thinker.vllm_plugin.compat import refusal_of
 from deployments.weight_files import one_line
 
 logger = logging.getLogger(__name__)
@@ -89,8 +89,8 @@ class PromptRunner:
         except StepAudioError:
             raise
         except Exception as error:
-            if param is not None and is_refusal(error):
-                what = f"its JSON Schema cannot be followed: {one_line(error)}"
+            if param is not None and (refusal := refusal_of(error)):
+                what = f"its JSON Schema cannot be followed: {one_line(refusal)}"
                 raise UnsupportedRequest(what, param) from None
             logger.exception("vLLM failed at %s", unique_id)  # callers are told nothing of it
             raise EngineFailed("the model failed to answer") from error

@@ -4,8 +4,9 @@ Up to 0.28 `_apply_hf_processor_main` is handed the prompt as well, and answers 
 0.29 on it is handed the items alone, and since 0.31 a Hugging Face processor's settings have
 another name. All mixins ask `audio_features` for the same features.
 
-A request that vLLM refuses is a ValueError in the oldest versions, a VLLMClientError in later ones.
-The names of structured outputs are the same in all of them.
+A request that vLLM refuses is a ValueError in the oldest versions, later a VLLMClientError. Some
+refusals come as the cause of an EngineGenerateError: up to 0.27 those of a grammar by `guidance`.
+The names of structured outputs are the same from 0.27 to 0.32.
 """
 
 import inspect
@@ -67,9 +68,10 @@ def feature_hook(base: type) -> type:
     return ItemsOnly if "hf_kwargs" in parameters else ItemsOnlyBefore031
 
 
-def is_refusal(error: Exception) -> bool:
-    """Whether vLLM refused the request itself, and did not fail at it."""
+def refusal_of(error: Exception) -> BaseException | None:
+    """Why vLLM refused a request, or None where it failed at it."""
     import vllm.exceptions
 
     kinds = ValueError, getattr(vllm.exceptions, "VLLMClientError", ValueError)
-    return isinstance(error, kinds)
+    causes = (error, error.__cause__)
+    return next((cause for cause in causes if isinstance(cause, kinds)), None)

@@ -8,6 +8,7 @@ from serve_app.commands.preflight import require_cluster, require_model, require
 from serve_app.commands.serving.environment import PORTS, has_haproxy
 from serve_app.commands.serving.listeners import require_free
 from serve_app.config import AppConfig
+from serve_app.http.chat.spoken_turns import spoken_turns_of
 
 HOSTS_OF_HAPROXY = ("127.0.0.1", "0.0.0.0", "localhost")
 
@@ -32,6 +33,7 @@ def check(
     require_host(configuration.host, environment)
     require_ports(configuration, environment)
     require_ray_folder(environment)
+    spoken_turns_of(config.http)  # reads the keys and makes the folder, as a replica does
     require_model(config)
 
 

@@ -11,6 +11,7 @@ from deployments.thinker.vllm_plugin.compat import (
     ItemsOnlyBefore031,
     PromptAndItems,
     feature_hook,
+    refusal_of,
 )
 
 
@@ -100,3 +101,13 @@ def test_the_hook_of_0_29_and_later_gives_the_features_alone(base):
         pass
 
     assert dict(Processor().run()) == {"mels": ["a", "b"]}
+
+
+def test_a_refusal_of_vllm_is_known_bare_and_wrapped():
+    from vllm.exceptions import VLLMValidationError
+
+    wrapped = RuntimeError()
+    wrapped.__cause__ = ValueError("no such type")
+    for refused in (ValueError("no such type"), VLLMValidationError("no such type"), wrapped):
+        assert str(refusal_of(refused)) == "no such type"
+    assert refusal_of(RuntimeError("out of memory")) is None

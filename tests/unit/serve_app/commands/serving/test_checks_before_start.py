@@ -116,3 +116,9 @@ def test_a_folder_of_temporary_files_that_is_too_deep_is_refused(tmp_path, monke
     monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{'deep' * 10}")
     line = refusal(tmp_path, http="host: 127.0.0.1, port: 1024")
     assert line.startswith("RAY_TMPDIR is too long for the sockets in it: ")
+
+
+def test_keys_and_the_folder_of_spoken_turns_are_tried(tmp_path: Path) -> None:
+    for fault in (f"spoken_turn_keys_file: {tmp_path}/gone", "spoken_turns_folder: /dev/null/x"):
+        args = FAKE.replace("{model", f"{{http: {{{fault}}}, model")
+        assert fault.partition(":")[0] in refusal(tmp_path, args)
