@@ -10,6 +10,8 @@ OTHER_VLLMS := 0.27.1 $(shell sed -n 's/^vllm==//p' requirements/gpu.txt)
 # Its interpreter runs the GPU engine's kernels on a CPU. It stands beside the environment, not in
 # it: vLLM's CPU build must not find it.
 TRITON := 3.6.0
+# Of tests that share nothing but files of their own. What starts Ray, vLLM or a server runs alone.
+IN_PARALLEL := -n 2 --dist loadfile
 # The small trained checkpoint that configs/cpu.yaml serves.
 NANO := configs/nano
 
@@ -45,11 +47,12 @@ test: .venv/ready ## lint, type check and every test that needs no GPU
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(IN_PARALLEL) tests/unit tests/parity tests/integration/http
+	$(BIN)/python -m pytest --ignore tests/integration/http tests/integration tests/gpu
 	@test -d .venv/triton/triton-$(TRITON).dist-info || $(BIN)/pip install -q --no-deps --upgrade \
 	  --target .venv/triton triton==$(TRITON)
 	PYTHONPATH=.venv/triton REQUIRE_TRITON=1 $(BIN)/python -m pytest \
-	  tests/unit/deployments/token2wav_resident tests/unit/deployments/token2wav/test_engines.py
+	  $(IN_PARALLEL) tests/unit/deployments/token2wav_resident tests/unit/deployments/token2wav/test_engines.py
 
 oldest: .venv/ready ## the Thinker's tests with the oldest vLLM that goes with this torch, and a GPU's
 	set -e; for version in $(OTHER_VLLMS); do \
