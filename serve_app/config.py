@@ -86,6 +86,8 @@ class AppConfig(BaseModel):
     def _store_can_be_opened(self) -> Self:
         if self.voice_store is not None:
             folder_of(self.voice_store)
+        if self.http.spoken_turns_folder is not None:
+            folder_of(self.http.spoken_turns_folder, "http.spoken_turns_folder")
         return self
 
     @model_validator(mode="wrap")

@@ -79,8 +79,10 @@ class Folder:
         return f"{self._root}/{name}"
 
 
-def folder_of(url: str) -> Folder:
+def folder_of(url: str, key: str = "voice_store") -> Folder:
     """The folder that `url` names: a path from `/` or `~`, or a URL of fsspec's.
+
+    `key` is the configuration's, for errors.
 
     Raises:
         ConfigError: it is a relative path, a protocol that fsspec does not know, or one whose
@@ -89,16 +91,16 @@ def folder_of(url: str) -> Folder:
     is_path = "://" not in url
     if is_path and not url.startswith(("/", "~")):
         raise ConfigError(
-            f"voice_store {url!r}: replicas have folders of their own to start from; "
+            f"{key} {url!r}: replicas have folders of their own to start from; "
             "give a path from / or ~, or a URL such as s3://bucket/voices"
         )
     if "::" in url:
-        raise ConfigError(f"voice_store {url!r}: a cache or an archive cannot be shared")
+        raise ConfigError(f"{key} {url!r}: a cache or an archive cannot be shared")
     try:
         url = str(Path(url).expanduser()) if is_path else url
         fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"voice_store {url!r}: {error}") from error
+        raise ConfigError(f"{key} {url!r}: {error}") from error
     return Folder(fs, root)
 
 

@@ -12,15 +12,16 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-import fsspec
-
 from deployments.errors import ConfigError, EngineFailed
+from deployments.voice_store.folder import folder_of
 from deployments.weight_files import one_line
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ANSWER_WITHIN_S = 5.0  # a folder that does not is taken for one that is not there
+SUFFIX = ".turn"
+KEY = "http.spoken_turns_folder"
 SWEEP_EVERY_S = 300.0  # expired files lie about for so long at most
 
 
@@ -71,43 +72,37 @@ class FolderTurns:
     """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
-        """Make the folder. `url` is a path, or any URL that fsspec knows.
+        """`url` is a path from `/` or `~`, or a URL of fsspec's.
 
         Raises:
-            ConfigError: there is no such file system, or the folder cannot be made.
+            ConfigError: it is neither, or what is there cannot be read.
         """
         self._clock = clock
         self._sweep_at = clock() + SWEEP_EVERY_S
         self._sweep: asyncio.Future[None] | None = None
+        self._folder = folder_of(url, KEY)
         try:
-            self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
-            self._files.makedirs(self._root, exist_ok=True)
-        except (OSError, ValueError, ImportError) as error:
-            raise ConfigError(
-                f"http.spoken_turns_folder {url}: the folder cannot be used: {one_line(error)}"
-            ) from error
+            self._folder.names(SUFFIX)
+        except Exception as error:  # a file system of any kind
+            raise ConfigError(f"{KEY} {url!r} cannot be read: {one_line(error)}") from error
 
     async def put(self, name: str, data: bytes, expires_at: int) -> None:
-        path = self._path(name, expires_at)
+        file = _file(name, expires_at)
         try:
-            await _within_time(asyncio.to_thread(self._files.pipe_file, path, data))
-        except Exception as error:  # a file system of any kind: the answer itself is unharmed
+            await _within_time(asyncio.to_thread(self._folder.create, file, data))
+        except Exception as error:  # the answer itself is unharmed
             logger.warning("a spoken turn could not be kept: %s", one_line(error))
         self._sweep_now_and_then()
 
     async def get(self, name: str, expires_at: int) -> bytes | None:
-        path = self._path(name, expires_at)
+        file = _file(name, expires_at)
         try:
-            data: bytes = await _within_time(asyncio.to_thread(self._files.cat_file, path))
+            return await _within_time(asyncio.to_thread(self._folder.read, file))
         except FileNotFoundError:
             return None
         except Exception as error:
             logger.error("the folder of spoken turns cannot be read: %s", one_line(error))
             raise EngineFailed("the store of spoken answers does not answer") from error
-        return data
-
-    def _path(self, name: str, expires_at: int) -> str:
-        return f"{self._root}/{expires_at}-{name}"
 
     def _sweep_now_and_then(self) -> None:
         if self._clock() >= self._sweep_at:
@@ -117,12 +112,16 @@ class FolderTurns:
     def remove_expired(self) -> None:
         """Remove the files whose time is over; another replica may do the same just now."""
         try:
-            for path in self._files.ls(self._root, detail=False):
-                expiry = path.rpartition("/")[2].partition("-")[0]
+            for file in self._folder.names(SUFFIX):
+                expiry = file.partition("-")[0]
                 if expiry.isdecimal() and int(expiry) <= self._clock():
-                    self._files.rm_file(path)
+                    self._folder.delete(file)
         except Exception as error:
             logger.info("expired spoken turns were not all removed: %s", one_line(error))
+
+
+def _file(name: str, expires_at: int) -> str:
+    return f"{expires_at}-{name}{SUFFIX}"
 
 
 async def _within_time(work: Awaitable[T]) -> T:

@@ -52,14 +52,13 @@ async def test_the_sweep_removes_what_has_expired_and_nothing_else(tmp_path: Pat
     await turns.put("late", b"2", 2000)
     assert turns._sweep is not None
     await turns._sweep
-    assert {path.name for path in tmp_path.iterdir()} == {"README", "2000-late"}
+    assert {path.name for path in tmp_path.iterdir()} == {"README", "2000-late.turn"}
 
 
 async def test_a_folder_that_went_away_is_no_500_and_harms_no_answer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     turns = FolderTurns(f"{tmp_path}/folder")
-    (tmp_path / "folder").rmdir()
     (tmp_path / "folder").write_text("now it is a file")
     await turns.put("name", b"sealed", 2**33)
     assert "could not be kept" in caplog.text
@@ -67,7 +66,7 @@ async def test_a_folder_that_went_away_is_no_500_and_harms_no_answer(
         await turns.get("name", 2**33)
 
 
-@pytest.mark.parametrize("url", ["nosuch://bucket/x", "/dev/null/x"])
+@pytest.mark.parametrize("url", ["nosuch://bucket/x", "/dev/null/x", "here"])
 def test_a_folder_that_cannot_be_is_a_configuration_error_of_one_line(url: str) -> None:
-    with pytest.raises(ConfigError, match=f"^http.spoken_turns_folder {url}: [^\n]*$"):
+    with pytest.raises(ConfigError, match=f"^http.spoken_turns_folder '{url}'[^\n]*$"):
         FolderTurns(url)
