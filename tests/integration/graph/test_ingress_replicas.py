@@ -29,7 +29,8 @@ def config(tmp_path_factory: pytest.TempPathFactory):
         "spoken_turn_keys_file": str(secret),
         "spoken_turns_folder": str(tmp_path_factory.mktemp("turns")),
     }
-    return fake_graph(http=http, ingress={"num_replicas": REPLICAS})
+    # All on the proxy's node: it calls replicas elsewhere only where its own node has none.
+    return fake_graph(http=http, ingress={"node": "first_node", "num_replicas": REPLICAS})
 
 
 @pytest.fixture
