@@ -60,7 +60,8 @@ def fake_server() -> Iterator[tuple[str, int]]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()  # so that the first request waits until the server is up
-        process = multiprocessing.get_context("spawn").Process(target=serve_fake, args=(listener,))
+        spawning = multiprocessing.get_context("spawn")
+        process = spawning.Process(target=serve_fake, args=(listener,), daemon=True)
         process.start()
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}", process.pid or 0
