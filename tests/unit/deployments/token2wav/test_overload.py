@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -23,9 +23,8 @@ from deployments.token2wav.contract import StepInput, StepOutput
 from deployments.token2wav.synthesizer import BatchingSynthesizer, SpokenStream
 from deployments.token2wav.token2wav_config import Token2WavConfig
 from deployments.token2wav.voice_files import VoiceRecording
-from tests.unit.deployments.token2wav.virtual_time import run_virtually
+from tests.unit.deployments.token2wav.virtual_time import VirtualRunner, run_virtually
 
-T = TypeVar("T")
 STEP_S = {1: 0.018, 2: 0.020, 4: 0.022, 8: 0.029, 12: 0.034, 16: 0.038, 24: 0.054, 32: 0.062}
 FIRST_TOKEN_S = 0.1
 TOKEN_S = 0.016  # of an audio token: 1.25 steps of the Thinker with 128 others
@@ -84,21 +83,6 @@ def step_s(rows: int) -> float:
     """What a step costs: as the smallest shape that holds its rows."""
     sizes = list(STEP_S)
     return STEP_S[sizes[bisect_left(sizes, rows)]]
-
-
-class VirtualRunner:
-    """In place of a thread: a call is done at once, and its time passes on the loop's clock."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def run(self, call: Callable[[], T]) -> T:
-        result = call()
-        took_s, self._engine.took_s = self._engine.took_s, 0.0
-        await asyncio.sleep(took_s)
-        return result
-
-    def close(self) -> None: ...
 
 
 class Anybody(Admission):
