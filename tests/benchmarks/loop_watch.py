@@ -6,9 +6,10 @@ it. While it runs, two things are asked of the loop, be it asyncio's or uvloop's
 - How late is it? It beats every `BEAT_S`. A late beat is the sum of all that came before it.
 - Does any single callback take long? `CallbackClock` times each one.
 
-A thread looks what the loop's own thread does whenever a beat is late or a callback runs long, so
-that both are named, be it Python, the collector or a call into C. Where the loop's thread
-computed little meanwhile it was nobody's fault in there: it waited for the processor or the GIL.
+A second thread looks at what the loop's thread does whenever a beat is late or a callback runs
+long, so that both get a name, be it Python, the collector or a call into C. A late beat gets the
+name of what computed most meanwhile, by the processor time of the loop's thread. Where that thread
+computed little, nothing in it was slow: it waited for a processor or for the GIL.
 """
 
 import asyncio
@@ -16,8 +17,8 @@ import gc
 import sys
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any
@@ -26,8 +27,8 @@ from serve_app.bench.metrics import Percentiles, percentiles
 from tests.benchmarks.callback_clock import UNSEEN, CallbackClock, LongCallback
 
 BEAT_S = 0.002
-LOOK_AFTER_S = 0.002  # late by so much: note what runs
-LIMIT_S = 0.005  # late by so much: counts
+LOOK_AFTER_S = 0.002  # a beat that is later than this: what runs is noted
+LIMIT_S = 0.005  # a beat that is later than this counts
 LONGEST = 12
 OURS = ("deployments", "serve_app")
 FRAMES = 4  # of a name, the innermost ones
@@ -75,7 +76,7 @@ class LoopWatch:
 
     def __init__(self) -> None:
         self._due_s = 0.0
-        self._doing = ""
+        self._computed_s: Counter[str] = Counter()  # since the last beat, by what ran
         self._clock: CallbackClock | None = None
         self._stop = threading.Event()
         self._thread_id = 0
@@ -83,6 +84,11 @@ class LoopWatch:
         self._collections: dict[int, Culprit] = defaultdict(Culprit)
 
     async def watch(self, seconds: float) -> LoopReport:
+        ends_s = time.perf_counter() + seconds
+        return await self.watch_while(lambda: time.perf_counter() < ends_s)
+
+    async def watch_while(self, goes_on: Callable[[], bool]) -> LoopReport:
+        """`goes_on` is asked before every beat."""
         loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._clock = clock = CallbackClock(loop, LIMIT_S)
@@ -96,15 +102,15 @@ class LoopWatch:
         holds: list[Hold] = []
         try:
             with clock:
-                while self._due_s - began_s < seconds:
+                while goes_on():
                     await asyncio.sleep(max(0.0, self._due_s - time.perf_counter()))
                     now_s = time.perf_counter()
                     late.append(now_s - self._due_s)
                     before_s, computed_s = computed_s, time.thread_time()
                     if late[-1] > LIMIT_S:
-                        doing = self._doing or UNSEEN
+                        doing = most_of(self._computed_s)
                         holds.append(Hold(late[-1], computed_s - before_s, doing))
-                    self._doing, self._due_s = "", now_s + BEAT_S
+                    self._computed_s, self._due_s = Counter(), now_s + BEAT_S
         finally:
             self._stop.set()
             gc.callbacks.remove(self._note_collection)
@@ -129,8 +135,11 @@ class LoopWatch:
 
     def _look(self) -> None:
         assert self._clock is not None
+        processor = time.pthread_getcpuclockid(self._thread_id)
+        looked_s = time.clock_gettime(processor)
         while not self._stop.wait(0.001):
             now_s = time.perf_counter()
+            before_s, looked_s = looked_s, time.clock_gettime(processor)
             since_s = self._clock.running_since_s
             late = now_s - self._due_s > LOOK_AFTER_S
             long = since_s is not None and now_s - since_s > LOOK_AFTER_S
@@ -139,7 +148,7 @@ class LoopWatch:
             frame = sys._current_frames().get(self._thread_id)
             doing = _name(frame) if frame else "no frame"
             if late:
-                self._doing = doing
+                self._computed_s[doing] += looked_s - before_s
             if long and self._clock.running_since_s == since_s:  # it still is that one
                 self._clock.doing = doing
 
@@ -161,6 +170,11 @@ def watched(deployment: Any) -> Any:
 
     Watched.__name__ = Watched.__qualname__ = base.__name__
     return deployment.options(func_or_class=Watched)
+
+
+def most_of(computed_s: Counter[str]) -> str:
+    """The name of what computed most."""
+    return max(computed_s, key=computed_s.__getitem__, default=UNSEEN)
 
 
 def _culprits(held: Iterable[tuple[str, float]]) -> dict[str, Culprit]:

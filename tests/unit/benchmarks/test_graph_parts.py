@@ -162,11 +162,14 @@ async def test_what_holds_a_loop_up_is_named():
         while time.thread_time() < end:
             pass
 
-    watching = asyncio.create_task(LoopWatch().watch(0.4))
+    done = asyncio.Event()
+    watching = asyncio.create_task(LoopWatch().watch_while(lambda: not done.is_set()))
     await asyncio.sleep(0.05)
     compute_for(0.05)
     await asyncio.sleep(0.05)
     time.sleep(0.03)  # waits, and computes nothing
+    await asyncio.sleep(0.01)  # a beat comes
+    done.set()
     report = await watching
     computed, *_ = sorted(report.longest, key=lambda hold: -hold.computed_s)
     assert computed.computed_s > 0.04

@@ -4,13 +4,14 @@ import asyncio
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
 import uvloop
 
-from tests.benchmarks.callback_clock import CallbackClock, name_of
-from tests.benchmarks.loop_watch import LoopReport, LoopWatch
+from tests.benchmarks.callback_clock import UNSEEN, CallbackClock, name_of
+from tests.benchmarks.loop_watch import LoopReport, LoopWatch, most_of
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 every_loop = pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS.keys())
@@ -27,9 +28,11 @@ def watched(new_loop: NewLoop, work: Callable[[], Awaitable[None]]) -> LoopRepor
     """The report of a loop in which `work` runs."""
 
     async def both() -> LoopReport:
-        watching = asyncio.create_task(LoopWatch().watch(0.3))
+        done = asyncio.Event()
+        watching = asyncio.create_task(LoopWatch().watch_while(lambda: not done.is_set()))
         await asyncio.sleep(0.05)
         await work()
+        done.set()
         return await watching
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -84,7 +87,8 @@ def test_many_short_callbacks_are_a_late_beat_and_no_long_callback(new_loop: New
 @every_loop
 def test_a_quiet_loop_has_none(new_loop: NewLoop) -> None:
     async def work() -> None:
-        await asyncio.sleep(0)
+        for _ in range(50):
+            await asyncio.sleep(0.005)
 
     report = watched(new_loop, work)
     assert report.callbacks > 50
@@ -136,3 +140,8 @@ def test_a_callback_without_a_name_is_shown_as_it_is() -> None:
             pass
 
     assert "Nameless object" in name_of(Nameless())
+
+
+def test_a_late_beat_is_named_after_what_computed_most() -> None:
+    assert most_of(Counter({"first": 0.001, "most": 0.04, "last": 0.002})) == "most"
+    assert most_of(Counter()) == UNSEEN
