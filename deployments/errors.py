@@ -1,11 +1,11 @@
 """The errors that the stages raise, as a tree.
 
     StepAudioError
-    ├── RequestError            the caller can mend it
+    ├── RequestError            the caller can correct it
     │   ├── AudioUnreadable         not a recording that can be decoded
     │   ├── AudioTooLong            longer than the configured limit
     │   ├── ReferenceAudioUnfit     a voice recording that is too short or too long
-    │   ├── VoiceUnusable           a voice recording of which the models make no numbers
+    │   ├── VoiceUnusable           a voice recording for which a model gives no finite values
     │   ├── VoiceSampleUnfit        an uploaded voice recording that is clipped, silent…
     │   ├── UnknownVoice            a voice that is neither configured nor uploaded
     │   ├── VoiceExists             a name for an uploaded voice that is taken
@@ -17,8 +17,8 @@
     │   ├── SpeechTooLong           a text to speak that needs more than the context leaves
     │   ├── AnswerCut               an answer that reached its limit before its end
     │   └── UnsupportedRequest      well-formed, but this server cannot do it
-    ├── ServerFull              no room now; try again
-    ├── NotReady                no replica yet, or none left; try again
+    ├── ServerFull              no room for one more request; try again later
+    ├── NotReady                no replica is running; try again later
     ├── EngineFailed            the model's engine died or gave no answer
     ├── VoiceStoreFailed        the store of uploaded voices does not answer
     └── ConfigError             the server cannot start as configured

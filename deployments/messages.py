@@ -177,7 +177,7 @@ class SpeechRequest(Wire):
 
     thinker: ThinkerRequest
     voice: Voice = None
-    streamed: bool = True  # whether it is heard while it is being made, and not as a whole later
+    streamed: bool = True  # False: the client gets the answer whole, so no playback waits
     then: tuple[Continuation, ...] = ()  # in this order; the usage says how many were answered
     speed: float = 1.0  # that it is played at; it is made at its own pace all the same
 

@@ -30,7 +30,7 @@ class ModelFiles:
     """A model directory, complete or not."""
 
     root: Path
-    repository: str | None = None  # on Hugging Face, whose cache `root` is in
+    repository: str | None = None  # on Hugging Face; `root` is in its cache
 
     @property
     def token2wav(self) -> Path:
@@ -95,13 +95,13 @@ def find_model(model: str) -> ModelFiles:
 
 def find_path(name: str | Path) -> Path:
     """The file or folder `name`: from here, or else from where `configs/` lies."""
-    path = Path(os.path.expanduser(name))  # a user who is not known stays as written
+    path = Path(os.path.expanduser(name))  # `~name` stays as it is where there is no such user
     shipped = SHIPPED / path
     return shipped if not path.exists() and shipped.exists() else path
 
 
 def published_name(repository: str) -> str:
-    """The published repository that `repository` spells in another way, or `repository` itself."""
+    """The published repository of which `repository` is another spelling, else `repository`."""
     same = [name for name in REPOSITORIES if _letters(name) == _letters(repository)]
     if not same or repository in same:
         return repository

@@ -30,9 +30,9 @@ SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 WHOLE = "100"
 CHECK = (sys.executable, "-m", "deployments.mps_check")
-ANSWERS_WITHIN_S = 20.0  # told to quit, the control program waits for its clients to end
+ANSWERS_WITHIN_S = 20.0  # at `quit` the control program waits for its clients to end
 
-# Runs a command as nobody's child: Ray ends the children of a replica with it.
+# Runs a command that is no child of this process: Ray ends the children of a replica with it.
 ORPHAN = (
     "import os, sys; os.fork() and os._exit(0); os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -115,7 +115,7 @@ def _answers() -> bool:
 
 
 def _start(folder: Path) -> None:
-    # The daemon would number the GPUs anew after this replica's, and mislead the others.
+    # The daemon would number the GPUs by this replica's list, which is wrong for the others.
     everybodys = {k: v for k, v in os.environ.items() if k not in (VISIBLE, SHARE)}
     started = subprocess.run([CONTROL, "-d"], capture_output=True, text=True, env=everybodys)
     if started.returncode or not _answers():
@@ -132,10 +132,10 @@ def keep(folder: Path) -> None:
     """Wait until no process of this host uses the daemon, and end it."""
     while True:
         _lock(folder / "users", fcntl.LOCK_EX).close()
-        with _lock(folder / "starting", fcntl.LOCK_EX):  # nobody joins meanwhile
+        with _lock(folder / "starting", fcntl.LOCK_EX):  # no replica joins meanwhile
             try:
                 last = _lock(folder / "users", fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:  # somebody has joined in between
+            except BlockingIOError:  # a replica has joined in between
                 continue
             _control("quit")
             last.close()

@@ -19,10 +19,10 @@ class Wire:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         defaults = {field.name: field.default for field in fields(self)}
-        told = {name: value for name, value in values.items() if value is not defaults[name]}
-        return read, (type(self), told)
+        sent = {name: value for name, value in values.items() if value is not defaults[name]}
+        return read, (type(self), sent)
 
 
-def read(cls: type[Any], told: dict[str, Any]) -> Any:
-    """A message of `cls` from the fields that its sender told. Both versions must have this."""
-    return cls(**{name: value for name, value in told.items() if name in cls.__dataclass_fields__})
+def read(cls: type[Any], sent: dict[str, Any]) -> Any:
+    """A message of `cls` from the fields that were sent. Both versions must have this function."""
+    return cls(**{name: value for name, value in sent.items() if name in cls.__dataclass_fields__})

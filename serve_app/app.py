@@ -35,8 +35,8 @@ STAGE_OPTIONS: dict[str, Any] = {
         },
     },
 }
-# Streams mostly wait, so one replica serves many; a full stage refuses with a 429. Serve counts a
-# request as queued while it looks for a replica, so the queue must hold a whole burst.
+# Streams mostly wait, so one replica serves many of them. A full stage refuses with a 429. Serve
+# counts a request as queued while it looks for a replica, so the queue must hold a whole burst.
 THINKER_OPTIONS: dict[str, Any] = {
     "max_ongoing_requests": 256,
     "max_queued_requests": 256,
@@ -89,12 +89,12 @@ def app(args: AppConfig) -> serve.Application:
 def stage_options(defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a stage's deployment: what the configuration chose over our defaults.
 
-    Ray Serve puts the replica into the first of its `placement_group_bundles`. What the replica
-    took of that bundle's GPU would be missing for vLLM's first rank, which would wait for it
-    without a word: with bundles of its own a replica takes no GPU unless the configuration says so.
+    Ray Serve puts the replica into the first of its `placement_group_bundles`. If the replica took
+    a share of that bundle's GPU, vLLM's first rank would wait for the share silently. So with
+    bundles a replica takes no GPU unless the configuration says so.
     """
-    whose = {"ray_actor_options": {"num_gpus": 0}} if "placement_group_bundles" in chosen else {}
-    return merged(STAGE_OPTIONS, CALLED_OPTIONS, defaults, whose, chosen)
+    gpus = {"ray_actor_options": {"num_gpus": 0}} if "placement_group_bundles" in chosen else {}
+    return merged(STAGE_OPTIONS, CALLED_OPTIONS, defaults, gpus, chosen)
 
 
 def sharing(share: int | None) -> dict[str, Any]:

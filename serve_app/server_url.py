@@ -35,7 +35,7 @@ def api_url(given: str) -> str:
 def unused_proxy(url: str) -> str | None:
     """A line about the environment's proxy for `url`; None where there is none.
 
-    Our clients go past it: it would hold streams back, and is measured by nobody.
+    Our clients go past it, because a proxy would hold streams back.
     """
     parts = urlsplit(url)
     proxy = getproxies().get(parts.scheme)

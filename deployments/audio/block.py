@@ -19,14 +19,14 @@ class Block:
 
 @dataclass(slots=True)
 class Notes:
-    """What a decoder finds out about one recording, besides its samples."""
+    """What a decoder finds out about one recording, in addition to its samples."""
 
     promised_s: float | None = None  # what the header says; None where it says nothing
-    tolerance_s: float = 0.0  # what an honest header may differ by
+    tolerance_s: float = 0.0  # by how much a correct header may differ
     skipped_packets: int = 0  # damaged ones
     moments: int = 0  # stretches of samples that were looked at
     bursts: int = 0  # those among them that damage made absurdly loud; they are skipped
 
     def is_kept(self, seconds: float) -> bool:
-        """Whether so much sound is what the header promises."""
+        """Whether the header promises that much sound or less."""
         return self.promised_s is None or seconds >= self.promised_s - self.tolerance_s

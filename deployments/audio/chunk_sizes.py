@@ -33,9 +33,9 @@ LAYOUTS = {
     "w64": Layout(40, 16, struct.Struct("<Q"), True, 8, b"data", _GUID),
 }
 DS64 = slice(28, 36)  # the size of RF64's data chunk, which itself says -1
-UNKNOWN_BYTES = 1 << 31  # from here on a size means that nobody knew it
+UNKNOWN_BYTES = 1 << 31  # from here on a size means that the recorder did not know it
 TRAILERS = (b"LIST", b"id3 ", b"ID3 ")  # what stands behind the sound, even if it is cut
-ROUNDING_BYTES = 16  # a size that is off by less is no lie
+ROUNDING_BYTES = 16  # a size that is off by less counts as right
 
 
 class Chunk(NamedTuple):

@@ -22,8 +22,8 @@ BLOCK_VALUES = 1 << 16  # of all channels
 MAX_PLANES = 7
 # A demuxer that finds nothing this many times running will find nothing more.
 MAX_FAILURES = 32
-# Tags may be in any encoding: PyAV before 19 reads them strictly unless it is told not to, and 19
-# has no such argument.
+# Tags may be in any encoding. PyAV before 19 reads them strictly unless this argument says
+# otherwise; PyAV 19 has no such argument.
 TAGS: dict[str, Any] = {"metadata_errors": "ignore"} if PYAV < 19 else {}
 # Among raw samples FFmpeg looks for other formats, 2500 packets long: it takes 10 to 60 ms, and
 # what samples look like is not for it to guess. It opens no other files.
@@ -35,7 +35,7 @@ OPTIONS |= {
 # samples, others what codecs pad, too. Of those that are not here FFmpeg estimates it.
 TOLERANCES_S = dict.fromkeys(("wav", "w64", "aiff", "au", "caf", "flac"), 0.01)
 TOLERANCES_S |= dict.fromkeys(("mov", "matroska", "ogg", "asf", "flv", "avi"), 0.2)
-# Damage makes a few moments absurdly loud: in 3 of 100 files of which 20 bytes had been changed.
+# Damage makes a few moments absurdly loud. It did in 3 of 100 files with 20 changed bytes.
 BURST_SAMPLES = 1024  # the length of a moment
 FEW_BURSTS = 8
 MOMENTS_PER_BURST = 20

@@ -6,11 +6,11 @@ import soxr
 from deployments.audio.block import Block
 from deployments.errors import AudioTooLong, AudioUnreadable
 
-# +24 dB over full scale. An honest float file clips at most a few dB above 1, a mix that nobody
-# normalized perhaps 12. Integers that were saved as floats begin at 128.
+# +24 dB over full scale. A correct float file clips at most a few dB above 1, a mix without
+# normalization perhaps 12 dB. Integers that were saved as floats begin at 128.
 LOUDEST = 16.0
-# −300 dB. Nobody hears what is softer, and its square is still a normal float32: arithmetic with
-# denormals takes a processor up to a hundred times as long.
+# −300 dB: inaudible, and the square is still a normal float32. Arithmetic with denormals takes a
+# processor up to a hundred times as long.
 SOFTEST = 1e-15
 # Telephones record at 8 kHz, the fastest converters at 768 kHz. Other rates come from damaged
 # headers, and resampling from them takes any amount of memory.

@@ -1,4 +1,4 @@
-"""One answer on its way out: sorted, counted, and held until the next chunk can be made of it."""
+"""One answer on its way out: tokens are sorted, counted, and held until a chunk is whole."""
 
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -61,7 +61,7 @@ class _Ids:
         self._shown += len(shown)
 
     def release(self) -> list[int]:
-        """The ids whose text is shown, and those without text up to the first that is not."""
+        """The ids of all text that is shown, and ids without text before the first hidden one."""
         released = []
         while self._held and self._held[0][1] <= self._shown:
             released.append(self._held.popleft()[0])

@@ -1,4 +1,4 @@
-"""A canary: one fixed question whose right answer is known, asked again and again.
+"""A canary: one fixed question with a known answer, asked again and again.
 
 An engine can be alive and answer nonsense: its weights or its memory are damaged. The canary's
 answer is drawn greedily, so it must come out as it did when the engine had just started.
@@ -21,8 +21,8 @@ QUESTION = tasks.converse("Please open the window.")
 GREEDY = SamplingOptions(temperature=0.0, repetition_penalty=1.0)
 TOKENS = 6
 EVERY_S = 2.0
-# Logits of one prompt differ by some tenths between batches of other sizes in bfloat16: where the
-# first choice leads by less, the second may be drawn as well.
+# In bfloat16 the logits of one prompt differ by some tenths between batch sizes. Where the first
+# choice leads by less than this, the second one may be drawn.
 CLEAR_LEAD_NATS = 1.0
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Choice:
     """A token that was drawn greedily."""
 
     token_id: int
-    lead_nats: float = 0.0  # of its log-probability over the second choice's
+    lead_nats: float = 0.0  # log-probability minus that of the second choice
 
 
 def contradicts(answer: Sequence[int], expected: Sequence[Choice]) -> bool:
@@ -48,7 +48,7 @@ def contradicts(answer: Sequence[int], expected: Sequence[Choice]) -> bool:
 
 
 class Canary:
-    """Asks its question beside the requests; a wrong answer takes the trust from its runner."""
+    """Asks its question beside the requests. After a wrong answer its runner takes no requests."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Canary:
             parameters = self._runner.sampling(GREEDY, TOKENS)
             async for output in self._runner.run(self._prompt, parameters, NAME):
                 answer += output.token_ids
-        except EngineFailed:  # the runner knows, and has said so
+        except EngineFailed:  # the runner has logged it
             return
         if contradicts(answer, self._expected):
             self._runner.distrust("the engine answers nonsense: it gave the canary a wrong answer")

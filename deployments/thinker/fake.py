@@ -26,7 +26,7 @@ CODEBOOK_SIZE = 6561
 
 
 class FakeThinkerEngine:
-    """Repeats what was said; its audio tokens are a hash of the text, so streams can be told apart.
+    """Repeats what was said. Its audio tokens are a hash of the text, so each text has its own.
 
     Recordings are echoed as "heard 1.50 s", earlier spoken turns as "after N ids". With tool
     schemas in the prompt and no result yet, the first tool is called with no arguments. So is the
@@ -39,7 +39,7 @@ class FakeThinkerEngine:
         max_tokens: int = 1024,
         spoilt_by: str | None = None,
     ) -> None:
-        """A message that is `spoilt_by` makes this engine one whose answers cannot be trusted."""
+        """After a message equal to `spoilt_by`, the engine is unhealthy and fails every request."""
         self._seconds_per_delta = seconds_per_delta
         self._max_tokens = max_tokens
         self._spoilt_by = spoilt_by

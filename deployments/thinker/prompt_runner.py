@@ -75,7 +75,7 @@ class PromptRunner:
         raw: dict[str, Any] = {"prompt_token_ids": prompt.token_ids}
         if prompt.audio_pieces:
             raw["multi_modal_data"] = {"audio": prompt.audio_pieces}
-        # vLLM takes a repeated id without a word and mixes the answers.
+        # vLLM accepts a repeated id silently and mixes the answers.
         unique_id = f"{request_id}-{next(self._numbers)}"
         try:
             parsed = parse_model_prompt(self.llm.model_config, raw)
@@ -92,7 +92,7 @@ class PromptRunner:
             if param is not None and (refusal := refusal_of(error)):
                 what = f"its JSON Schema cannot be followed: {one_line(refusal)}"
                 raise UnsupportedRequest(what, param) from None
-            logger.exception("vLLM failed at %s", unique_id)  # callers are told nothing of it
+            logger.exception("vLLM failed at %s", unique_id)  # callers do not see it
             raise EngineFailed("the model failed to answer") from error
 
     def sampling(
@@ -126,8 +126,8 @@ class PromptRunner:
     def _require_sound(self, token_ids: Iterable[int], unique_id: str) -> None:
         """Raise EngineFailed where an answer cannot go on.
 
-        What an answer that is not finite leaves in blocks of the KV cache, vLLM gives to others as
-        it is. So no request may begin any more; answers that are finite themselves go on.
+        vLLM reuses the KV cache blocks of an answer that is not finite without clearing them. So no
+        request may begin any more. Answers that are finite go on.
         """
         if self._no_longer is not None:
             raise EngineFailed(self._no_longer)

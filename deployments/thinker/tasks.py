@@ -26,7 +26,8 @@ def transcribe(
 ) -> tuple[Message, ...]:
     """Write down what is said in `samples` ([N] float32, 16 kHz).
 
-    The model hears the language by itself and knows no word for it, so `language` changes nothing.
+    The model recognizes the language by itself and takes no name of it, so `language` changes
+    nothing.
     `prompt` (names, spellings, what came before) follows the task's own words.
     """
     return _listen(TRANSCRIBE + (prompt or ""), samples)

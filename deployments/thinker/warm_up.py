@@ -24,7 +24,7 @@ RECORDINGS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Exercise:
-    """A prompt whose answer has just so many tokens, whatever the model says."""
+    """A prompt, and the exact number of tokens of its answer, whatever the model says."""
 
     prompt: Prompt
     sampling: SamplingOptions
@@ -87,7 +87,7 @@ def _lengths(shortest: int, longest: int) -> Iterator[int]:
 
 
 def _lengthened(prompt: Prompt, length: int, token_id: int) -> Prompt:
-    """`prompt` behind so many of one token; another token, and nothing of it is cached."""
+    """`prompt` after copies of one token. Another token makes sure that nothing of it is cached."""
     filling = [token_id] * (length - prompt.length)
     return Prompt(filling + prompt.token_ids, prompt.audio_pieces)
 

@@ -9,18 +9,18 @@ from deployments.token2wav.schedule import Listener, Need
 HORIZON_S = 1.0  # looked ahead
 SHARE = 0.65  # of that time for the chunks that are known to be needed; steps do not come full
 FORGET_S = 60.0
-REMEMBERED = 16  # steps, of which the median counts: one that was held up says nothing
+REMEMBERED = 16  # steps; their median counts, so that one slow step changes nothing
 AT_LEAST = 4  # of them, before anything is known
 
 
 class Admission:
-    """Measures what a row of a step costs, and refuses a stream whose chunks would be late.
+    """Measures the cost of a row of a step, and refuses a stream if its chunks would be late.
 
-    A stream that is ahead of its listener needs no step for a while; one that begins needs
-    several small chunks at once. So a server holds many streams, but few that begin at one moment.
+    A stream that is ahead of its playback needs no step for a while. A new stream needs several
+    small chunks at once. So a server holds many streams, but few that begin at one moment.
 
-    A stream is refused only where that helps: where the engine is too slow to speak even one
-    answer as quickly as it is played, every listener hears gaps, and everybody is let in.
+    A stream is refused only where that helps. An engine that is too slow to speak even one answer
+    in real time causes gaps for every listener in any case, so it admits every stream.
     """
 
     def __init__(self, min_rows: int | None) -> None:
@@ -47,7 +47,7 @@ class Admission:
 
         Args:
             listeners: of the open streams.
-            late: whether one of them hears a gap now for want of a step.
+            late: whether one of them hears a gap now because its chunk waits for a step.
         """
         if not newcomer.streamed or not self._is_quick_enough:
             return True
@@ -66,7 +66,7 @@ class Admission:
         """The time that it takes to make these chunks; 0 where it is not known."""
         if self._min_rows is None:
             return need.speech_s * median(self._paces)
-        if now_s - self._noted_s > FORGET_S:  # a row costs more on a busy GPU than on an idle one
+        if now_s - self._noted_s > FORGET_S:  # a row costs more on a busy GPU
             self._row_costs_s.clear()
         if len(self._row_costs_s) < AT_LEAST:
             return 0.0

@@ -6,10 +6,10 @@ from deployments.errors import EngineFailed
 
 TOKENS = 8  # 0.32 s of speech: one step of the smallest shape
 INTERVAL_S = 5.0  # between two checks, at least
-IDLE_SHARE = 20  # and as many times what one takes: 5 % of the time of an engine that is slow
+IDLE_SHARE = 20  # and at least this many times its duration: 5 % of the time of a slow engine
 # Two shapes of a batch differ by 40 dB at the least in float16, and the same shape by nothing.
 LEAST_SNR_DB = 20.0
-QUIET = 4.0  # in squared steps of 16 bits: of silence, rounding alone is no difference
+QUIET = 4.0  # in squared steps of 16 bits: in silence, rounding alone counts as no difference
 
 
 def canary_tokens(codebook_size: int) -> tuple[int, ...]:
@@ -27,7 +27,7 @@ def same_sound(pcm: bytes, expected: bytes) -> bool:
 
 
 class Canary:
-    """Knows what the engine said at start, and when it should say it again."""
+    """Holds the sound that the engine gave at start, and when to compare it again."""
 
     def __init__(self) -> None:
         self._expected: bytes | None = None
@@ -48,6 +48,6 @@ class Canary:
         self._died = self._died or not same_sound(pcm, self._expected)
 
     def require_alive(self) -> None:
-        """Raise EngineFailed once an answer was another than the first: it is not trusted again."""
+        """Raise EngineFailed once any answer has differed from the first."""
         if self._died:
             raise EngineFailed("Token2Wav's engine gives another sound than it gave at start")

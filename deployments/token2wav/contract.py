@@ -1,6 +1,6 @@
 """What Token2Wav's synthesizer asks of an engine, and what it gives one to load.
 
-Voices and states of streams are values of the engine's own kind; nobody else looks into them.
+Voices and states of streams are values of the engine's own kind. No other code looks into them.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class EngineOptions:
     """Sizes of chunk, in audio tokens, that steps are made fast for."""
 
     max_streams: int | None
-    """The most streams that are wanted; None is as many as the engine can hold."""
+    """The most streams that the engine must hold; None is as many as it can."""
 
     voice_s: tuple[float, ...]
     """The lengths of the configured voices, in seconds."""
@@ -91,7 +91,7 @@ class StepEngine(Protocol):
 
     @property
     def rows_share_a_step(self) -> bool:
-        """Whether a step of many rows costs less than as many steps of one row."""
+        """Whether a step of n rows costs less than n steps of one row."""
 
     def encode_voice(self, data: bytes) -> Any:
         """All of a voice's preparation that may take its time.

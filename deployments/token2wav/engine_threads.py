@@ -12,7 +12,7 @@ class Runner(Protocol):
     """Runs calls one at a time, in the order in which they come."""
 
     async def run(self, call: Callable[[], T]) -> T:
-        """The result of `call`, or what it raises."""
+        """The result of `call`. Raises what `call` raises."""
 
     def close(self) -> None:
         """Begin no further call. May be called twice."""

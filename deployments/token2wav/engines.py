@@ -93,7 +93,7 @@ def fits_kernels(flow: FlowConfig) -> bool:
 
 
 def chunk_sizes(*schedules: ChunkSchedule) -> tuple[int, ...]:
-    """Tokens of the chunks worth a CUDA graph: first, last of the ramp, steady, last of all.
+    """Tokens of the chunks that get a CUDA graph: first, last of the ramp, steady, last of all.
 
     The last chunk of a stream holds at most a steady one and the lookahead, less the token that
     would have completed it.

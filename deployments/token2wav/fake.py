@@ -1,4 +1,4 @@
-"""A synthesizer whose every sample is its audio token: for tests and for writing clients."""
+"""A synthesizer that gives audio tokens as samples: for tests and for writing clients."""
 
 import numpy as np
 

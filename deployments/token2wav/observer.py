@@ -24,7 +24,7 @@ class StepReport:
     ended_s: float
     held_s: float  # how long it waited for more rows after it could have begun
     open_streams: int
-    left_waiting: int  # chunks that did not go along
+    left_waiting: int  # chunks that were not in the step
     chunks: tuple[ChunkReport, ...]
     failed: bool = False  # the engine raised
     broken: int = 0  # rows that were not finite

@@ -2,13 +2,14 @@
 
 A client plays a stream from its first sample on, and hears a gap (an underrun) if all that was
 sent has been played before the next chunk comes. A chunk is due when its stream has no sound yet,
-or when the sound that was sent lasts only a little longer. Of the chunks that are due, those whose
-listener would hear a gap go first: to wait a little longer for a first sound is no gap.
+or when the sound that was sent lasts only a little longer. Of the due chunks those go first that
+prevent a gap: a first sound that comes a little later is no gap.
 
-A chunk that is not due waits until a step starts for others, and goes along: on a GPU a step of
+A chunk that is not due waits until a step starts for others, and shares it. On a GPU a step of
 four rows costs little more than a step of one, and every step slows the Thinker down where it
 shares the GPU. An answer that is not streamed has no listener until it is whole: its chunks are
-due once they have waited for some time, and never go along with a step that a listener waits for.
+due once they have waited for some time. Before that they never share a step that a listener
+waits for.
 """
 
 from collections.abc import Sequence
@@ -17,16 +18,16 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from deployments.chunker import AUDIO_TOKEN_S, ChunkSchedule
 
-MARGIN_S = 0.15  # before a gap would be heard, its chunk is due: the time of four steps of `FILL`
-FILL = 16  # rows of a step that a listener waits for, at most: it costs twice a step of one row
+MARGIN_S = 0.15  # a chunk is due this long before a gap: the time of four steps of `FILL` rows
+FILL = 16  # the most rows of a step that a listener waits for: it costs twice a step of one row
 QUIET_S = 0.002  # chunks of one Thinker step follow each other more closely than this
-HELD_AT_MOST_S = 0.006  # a step with a chunk that is due
-PATIENCE_S = 0.03  # a step without one is held as long: some steps of the Thinker
-PUT_OFF_S = 0.5  # the time that a newcomer is expected to wait where many begin at once
-BEGINS_WITHIN_S = 5.0  # an answer without sound until then thinks or calls tools: it needs no step
-FIRST_SOUND_S = 1.0  # from then on a newcomer goes before those who would hear a gap
+HELD_AT_MOST_S = 0.006  # the longest wait of a step with a chunk that is due
+PATIENCE_S = 0.03  # the wait of a step without one: some steps of the Thinker
+PUT_OFF_S = 0.5  # how long a new stream waits for its first sound where many begin at once
+BEGINS_WITHIN_S = 5.0  # an answer without sound by then thinks or calls tools: it needs no step
+FIRST_SOUND_S = 1.0  # after this wait a first chunk goes before chunks that prevent a gap
 UNHEARD_DUE_S = 0.5  # an answer that is not streamed: its chunk is due after this wait
-UNHEARD_DEADLINE_S = 10.0  # and after this one goes before those who would hear a gap
+UNHEARD_DEADLINE_S = 10.0  # after this wait it goes before chunks that prevent a gap
 
 
 class Need(NamedTuple):
@@ -42,7 +43,7 @@ class Listener:
 
     opened_at_s: float
     schedule: ChunkSchedule = field(default_factory=ChunkSchedule)
-    streamed: bool = True  # False: nobody listens until the answer is whole
+    streamed: bool = True  # False: playback starts when the answer is whole
     started_at_s: float | None = None
     sent_s: float = 0.0  # the time that it takes to play all that was sent
     chunks: int = 0  # that were sent
@@ -81,8 +82,8 @@ class Listener:
     def needs(self, now_s: float, within_s: float) -> "Need":
         """Which of the next chunks its listener needs in that time.
 
-        One who has heard nothing yet can wait for `PUT_OFF_S`, and needs nothing any more if
-        there is no sound after `BEGINS_WITHIN_S`. An answer that is not streamed needs nothing.
+        A listener without any sound can wait for `PUT_OFF_S`, and needs nothing if there is still
+        no sound after `BEGINS_WITHIN_S`. An answer that is not streamed needs nothing.
         """
         plays_until_s = self.plays_until_s
         thinks = plays_until_s is None and now_s > self.opened_at_s + BEGINS_WITHIN_S
@@ -97,7 +98,7 @@ class Listener:
         return Need(chunks, tokens * AUDIO_TOKEN_S)
 
     def sent(self, seconds: float, now_s: float) -> None:
-        """Take note of sound that goes out. After a gap a listener begins anew."""
+        """Take note of sound that goes out. After a gap playback starts again."""
         self.chunks += 1
         self.last_sent_at_s = now_s
         if not seconds or not self.streamed:
@@ -144,8 +145,8 @@ def held_until_s(waiting: Sequence[Waiting], since_s: float, now_s: float) -> fl
     One step of the Thinker makes tokens for many streams, and their chunks arrive one after
     another. Where a chunk is due, the step waits until none has come for `QUIET_S`. The Thinker's
     next steps, some milliseconds later, make tokens for the other streams: where no chunk is due,
-    the step waits for them too, `PATIENCE_S`. A second step for those left behind would cost
-    nearly as much as the first.
+    the step waits for them too, `PATIENCE_S`. A second step for the later chunks would cost nearly
+    as much as the first.
     """
     if not any(row.listener.is_due(now_s) for row in waiting):
         return since_s + PATIENCE_S

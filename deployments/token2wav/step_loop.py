@@ -14,8 +14,8 @@ from deployments.token2wav.engine_threads import Runner
 from deployments.token2wav.observer import ChunkReport, StepReport, SynthesisObserver
 from deployments.token2wav.schedule import Listener, held_until_s, next_batch, next_due_s
 
-FAILED_STEPS_ARE_DEAD = 3  # in a row: a GPU that has faulted fails every step from then on
-BROKEN_STREAMS_ARE_DEAD = 3  # in a row: what is wrong with one stream ends with it
+FAILED_STEPS_ARE_DEAD = 3  # consecutive steps: a GPU that has faulted fails every later step
+BROKEN_STREAMS_ARE_DEAD = 3  # consecutive streams: a fault of one stream ends with it
 logger = logging.getLogger(__name__)
 
 
@@ -29,7 +29,7 @@ class WaitingChunk:
     arrived_s: float
 
     def is_late(self, now_s: float) -> bool:
-        """Whether its listener hears a gap for want of a step, not of tokens."""
+        """Whether its listener hears a gap because it waits for a step, not for tokens."""
         until_s = self.listener.plays_until_s
         return until_s is not None and self.arrived_s <= until_s < now_s and not self.output.done()
 
@@ -63,8 +63,8 @@ class StepLoop:
         self._waiting: list[WaitingChunk] = []
         self._woken = asyncio.Event()
         self._in_step = False
-        self._failed_steps = 0  # in a row
-        self._broken_streams = 0  # in a row
+        self._failed_steps = 0  # consecutive
+        self._broken_streams = 0  # consecutive
 
     @property
     def is_idle(self) -> bool:
@@ -73,19 +73,19 @@ class StepLoop:
 
     @property
     def is_late(self) -> bool:
-        """Whether a listener hears a gap for want of a step."""
+        """Whether a listener hears a gap because a chunk waits for a step."""
         now_s = self._now_s()
         return any(chunk.is_late(now_s) for chunk in self._waiting)
 
     def require_alive(self) -> None:
-        """Raise EngineFailed once several steps or streams in a row have failed."""
+        """Raise EngineFailed once several consecutive steps or streams have failed."""
         if self._failed_steps >= FAILED_STEPS_ARE_DEAD:
             raise EngineFailed(f"Token2Wav's last {self._failed_steps} steps failed")
         if self._broken_streams >= BROKEN_STREAMS_ARE_DEAD:
             raise EngineFailed(f"Token2Wav's last {self._broken_streams} streams were not finite")
 
     def wake(self) -> None:
-        """Decide anew: there may be fewer streams to wait for."""
+        """Decide again: there may be fewer streams to wait for."""
         self._woken.set()
 
     async def step(self, chunk: StepInput, listener: Listener) -> StepOutput:

@@ -1,6 +1,6 @@
 """Many streams, one engine: every step serves all streams that are ready.
 
-The engine is synchronous and knows no requests. A chunk waits in `StepLoop` for a step, which
+The engine is synchronous and sees no requests. A chunk waits in `StepLoop` for a step, which
 runs in a thread of its own; `schedule` says when a step starts and which chunks it takes.
 """
 
@@ -87,7 +87,7 @@ class BatchingSynthesizer:
 
     async def _start(self) -> None:
         engine = await self._steps.run(self._load)
-        # where rows do not share a step, one at a time comes to the most urgent listener first
+        # where rows do not share a step, steps of one row serve the most urgent listener first
         max_batch = self._max_batch if engine.rows_share_a_step else 1
         admission = self._admission(max(2, max_batch // 2) if engine.rows_share_a_step else None)
         voices = VoiceCache(
@@ -140,7 +140,7 @@ class BatchingSynthesizer:
         late = running.loop.is_late
         if not running.admission.fits(self._listeners, listener, now_s, late=late):
             raise ServerFull(reason="time")
-        self._listeners.add(listener)  # before any await: two callers must not take one place
+        self._listeners.add(listener)  # before any await, so that two callers cannot take one place
         try:
             state = running.engine.open(await running.voices.prepared(voice))
         except BaseException:
@@ -184,7 +184,7 @@ class BatchingSynthesizer:
         return output
 
     def close_stream(self, state: Any, listener: Listener) -> None:
-        """Give a stream's place back; it may still be in a step."""
+        """Free a stream's place; the stream may still be in a step."""
         running = self._require_running()
         self._listeners.discard(listener)
         running.loop.wake()
@@ -192,7 +192,7 @@ class BatchingSynthesizer:
         self._observer.stream_closed(len(self._listeners))
 
     async def _warm_up(self) -> None:
-        """Speak an answer that nobody hears: every size of chunk, the longest last one too."""
+        """Speak an answer without a listener: every size of chunk, the longest last one too."""
         stream = await self.open(None)
         schedule = stream.schedule
         chunker = Chunker(schedule)
@@ -205,7 +205,7 @@ class BatchingSynthesizer:
         stream.close()
 
     def _has_time(self, loop: StepLoop, now_s: float) -> bool:
-        """Whether nobody would wait for a step that begins now and that nobody listens to."""
+        """Whether a step without a listener can begin now and delay no stream."""
         free_until_s = now_s + 2 * self._canary.took_s
         return loop.is_idle and all(one.due_at_s > free_until_s for one in self._listeners)
 

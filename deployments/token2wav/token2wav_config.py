@@ -104,7 +104,7 @@ class Token2WavConfig(StageSettings):
     reference_audio: ReferenceAudioLimits = ReferenceAudioLimits()
 
     cached_voices: int = Field(default=64, ge=1)
-    """The number of recordings of requests that stay prepared, those that were used last."""
+    """How many recordings of requests stay prepared, the last used ones."""
 
     seed: int = 0
     """Of all noise, which is in no checkpoint. The same seed gives the same sound."""

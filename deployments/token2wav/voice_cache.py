@@ -24,7 +24,7 @@ async def nothing_stored(voice: StoredVoice) -> bytes:
 
 
 class VoiceCache:
-    """Prepares each voice once, for all who bring it at the same time too."""
+    """Prepares each voice once, also where several requests bring it at the same time."""
 
     def __init__(
         self,

@@ -48,7 +48,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A request whose body needs no more work."""
+    """A request with its encoded body."""
 
     name: str
     path: str
@@ -71,7 +71,7 @@ class BenchClient:
     """Sends requests and writes down when their audio came. Use as a context manager.
 
     Every request in flight has an HTTP client of its own, used again by later ones: httpx's pool
-    looks through all its connections at each request, which costs hundreds of streams dear.
+    looks through all its connections at each request, which is slow with hundreds of streams.
     """
 
     def __init__(self, target: Target) -> None:

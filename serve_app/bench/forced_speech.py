@@ -22,7 +22,7 @@ By 2 and 3 only prompts that end in `<tts_start>` are forced; other answers stay
 come over HTTP need nothing more than that. 315 tokens are 252 audio tokens: 10.08 s.
 
 The class serves both of vLLM's model runners: V1 (0.32 on a CPU), which tells it the rows of the
-batch and lends it the lists of tokens made; and V2 (0.32 on a GPU), which keeps all of that on the
+batch and gives it the lists of tokens made; and V2 (0.32 on a GPU), which keeps all of that on the
 device. vLLM 0.26 serves with V2 on a GPU but takes V1 where there is a processor, and V1 waits
 for the last step's ids: figures made with this are of a slower engine than the one that serves.
 """
@@ -98,7 +98,7 @@ class ForcedSpeech(RowProcessor, SlotProcessor):
     # Model Runner V1
 
     def update_state(self, batch_update: Any) -> None:
-        """Note who joined, left or moved, and what each row's next token may be."""
+        """Note which rows joined, left or moved, and what the next token of each row may be."""
         changed = process_dict_updates(self._forced, batch_update, self._begin)
         if batch_update is not None:
             self._batch_size = batch_update.batch_size

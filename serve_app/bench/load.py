@@ -1,4 +1,4 @@
-"""When requests are sent: so many at a time (closed loop), or at random times (Poisson)."""
+"""When requests are sent: a fixed number at a time (closed loop), or at random times (Poisson)."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What the client itself adds: its delays against a server whose sending times are known.
+"""What the client itself adds: its delays against a server with known sending times.
 
 The server does nothing but send silence, from the same event loop, so its own share is in the
 delays: they are upper bounds.

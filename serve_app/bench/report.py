@@ -80,7 +80,7 @@ def json_bytes(data: dict[str, Any]) -> bytes:
 def print_speech(
     console: Console, levels: Sequence[Level], overhead: ClientOverhead | None
 ) -> None:
-    """Two tables, so that each fits a terminal: what a listener notices, and what was served."""
+    """Two tables, so that each fits a terminal: what a listener notices, what the server did."""
     heard = Table(title="What a listener notices (p50 / p90 / p99)")
     for heading in ("load", "TTFA ms", "latency s", "gap ms", "no underrun", "stalled s"):
         heard.add_column(heading, justify="right")

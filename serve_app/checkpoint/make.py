@@ -43,7 +43,7 @@ def make_checkpoint(
         seed: of every weight.
         llm_weights: False leaves the decoder's weights out, for vLLM's `load_format: dummy`.
         overwrite: replace a model that the directory holds; other files in it stay.
-        on_progress: told in a few words what is written next.
+        on_progress: called with a few words that say what is written next.
 
     Raises:
         ValueError: there is no such size.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Values of the tensors whose names match: `mean` + `gain` x their usual spread."""
+    """Values of the tensors with matching names: `mean` + `gain` x their usual spread."""
 
     pattern: str
     gain: float = 1.0

@@ -50,7 +50,7 @@ def write_flow(directory: Path, config: FlowConfig, seed: int) -> None:
 
 
 def write_hift(directory: Path, config: HiftConfig, seed: int) -> None:
-    """Write `hift.pt`, whose keys carry `generator.` as the published ones do."""
+    """Write `hift.pt`. Its keys begin with `generator.`, as the published ones do."""
     with torch.device("meta"):
         hift = Hift(config)
     weights = random_state_dict(hift, seed=seed, rules=_HIFT_RULES)

@@ -40,7 +40,7 @@ FULL_RETRY_S = 0.5
 
 
 class ResultsNotWritten(StepAudioError):
-    """`results.jsonl` takes no more: a run whose results are lost is ended."""
+    """`results.jsonl` cannot be written. The run ends, because its results would be lost."""
 
 
 class QueryType(StrEnum):
@@ -148,8 +148,8 @@ class Batch:
                 error = unwrap(raised)
             if not isinstance(error, FULL):
                 took_s = time.perf_counter() - begin
-                told = f"{type(error).__name__}: {error}"
-                return Result(job.index, job.source, error=told, total_s=took_s)
+                reason = f"{type(error).__name__}: {error}"
+                return Result(job.index, job.source, error=reason, total_s=took_s)
             await asyncio.sleep(FULL_RETRY_S)  # a batch can wait, and loses no prompt
 
     async def _run(self, job: Job, backend: Backend, begin: float) -> Result:

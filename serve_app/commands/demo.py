@@ -114,7 +114,7 @@ def served_model(client: httpx.Client) -> str:
     """The model that the server names.
 
     Raises:
-        ConfigError: it names none, or lets nobody ask without a key.
+        ConfigError: it names none, or it asks for a key.
     """
     try:
         return str(_json(client.get("/v1/models"))["data"][0]["id"])

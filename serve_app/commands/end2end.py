@@ -63,7 +63,7 @@ def run(options: Options, console: Console) -> int:
     folder = choose_folder(options.output_dir, overwrite=options.overwrite)
     config = _config_with_ray(options, console)
     batch = Batch(options.query_type, folder, options.question, options.max_tokens)
-    with asyncio.Runner() as runner:  # Serve's handles live in its loop until they are shut down
+    with asyncio.Runner() as runner:  # Serve's handles need this loop until they are shut down
         try:
             say(console, f"model {config.model}, {len(jobs)} prompts; starting the stages …")
             start_graph(config)
@@ -142,7 +142,7 @@ def left_out_line(files: list[str]) -> str:
 
 
 def make_config(options: Options, count_gpus: Callable[[], float]) -> AppConfig:
-    """The graph's configuration: the named file's, or the one that fits the GPUs there are.
+    """The graph's configuration: that of the named file, or the one for the GPUs of this machine.
 
     A run without speech starts no Token2Wav.
 

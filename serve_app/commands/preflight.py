@@ -1,4 +1,4 @@
-"""What is checked before Ray starts: what a person can mend is said at once, in one line."""
+"""Checks before Ray starts: each fault that a person can correct is one line."""
 
 import os
 import socket

@@ -25,7 +25,7 @@ def wait_until_ready(
     check: Callable[[], str | None],
     console: Console,
 ) -> None:
-    """Return once `/health` is 200; say meanwhile for how long, and for what.
+    """Return once `/health` is 200; say meanwhile how long it has waited, and for what.
 
     Args:
         client: Of the server.

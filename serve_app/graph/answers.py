@@ -29,7 +29,7 @@ async def complete(deltas: AsyncGenerator[D]) -> AsyncGenerator[D]:
 
 
 async def uncut(deltas: AsyncGenerator[D]) -> AsyncGenerator[D]:
-    """`complete` deltas of an answer that is worth nothing without its end.
+    """`complete` deltas of an answer that is useless without its end.
 
     Raises:
         EngineFailed: as `complete` does.

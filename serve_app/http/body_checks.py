@@ -26,7 +26,7 @@ Step = str | int
 
 
 class CheckedRoute(APIRoute):
-    """A route whose request is a `CheckedRequest`."""
+    """A route that gives its handler a `CheckedRequest`."""
 
     list_fields: ClassVar[frozenset[str]] = frozenset()
     """Lists of a form: `name` is taken for `name[]`, and may come more than once."""

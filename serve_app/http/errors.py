@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 INVALID = "invalid_request_error"
 MESSAGE_CHARS, PARAM_CHARS = 1000, 200
-CLIENT_GONE = 499  # nobody reads it; the access log shows it
+CLIENT_GONE = 499  # no client reads it; the access log shows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class ErrorAnswer:
 
 
 def error_answer(error: BaseException, retry_after_s: float = 1.0) -> ErrorAnswer:
-    """How `error` is told to a caller; what it says of our internals stays here."""
+    """The answer to a caller for `error`, without what it says of our internals."""
     error = unwrap(error)
     if isinstance(error, RequestValidationError):
         message, param = _first_complaint(error)
@@ -149,7 +149,7 @@ def _first_complaint(error: RequestValidationError) -> tuple[str, str | None]:
 
 
 def log_if_ours(error: BaseException) -> None:
-    """Note what a caller could not cause; with a traceback where nobody foresaw it."""
+    """Log an error that a caller could not cause, with a traceback where it was not foreseen."""
     answer, cause = error_answer(error), unwrap(error)
     if answer.status < 500 or isinstance(cause, NotReady):  # that one is asked for by probes
         return
@@ -163,8 +163,8 @@ def install_error_handlers(app: FastAPI, retry_after_s: float) -> None:
 
     async def answer(request: Request, error: Exception) -> Response:
         log_if_ours(error)
-        told = error_answer(error, retry_after_s)
-        return JSONResponse(told.body, told.status, told.headers)
+        answer = error_answer(error, retry_after_s)
+        return JSONResponse(answer.body, answer.status, answer.headers)
 
     async def nobody_there(request: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_GONE)

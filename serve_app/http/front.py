@@ -30,7 +30,7 @@ def middlewares() -> list[Middleware]:
 class Front:
     """Names every request once, and passes on headers that can be read.
 
-    The id is the client's `X-Request-Id` if it is fit to be told again, else a new one. Whatever
+    The id is the client's `X-Request-Id` if it is fit to be repeated, else a new one. Whatever
     the inside says, the answer has this one. A header whose value is no UTF-8 is dropped: nothing
     here has a use for it.
     """

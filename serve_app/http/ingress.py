@@ -19,7 +19,7 @@ from serve_app.http.settings import HttpSettings, require_shared_turns
 @serve.deployment(name="Ingress")
 @serve.ingress()
 class Ingress:
-    """Owns the HTTP application; requests live in their own generators."""
+    """Owns the HTTP application; each request is a generator of its own."""
 
     def __init__(
         self,

@@ -58,8 +58,8 @@ class Gate:
             return await self._app(scope, receive, send)
         refusal = self._refusal(scope)
         if refusal is not None:
-            told = error_answer(refusal)
-            response = JSONResponse(told.body, told.status, told.headers)
+            answer = error_answer(refusal)
+            response = JSONResponse(answer.body, answer.status, answer.headers)
             return await response(scope, receive, send)
 
         received, limit = 0, self._limit(scope)

@@ -1,9 +1,9 @@
-"""The names of OpenAI's own models and voices, which clients ask for unless told otherwise."""
+"""The names of OpenAI's own models and voices, which clients ask for by default."""
 
 from collections.abc import Mapping, Sequence
 
 # Those that speak, write speech down or do both. A name that ends in `-diarize` is not among them:
-# it asks for speakers, which this model does not tell apart.
+# it asks for speakers, which this model does not distinguish.
 OPENAI_MODELS = (
     "tts-1",
     "tts-1-hd",

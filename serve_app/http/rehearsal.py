@@ -1,4 +1,4 @@
-"""Answers that nobody hears, so that the first one somebody waits for finds everything warm.
+"""Answers without a client, so that the first real answer finds everything warm.
 
 They go the way of every answer, through the HTTP application and the graph: that opens the
 connections between the stages and runs each piece of code once.

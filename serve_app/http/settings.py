@@ -76,7 +76,7 @@ class HttpSettings(Settings):
     """How long a spoken answer can be named by its `audio.id`, in seconds."""
 
     retry_after_s: float = Field(default=1.0, ge=0)
-    """`Retry-After` of a 429 or 503 whose cause does not know a better one, in seconds."""
+    """`Retry-After` of a 429 or 503, in seconds, where its cause names no time of its own."""
 
 
 def require_shared_turns(replicas: int, settings: HttpSettings) -> None:

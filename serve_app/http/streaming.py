@@ -66,7 +66,7 @@ async def first_then_rest(request: Request, items: AsyncGenerator[T]) -> AsyncGe
 
 
 class _FirstThenRest(AsyncGenerator[T]):
-    """`head` and then `rest`. Closing it closes `rest`, even if nobody has begun to iterate:
+    """`head` and then `rest`. Closing it closes `rest`, even if the iteration has not begun:
 
     a generator function would not run its `finally` then.
     """
@@ -175,7 +175,7 @@ def events(items: AsyncGenerator[BaseModel], *, done_mark: bool = False) -> Resp
 
 
 def _event(data: str) -> bytes:
-    """One event; `data` is one line, as JSON is that nobody indents."""
+    """One event; `data` is one line, such as JSON without indentation."""
     return f"data: {data}\n\n".encode()
 
 

@@ -27,8 +27,8 @@ class ApiRequest(BaseModel):
         for name, values in self.honoured.items():
             value = getattr(self, name)
             if value is not None and value not in values:
-                told = type(self).model_fields[name].alias or name
-                raise UnsupportedRequest(f"{told}={value!r} is not supported", param=told)
+                field = type(self).model_fields[name].alias or name
+                raise UnsupportedRequest(f"{field}={value!r} is not supported", param=field)
 
 
 class ApiAnswer(BaseModel):

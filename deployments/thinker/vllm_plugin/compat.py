@@ -61,7 +61,7 @@ class PromptAndItems:
 
 
 def feature_hook(base: type) -> type:
-    """The mixin whose `_apply_hf_processor_main` has the signature that `base` calls."""
+    """The mixin with the `_apply_hf_processor_main` that has the signature `base` calls."""
     parameters = inspect.signature(base._apply_hf_processor_main).parameters  # type: ignore[attr-defined]
     if "prompt" in parameters:
         return PromptAndItems

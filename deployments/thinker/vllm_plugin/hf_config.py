@@ -48,7 +48,7 @@ class StepAudio2Config(PretrainedConfig):
         text_config: the decoder, as the published `text_config` section or as a `Qwen2Config`.
         audio_encoder_config: the published `audio_encoder_config` section.
         non_finite_token_id: what the model answers where its logits are not finite. It is no part
-            of a checkpoint: who starts the engine chooses it. None leaves such logits as they are.
+            of a checkpoint: the engine's owner chooses it. None leaves such logits unchanged.
     """
 
     model_type = "step_audio_2"

@@ -84,7 +84,7 @@ class Flow(nn.Module):
 
 
 class FlowSynthesizer:
-    """Runs a `Flow` whose weights no longer change. Threads may share it: it holds no stream."""
+    """Runs a `Flow` with fixed weights. Threads may share it: it holds no stream."""
 
     def __init__(self, flow: Flow, *, seed: int, steps: int = EULER_STEPS) -> None:
         self.flow = flow

@@ -27,7 +27,7 @@ USUAL_STREAMS = 64  # what two CPU cores could not serve in real time anyway
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedVoice:
-    """A voice that streams can begin in at once; shared by all of them, written by none."""
+    """A prepared voice. All streams in it share it, and none writes to it."""
 
     prompt: VoicePrompt
     flow: Any  # the flow's state after the prompt, in the form of the engine that made it

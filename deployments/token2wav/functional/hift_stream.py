@@ -1,6 +1,6 @@
 """HiFT over a stream: overlapping chunks, cross-faded.
 
-Each chunk is vocoded together with the last 8 mel frames before it; what it says about them is
+Each chunk is vocoded together with the last 8 mel frames before it; its output for these frames is
 faded in over what the chunk before said, and its own last 8 frames are held back for the next.
 """
 
@@ -43,7 +43,7 @@ class HiftInput:
 
 
 class Vocoder:
-    """Runs a `Hift` whose weights no longer change."""
+    """Runs a `Hift` with fixed weights."""
 
     def __init__(self, hift: Hift, *, seed: int) -> None:
         self.hift = hift

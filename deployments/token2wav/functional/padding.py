@@ -12,12 +12,12 @@ def take_last(x: Tensor, lengths: Tensor, count: int) -> Tensor:
 
 
 def pad_left(rows: list[Tensor], dim: int) -> tuple[Tensor, list[int]]:
-    """Stack rows whose sizes differ along `dim`, zeros first. Returns them and their sizes."""
+    """Stack rows of different sizes along `dim`, zeros first. Returns them and their sizes."""
     return _pad(rows, dim, left=True)
 
 
 def pad_right(rows: list[Tensor], dim: int) -> tuple[Tensor, list[int]]:
-    """Stack rows whose sizes differ along `dim`, zeros last. Returns them and their sizes."""
+    """Stack rows of different sizes along `dim`, zeros last. Returns them and their sizes."""
     return _pad(rows, dim, left=False)
 
 

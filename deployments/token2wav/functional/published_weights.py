@@ -38,7 +38,7 @@ def read_flow_config(token2wav_dir: Path) -> FlowConfig:
         return FlowConfig.from_yaml(path.read_text(encoding="utf-8"))
     except (OSError, *UNFIT) as error:
         raise ConfigError(f"{path} cannot be read: {one_line(error)}") from error
-    except ConfigError as error:  # which knows the file's name and not where it is
+    except ConfigError as error:  # it knows the file's name and not its folder
         raise ConfigError(f"{path.parent}: {one_line(error)}") from error
 
 
@@ -95,7 +95,7 @@ def read_weights(path: Path, device: str = "cpu") -> dict[str, Tensor]:
     is_mapped = device == "meta" and zipfile.is_zipfile(path)  # as torch 1.6 and later write
     try:
         weights = torch.load(path, map_location=device, weights_only=True, mmap=is_mapped)
-    except pickle.UnpicklingError as error:  # whose message advises to run what the file holds
+    except pickle.UnpicklingError as error:  # its own message advises to run code of the file
         raise ConfigError(f"{path} is damaged, or holds more than tensors") from error
     except Exception as error:  # a damaged pickle can raise anything
         raise ConfigError(f"{path} cannot be read: {one_line(error)}") from error

@@ -15,7 +15,7 @@ SAMPLE_RATE_HZ = 24_000
 SINE_AMPLITUDE = 0.1
 NOISE_AMPLITUDE = 0.003  # beside a voiced sine; unvoiced noise is a third of a sine's amplitude
 VOICED_ABOVE_HZ = 10.0
-NOISE_SAMPLES = 1 << 19  # 21.8 s; then it repeats, which nobody can hear in noise
+NOISE_SAMPLES = 1 << 19  # 21.8 s; then it repeats, which is inaudible in noise
 
 
 class SourceNoise:

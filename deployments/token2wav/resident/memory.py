@@ -10,7 +10,7 @@ from torch import Tensor
 from deployments.errors import ConfigError, ServerFull
 from deployments.token2wav.token2wav_config import GpuMemory
 
-RESERVED = 1  # id 0 belongs to rows that are not used: it is never given out and stays zero
+RESERVED = 1  # unused rows have id 0: no stream gets it, and it stays zero
 GIB = 2**30
 # Kept free where the budget is what the GPU has: the buffers of a step, cuBLAS's, the pool of the
 # CUDA graphs, and what preparing a voice takes for a moment.

@@ -31,7 +31,7 @@ class Voice(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Forgotten:
-    """What nobody refers to any more: a stream of `voice`, or a voice."""
+    """A stream of `voice`, or a voice, that no code refers to any more."""
 
     place: Place
     voice: Voice | None = None
@@ -102,7 +102,7 @@ class Places:
 
     @property
     def free(self) -> tuple[int, int, int]:
-        """Solver blocks, encoder blocks and slots that nobody has."""
+        """Solver blocks, encoder blocks and slots that are free."""
         with self.locked():
             return self._solver_blocks.free, self._encoder_blocks.free, self._slots.free
 

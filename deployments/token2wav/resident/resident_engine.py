@@ -236,5 +236,5 @@ class ResidentEngine:
 
     @property
     def free(self) -> tuple[int, int, int]:
-        """Solver blocks, encoder blocks and slots that nobody has."""
+        """Solver blocks, encoder blocks and slots that are free."""
         return self._places.free

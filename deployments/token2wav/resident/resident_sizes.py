@@ -28,7 +28,7 @@ class ResidentSizes:
     """The part of the GPU that may be taken."""
 
     max_streams: int | None = None
-    """The most streams that are wanted; None is as many as fit."""
+    """The most streams that the engine must hold; None is as many as fit."""
 
     longest_voice_tokens: int = LONGEST_VOICE_S * AUDIO_TOKENS_PER_SECOND
     """Of a recording that comes with a request."""

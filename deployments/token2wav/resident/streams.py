@@ -1,4 +1,4 @@
-"""What the host knows of voices and streams whose state lies on the GPU."""
+"""What the host knows of voices and streams with state on the GPU."""
 
 import weakref
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ HOSTS_OF_HAPROXY = ("127.0.0.1", "0.0.0.0", "localhost")
 def check(
     configuration: Configuration, environment: Mapping[str, str], address: str | None
 ) -> None:
-    """Everything that applies, what is quickest first.
+    """Run every check that applies, the quickest first.
 
     Args:
         configuration: What is to be served.

@@ -87,7 +87,7 @@ def say(line: str) -> None:
 
 
 def main(config: str, supervisor: int) -> int:
-    """`serve run config` until SIGINT; an end that nobody asked for is a failure."""
+    """`serve run config` until SIGINT; an end without a signal is a failure."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
     at_death_of(supervisor, end_own_session)
     watch = Watch()

@@ -14,7 +14,7 @@ SWITCHES: Mapping[str, str] = {
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(100 << 20),
     # What names requests and reads headers, in the proxies too: the fallback one answers at start.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.http.front:middlewares",
-    # Nobody waits for a load balancer to notice that this machine's server stops: 30 s sooner.
+    # No load balancer has to notice that this machine's server stops: it ends 30 s sooner.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "PYTHONUNBUFFERED": "1",

@@ -80,7 +80,7 @@ def holder(port: int) -> Process | None:
     if not wanted:
         return None
     for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # a process that ends, or of somebody else
+        with suppress(OSError):  # a process that ends, or that belongs to another user
             if any(os.readlink(fd) in wanted for fd in (entry / "fd").iterdir()):
                 return Process(int(entry.name), _command(entry))
     return None

@@ -32,7 +32,7 @@ class Waiting:
 
         Args:
             cluster: What the cluster has of each resource.
-            free: What of it nobody has taken.
+            free: What of it is free.
         """
         if self.needs is None:
             return f"{self.deployment} is starting"

@@ -81,13 +81,13 @@ def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
         yield
         return
     before = {signum: signal.getsignal(signum) for signum in ENDING}
-    heard = [signum for signum in ENDING if before[signum] is not signal.SIG_IGN]
+    handled = [signum for signum in ENDING if before[signum] is not signal.SIG_IGN]
     try:
-        for signum in heard:
+        for signum in handled:
             signal.signal(signum, handler)
         yield
     finally:
-        for signum in heard:
+        for signum in handled:
             signal.signal(signum, before[signum])
 
 
