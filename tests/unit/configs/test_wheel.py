@@ -36,8 +36,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in SOURCES:  # a copy: setuptools writes into the folder that it builds from
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", str(top)]
-    subprocess.run([sys.executable, "-m", "pip", *build, str(source)], check=True)
+    build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(top)], cwd=source, check=True)
     (wheel,) = top.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(top / "installed")

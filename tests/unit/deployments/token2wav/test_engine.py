@@ -72,7 +72,7 @@ def test_a_batch_gives_every_stream_bit_for_bit_what_it_gives_alone(
     engine: FunctionalEngine, voices: list[PreparedVoice]
 ) -> None:
     """Voices, histories, chunk sizes and ends all differ; streams come and go between steps."""
-    counts = [190, 145, 260, 33, 1]
+    counts = [110, 90, 150, 33, 1]  # three of them outlast the ramp and the 50 tokens of history
     streams = [
         (voices[index % 3], cut(make_tokens(count, seed=index), SCHEDULES[index % 3]))
         for index, count in enumerate(counts)
@@ -99,7 +99,7 @@ def test_a_batch_gives_every_stream_bit_for_bit_what_it_gives_alone(
 def test_two_interleaved_streams_do_not_mix(
     engine: FunctionalEngine, voices: list[PreparedVoice]
 ) -> None:
-    plans = [(voices[n], cut(make_tokens(120, seed=n), SCHEDULES[0])) for n in (0, 1)]
+    plans = [(voices[n], cut(make_tokens(80, seed=n), SCHEDULES[0])) for n in (0, 1)]
     states = [engine.open(voice) for voice, _ in plans]
     pieces: list[list[torch.Tensor]] = [[], []]
     for chunks in zip(*(chunks for _, chunks in plans), strict=True):

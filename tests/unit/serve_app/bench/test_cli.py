@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from deployments.errors import ConfigError
 from serve_app.bench import report
 from serve_app.bench.cli import bench_app
+from serve_app.checkpoint import make_checkpoint
 from serve_app.server_url import api_url
 from tests.places import NANO as CHECKPOINT
 from tests.unit.serve_app.bench.fake_server import Script, serving
@@ -150,7 +151,10 @@ async def test_figures_outlive_a_disk_that_becomes_full(
 
 def test_figures_are_written_in_any_locale(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from serve_app.bench.report import JsonFile\n"
+        "import sys; from pathlib import Path\n"
+        "from serve_app.bench import environment\n"
+        "environment.gpus = list  # imports torch, which takes seconds\n"
+        "from serve_app.bench.report import JsonFile\n"
         "file = JsonFile(Path(sys.argv[1]), overwrite=False)\n"
         "file.write('speech', {'voice': '\\u4f60 \\udcff'}, {})\n"
         "assert file.failure is None, file.failure"
@@ -196,12 +200,13 @@ async def test_a_wrong_option_is_named(arguments: tuple[str, ...], named: str) -
 
 
 async def test_token2wav_is_measured_under_the_names_of_its_engines(tmp_path: Path) -> None:
-    out = tmp_path / "result.json"
+    out, tiny = tmp_path / "result.json", tmp_path / "tiny"
+    make_checkpoint(tiny, size="tiny", llm_weights=False)
     result = await run(
         *(
             "token2wav",
             "--model",
-            NANO,
+            str(tiny),
             "--engines",
             "native,functional,fast",
             "--device",

@@ -1,6 +1,8 @@
 """The Thinker's weights load by name, and its answers have the form of the real ones."""
 
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,25 +39,36 @@ def decoder(weights: dict[str, Tensor]) -> Qwen2ForCausalLM:
     return model.eval()
 
 
+def greedy(decoder: Qwen2ForCausalLM, last: str, *, tokens: int) -> list[int]:
+    """Ids after a prompt that ends in the token `last`."""
+    (ids,) = generate(decoder, last, 1, max_new_tokens=tokens, do_sample=False)
+    return ids
+
+
+def sampled(decoder: Qwen2ForCausalLM, last: str, count: int, *, tokens: int) -> list[list[int]]:
+    """`count` answers, in one batch."""
+    torch.manual_seed(0)
+    sampling = {"do_sample": True, "temperature": 0.7, "top_p": 0.9, "top_k": 0}
+    return generate(decoder, last, count, max_new_tokens=tokens, **sampling)
+
+
 @torch.inference_mode()
-def answer(
-    decoder: Qwen2ForCausalLM, last: str, *, tokens: int, seed: int | None = None
-) -> list[int]:
-    """Ids after a prompt that ends in the token `last`; greedy unless there is a seed."""
-    prompt = torch.tensor([[IDS["<|BOT|>"], 300, 301, IDS["<|EOT|>"], IDS[last]]])
-    torch.manual_seed(seed or 0)
-    sampling = {"do_sample": False}
-    if seed is not None:
-        sampling = {"do_sample": True, "temperature": 0.7, "top_p": 0.9, "top_k": 0}
-    out = decoder.generate(
+def generate(decoder: Qwen2ForCausalLM, last: str, count: int, **how: Any) -> list[list[int]]:
+    prompt = torch.tensor([[IDS["<|BOT|>"], 300, 301, IDS["<|EOT|>"], IDS[last]]] * count)
+    rows = decoder.generate(
         prompt,
         attention_mask=torch.ones_like(prompt),
-        max_new_tokens=tokens,
         eos_token_id=SIZES.vocabulary.eos_token_ids,
         pad_token_id=IDS["<|endoftext|>"],
-        **sampling,
+        **how,
     )
-    return out[0, prompt.shape[1] :].tolist()
+    return [unpadded(row) for row in rows[:, prompt.shape[1] :].tolist()]
+
+
+def unpadded(ids: list[int]) -> list[int]:
+    """`ids` up to the first one that ends an answer: the others of the batch go on."""
+    ends = [place for place, token in enumerate(ids) if token in SIZES.vocabulary.eos_token_ids]
+    return ids[: ends[0] + 1] if ends else ids
 
 
 def test_encoder_and_adapter_load_strictly(weights: dict[str, Tensor]) -> None:
@@ -70,26 +83,26 @@ def test_config_file_is_read_back_as_it_was(tiny: Made) -> None:
 
 
 def test_spoken_answer_is_one_text_token_then_four_audio_tokens(decoder: Qwen2ForCausalLM) -> None:
-    ids = answer(decoder, "<tts_start>", tokens=50)
+    ids = greedy(decoder, "<tts_start>", tokens=50)
     assert len(ids) == 50
     assert [index in AUDIO for index in ids] == [False, True, True, True, True] * 10
 
 
 def test_text_answer_has_no_audio_token(decoder: Qwen2ForCausalLM) -> None:
-    ids = answer(decoder, "<|im_start|>", tokens=50)
+    ids = greedy(decoder, "<|im_start|>", tokens=50)
     assert ids and not any(index in AUDIO for index in ids)
     assert set(ids) <= {*SIZES.vocabulary.syllables, IDS["<|EOT|>"]}
 
 
 def test_sampled_answer_is_diverse(decoder: Qwen2ForCausalLM) -> None:
-    ids = [i for seed in range(4) for i in answer(decoder, "<tts_start>", tokens=100, seed=seed)]
+    ids = list(chain(*sampled(decoder, "<tts_start>", 4, tokens=100)))
     codes = [index for index in ids if index in AUDIO]
     assert len(codes) > 40
     assert len(set(codes)) > 0.7 * len(codes)
 
 
 def test_sampled_speech_ends_by_itself(decoder: Qwen2ForCausalLM) -> None:
-    answers = [answer(decoder, "<tts_start>", tokens=400, seed=seed) for seed in range(6)]
+    answers = sampled(decoder, "<tts_start>", 6, tokens=250)
     ended = [ids for ids in answers if ids[-1] == IDS["<|EOT|>"]]
     assert len(ended) >= 2
     assert all(ids[-2] == IDS["<tts_end>"] for ids in ended)
