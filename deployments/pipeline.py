@@ -30,9 +30,6 @@ class ThinkerEngine(Protocol):
     def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         """Answer one turn. Closing the generator aborts the request."""
 
-    def active_requests(self) -> int:
-        """Requests that are neither finished nor aborted."""
-
     async def check_health(self) -> None:
         """Raise EngineFailed when no request can be served any more."""
 

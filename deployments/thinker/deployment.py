@@ -61,10 +61,6 @@ class ThinkerDeployment:
                 async for delta in deltas:
                     yield delta
 
-    async def active_requests(self) -> int:
-        """Requests in the engine now."""
-        return self._engine.active_requests()
-
     async def check_health(self) -> None:
         await self._engine.check_health()
 

@@ -86,15 +86,19 @@ def fake_graph(**sections: dict[str, Any]) -> AppConfig:
 
 
 async def requests_in_thinker(application: str) -> int:
-    """How many requests the Thinker's engine has now."""
-    return await serve.get_deployment_handle("Thinker", application).active_requests.remote()
+    """How many requests the Thinker's engine has now: looked up inside the replica's actor."""
+    name = replica_record("Thinker", application)["Name"]
+    replica = ray.get_actor(name, namespace="serve")
+    return await replica.__ray_call__.remote(
+        lambda actor: actor._replica_impl._user_callable_wrapper._callable._engine.active_requests()
+    )
 
 
 def speech_body(text: str) -> dict[str, str]:
     return {"model": MODEL, "voice": "default", "input": text, "response_format": "pcm"}
 
 
-def replica_record(deployment: str) -> dict:
+def replica_record(deployment: str, application: str = "") -> dict:
     """What Ray's control store knows of a deployment's running replica."""
     running = [actor for actor in actors().values() if actor["State"] == "ALIVE"]
-    return next(actor for actor in running if f"#{deployment}#" in actor["Name"])
+    return next(one for one in running if f"{application}#{deployment}#" in one["Name"])
