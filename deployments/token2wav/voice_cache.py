@@ -37,7 +37,7 @@ class VoiceCache:
         now_s: Callable[[], float],
         read_stored: ReadStored = nothing_stored,
     ) -> None:
-        """`recordings`, uploaded or of requests, stay prepared, those that were used last.
+        """`recordings`: how many, uploaded or of requests, stay prepared, the last used ones.
 
         `beside_steps` encodes recordings while the engine steps; `between_steps` is the thread
         that steps, and takes only what needs it.
