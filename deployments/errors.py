@@ -18,6 +18,7 @@
     │   ├── AnswerCut               an answer that reached its limit before its end
     │   └── UnsupportedRequest      well-formed, but this server cannot do it
     ├── ServerFull              no room for one more request; try again later
+    ├── LimitReached            an API key has used what it may; try again later
     ├── NotReady                no replica is running; try again later
     ├── EngineFailed            the model's engine died or gave no answer
     ├── VoiceStoreFailed        the store of uploaded voices does not answer
@@ -188,6 +189,16 @@ class ServerFull(StepAudioError):
     ) -> None:
         message = f"the server is full: it has no {reason} for one more stream; try again later"
         super().__init__(message, retry_after_s=retry_after_s, reason=reason)
+
+
+class LimitReached(StepAudioError):
+    """An API key has used what it may use now. `retry_after_s`: when it may go on, in seconds."""
+
+    retry_after_s: float
+
+    def __init__(self, key_name: str, what: str, retry_after_s: float) -> None:
+        message = f"the API key {key_name!r} may {what}; try again in {retry_after_s:.0f} s"
+        super().__init__(message, retry_after_s=retry_after_s)
 
 
 class NotReady(StepAudioError):

@@ -2,17 +2,23 @@
 
 import time
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
 
 from deployments.voice_store import VoiceStore
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
 from serve_app.http import health
+from serve_app.http.access.allowance import allowances
+from serve_app.http.access.gate import KeyGate
+from serve_app.http.access.keys import api_keys
+from serve_app.http.browsers import PageHeaders, cross_origin
 from serve_app.http.chat import router as chat
 from serve_app.http.chat.spoken_turns import SpokenTurns, spoken_turns_of
 from serve_app.http.dependencies import Server
-from serve_app.http.errors import install_error_handlers
-from serve_app.http.middleware import Gate, RequestId
+from serve_app.http.docs.router import add_docs
+from serve_app.http.errors import Failures, install_error_handlers
+from serve_app.http.middleware import BodyLimits, RequestId
 from serve_app.http.models import router as models
 from serve_app.http.settings import HttpSettings
 from serve_app.http.speech import router as speech
@@ -21,8 +27,9 @@ from serve_app.http.types import ErrorBody
 from serve_app.http.voices import router as voices
 
 DESCRIPTION = "Speech to text, text to speech and speech to speech, under OpenAI's names."
+KEY = Depends(HTTPBearer(auto_error=False, description="An API key, if the server has any."))
 ERRORS: dict[int | str, dict[str, object]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 404, 413, 415, 422, 429, 500, 503)
+    status: {"model": ErrorBody} for status in (400, 401, 404, 408, 413, 415, 422, 429, 500, 503)
 }
 
 
@@ -31,12 +38,18 @@ def create_http_app(
     settings: HttpSettings,
     spoken_turns: SpokenTurns | None = None,
     voice_store: VoiceStore | None = None,
+    replicas: int = 1,
 ) -> FastAPI:
-    """The HTTP surface of `backend`.
+    """The HTTP surface of `backend`, one of `replicas`.
 
     Spoken answers are kept as `settings` say; by default uploaded voices are kept nowhere.
+
+    Raises:
+        ConfigError: an API key cannot be used, or a limit names none.
     """
-    app = FastAPI(title="Step-Audio 2", description=DESCRIPTION, docs_url="/docs", redoc_url=None)
+    keys = api_keys(settings)
+    limits = allowances(settings, keys.names, replicas)
+    app = FastAPI(title="Step-Audio 2", description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.server = Server(
         backend=backend,
         settings=settings,
@@ -47,9 +60,14 @@ def create_http_app(
     )
     app.state.spoken_turns = spoken_turns or spoken_turns_of(settings)
     for module in (speech, transcriptions, chat, voices, models):
-        app.include_router(module.router, prefix="/v1", responses=ERRORS)
+        app.include_router(module.router, prefix="/v1", responses=ERRORS, dependencies=[KEY])
     app.include_router(health.router)
+    add_docs(app)
     install_error_handlers(app, settings.retry_after_s)
-    app.add_middleware(Gate, settings=settings)
+    app.add_middleware(BodyLimits, settings=settings)  # the innermost
+    app.add_middleware(KeyGate, settings=settings, keys=keys, allowances=limits)
     app.add_middleware(RequestId)
+    app.add_middleware(Failures)
+    app.add_middleware(PageHeaders)
+    app.add_middleware(cross_origin, settings=settings)
     return app

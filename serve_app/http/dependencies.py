@@ -1,8 +1,8 @@
 """What every router works with, handed to it by FastAPI's dependencies."""
 
 import asyncio
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
 
 import numpy as np
 from fastapi import Depends, HTTPException, Request
@@ -13,6 +13,8 @@ from deployments.messages import INPUT_SAMPLE_RATE_HZ, Voice
 from deployments.voice_store import EVERYBODY, VoiceStore
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
+from serve_app.http.access.allowance import Allowance
+from serve_app.http.access.metering import MeteredBackend
 from serve_app.http.body_checks import media_type
 from serve_app.http.openai_names import voice_behind
 from serve_app.http.settings import HttpSettings
@@ -29,6 +31,13 @@ class Server:
     text_readiness: Readiness  # of those that a text answer needs
     started_at: int  # Unix time
     voice_store: VoiceStore | None = None  # None keeps no uploaded voices
+    owner: str = EVERYBODY  # the name of the API key that the request came by
+
+    def for_caller(self, owner: str, allowance: Allowance | None) -> Self:
+        """The parts as one caller uses them."""
+        if allowance is not None and allowance.counts_audio:
+            return replace(self, owner=owner, backend=MeteredBackend(self.backend, allowance))
+        return replace(self, owner=owner) if owner != self.owner else self
 
     def require_model(self, name: str) -> None:
         """Answer 404 unless the model goes by `name` here."""
@@ -39,8 +48,8 @@ class Server:
                 404, {"message": message, "param": "model", "code": "model_not_found"}
             )
 
-    async def voice(self, asked: VoiceName | None, owner: str = EVERYBODY) -> Voice:
-        """The voice that a request of `owner` means; None asks for the default one.
+    async def voice(self, asked: VoiceName | None) -> Voice:
+        """The voice that a request means; None asks for the default one.
 
         A configured voice comes before an alias, and both before an uploaded one.
 
@@ -54,7 +63,7 @@ class Server:
             return voice_behind(name, await self.backend.voices(), aliases)
         if self.voice_store is None or name in await self.backend.voices():
             return name
-        return await self.voice_store.find(name, owner) or name  # which Token2Wav refuses
+        return await self.voice_store.find(name, self.owner) or name  # which Token2Wav refuses
 
     async def decode(self, data: bytes, param: str, spent_s: float = 0.0) -> np.ndarray:
         """A request's recording as [N] float32 at 16 kHz, decoded beside the event loop.
@@ -83,7 +92,7 @@ class Server:
 
 async def get_server(request: Request) -> Server:
     server: Server = request.app.state.server
-    return server
+    return server.for_caller(request.state.owner, request.state.allowance)
 
 
 ServerDep = Annotated[Server, Depends(get_server)]

@@ -11,12 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import (
     AnswerCut,
     AudioTooLong,
     AudioUnreadable,
     EngineFailed,
+    LimitReached,
     NotReady,
     PromptTooLong,
     ReferenceAudioUnfit,
@@ -84,6 +86,7 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (
     (UnsupportedRequest, Row(400, INVALID, "unsupported")),
     (RequestError, Row(400, INVALID, None)),
     *((kind, FULL) for kind in failures.FULL),
+    (LimitReached, Row(429, "rate_limit_error", "rate_limit_exceeded")),
     (NotReady, Row(503, "server_error", "not_ready")),
     (VoiceStoreFailed, NO_STORE),
     (EngineFailed, Row(503, "server_error", "engine_failed")),
@@ -95,6 +98,7 @@ HTTP_ROWS: Mapping[int, tuple[str, str]] = {
     401: ("authentication_error", "invalid_api_key"),
     404: (INVALID, "not_found"),
     405: (INVALID, "method_not_allowed"),
+    408: (INVALID, "request_timeout"),
     413: (INVALID, "request_too_large"),
     415: (INVALID, "unsupported_media_type"),
 }
@@ -153,13 +157,60 @@ def log_if_ours(error: BaseException) -> None:
     answer, cause = error_answer(error), unwrap(error)
     if answer.status < 500 or isinstance(cause, NotReady):  # that one is asked for by probes
         return
-    what = f"{type(cause).__name__}: {cause}".partition("\n")[0]
-    unforeseen = error if answer.status == INTERNAL.status else None
-    logger.error("answered %d: %s", answer.status, what, exc_info=unforeseen)
+    if answer.status == INTERNAL.status:
+        name = type(cause).__name__
+        logger.error("answered %d: %s", answer.status, name, exc_info=without_message(error))
+    else:
+        what = f"{type(cause).__name__}: {cause}".partition("\n")[0]
+        logger.error("answered %d: %s", answer.status, what)
+
+
+class Unforeseen(Exception):
+    """Stands in a log for an error whose message may repeat a request."""
+
+
+def without_message(error: BaseException) -> BaseException:
+    """The traceback of `error` and of what caused it, with the names of their classes alone."""
+    shown = Unforeseen(type(error).__name__).with_traceback(error.__traceback__)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    shown.__cause__ = None if cause is None else without_message(cause)
+    return shown
+
+
+class StreamBroken(RuntimeError):
+    """Leaves the application after an answer has begun, so that the server breaks it off."""
+
+
+class Failures:
+    """Answers what no handler foresaw; nothing that repeats a request leaves the application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            return await self._app(scope, receive, send_and_note)
+        except StreamBroken:
+            raise
+        except Exception as error:
+            if has_begun and isinstance(error, OSError):  # the server's: the client is gone
+                raise
+            log_if_ours(error)
+            told = error_answer(error)
+        if has_begun or scope["type"] != "http":
+            raise StreamBroken("the application failed after the answer had begun")
+        await JSONResponse(told.body, told.status, told.headers)(scope, receive, send)
 
 
 def install_error_handlers(app: FastAPI, retry_after_s: float) -> None:
-    """Answer every exception of the application in the one shape."""
+    """Answer every exception that is foreseen in the one shape; `Failures` has the rest."""
 
     async def answer(request: Request, error: Exception) -> Response:
         log_if_ours(error)
@@ -169,9 +220,9 @@ def install_error_handlers(app: FastAPI, retry_after_s: float) -> None:
     async def nobody_there(request: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_GONE)
 
-    # A handler for Exception alone would answer all of these, but raise them again afterwards.
+    # A handler for Exception would answer all of these, but raise them again afterwards.
     kinds = [kind for kind, _ in TABLE]
     kinds += [HTTPException, RequestValidationError, *failures.WRAPPERS]
-    for kind in (*kinds, Exception):
+    for kind in kinds:
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(ClientDisconnect, nobody_there)

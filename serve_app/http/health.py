@@ -1,4 +1,7 @@
-"""`GET /health`, and `HEAD` for load balancers: 503 until the graph can serve."""
+"""`GET /health`: 503 until the graph can serve. `GET /v1/`: whether the server is there at all.
+
+`HEAD` is for load balancers. LiveKit's client gets `/v1/` to open its connection beforehand.
+"""
 
 from fastapi import APIRouter
 
@@ -14,3 +17,11 @@ async def health(server: ServerDep) -> dict[str, str]:
     if not await server.readiness.ask():
         raise NotReady
     return {"status": "ok"}
+
+
+@router.head("/v1", include_in_schema=False)
+@router.head("/v1/", include_in_schema=False)
+@router.get("/v1", include_in_schema=False)
+@router.get("/v1/", include_in_schema=False)
+async def index() -> dict[str, str]:
+    return {"object": "api", "documentation": "/docs"}

@@ -32,14 +32,22 @@ class Ingress:
         show_in_replica_log("serve_app")
         # The configuration is checked before, but Serve's own `deployments:` section is not in it.
         with complaints_shown():
-            require_shared_turns(serve.get_replica_context().world_size, settings)
+            self._replicas = serve.get_replica_context().world_size
+            require_shared_turns(self._replicas, settings)
             self._turns = spoken_turns_of(settings)
             self._voice_store = VoiceStore(voice_store) if voice_store else None
         self._settings = settings
         self._backend = ServeBackend(thinker, token2wav)
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve calls it after __init__, in the loop
-        app = create_http_app(self._backend, self._settings, self._turns, self._voice_store)
+        with complaints_shown():
+            app = create_http_app(
+                self._backend,
+                self._settings,
+                self._turns,
+                self._voice_store,
+                replicas=self._replicas,
+            )
         server: Server = app.state.server
         rehearsal = rehearse(app, self._backend, self._settings)
         server.readiness.rehearsal = asyncio.create_task(rehearsal)

@@ -3,7 +3,7 @@
 (Starlette's BaseHTTPMiddleware would stand between a stream and its client's disconnect.)
 """
 
-import hmac
+import asyncio
 import logging
 
 from starlette._utils import get_route_path
@@ -18,8 +18,8 @@ from serve_app.http.front import request_id_of
 from serve_app.http.settings import HttpSettings
 
 HEALTH = "/health"
-VOICES = ("/v1/audio/voices", "/v1/audio/voices/")
 RECORDINGS = ("/v1/audio/transcriptions", "/v1/audio/translations")  # may be long
+MIN_BYTES_PER_S = 1000.0  # of a long upload: speech in Opus takes twice as many as it is spoken
 logger = logging.getLogger(__name__)
 
 
@@ -43,52 +43,24 @@ class RequestId:
             await self._app(scope, receive, send)
 
 
-class Gate:
-    """Refuses what is not to be read at all: a wrong key (401), a body that is too large (413)."""
+class BodyLimits:
+    """Refuses a body that is too large (413) or comes too slowly (408), while it is read."""
 
     def __init__(self, app: ASGIApp, settings: HttpSettings) -> None:
         self._app = app
-        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
-        self._open_paths = VOICES if settings.voices_listed_without_key else ()
         self._most_bytes = settings.max_upload_bytes
         self._most_bytes_of_recordings = settings.max_recording_bytes
+        self._timeout_s = settings.upload_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        refusal = self._refusal(scope)
-        if refusal is not None:
-            answer = error_answer(refusal)
-            response = JSONResponse(answer.body, answer.status, answer.headers)
+        limit = self._limit(scope)
+        if _declared(scope) > limit:
+            told = error_answer(_too_large(limit))
+            response = JSONResponse(told.body, told.status, told.headers)
             return await response(scope, receive, send)
-
-        received, limit = 0, self._limit(scope)
-
-        async def receive_within_limit() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise _too_large(limit)
-            return message
-
-        await self._app(scope, receive_within_limit, send)
-
-    def _refusal(self, scope: Scope) -> HTTPException | None:
-        headers = Headers(scope=scope)
-        if self._needs_key(scope) and not self._knows(headers):
-            return HTTPException(
-                401, "the API key is missing or wrong", {"WWW-Authenticate": "Bearer"}
-            )
-        length, limit = headers.get("content-length", ""), self._limit(scope)
-        if length.isdecimal() and int(length[:20]) > limit:
-            return _too_large(limit)
-        return None
-
-    def _needs_key(self, scope: Scope) -> bool:
-        path = get_route_path(scope)
-        is_open = scope["method"] in ("GET", "HEAD") and path in self._open_paths
-        return bool(self._keys) and path.startswith("/v1/") and not is_open
+        await self._app(scope, self._limited(receive, limit), send)
 
     def _limit(self, scope: Scope) -> int:
         """The largest body in bytes."""
@@ -96,13 +68,43 @@ class Gate:
             return self._most_bytes_of_recordings
         return self._most_bytes
 
-    def _knows(self, headers: Headers) -> bool:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return False
-        sent = token.strip().encode("latin-1")  # the very bytes
-        return any(hmac.compare_digest(sent, key) for key in self._keys)
+    def _limited(self, receive: Receive, limit: int) -> Receive:
+        """`receive` of one request of at most `limit` bytes, until its body is complete."""
+        received, complete, began_s = 0, False, None
+
+        async def receive_within_limits() -> Message:
+            nonlocal received, complete, began_s
+            if complete:  # what comes now is that the client leaves
+                return await receive()
+            loop = asyncio.get_running_loop()
+            began_s = loop.time() if began_s is None else began_s
+            allowed_s = self._timeout_s + received / MIN_BYTES_PER_S
+            try:
+                async with asyncio.timeout_at(began_s + allowed_s) as timeout:
+                    message = await receive()
+            except TimeoutError:
+                if timeout.expired():
+                    raise _too_slow(received, allowed_s) from None
+                raise
+            received += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if received > limit:
+                raise _too_large(limit)
+            return message
+
+        return receive_within_limits
+
+
+def _declared(scope: Scope) -> int:
+    """The bytes of the body as its header says; 0 where it does not."""
+    length = Headers(scope=scope).get("content-length", "")
+    return int(length[:20]) if length.isdecimal() else 0
 
 
 def _too_large(limit: int) -> HTTPException:
     return HTTPException(413, f"the request is larger than {limit} bytes")
+
+
+def _too_slow(received: int, allowed_s: float) -> HTTPException:
+    message = f"only {received} bytes of the request came in {allowed_s:.0f} s"
+    return HTTPException(408, message, {"Connection": "close"})  # its rest may never come

@@ -16,6 +16,7 @@ from deployments.heap import settle_heap
 from deployments.messages import SamplingOptions, ThinkerRequest
 from deployments.thinker import tasks
 from serve_app.graph.backend import Backend
+from serve_app.http.access.gate import from_inside
 from serve_app.http.settings import HttpSettings
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ async def rehearse(app: FastAPI, backend: Backend, settings: HttpSettings) -> No
                 pass
         speaks = bool(await backend.voices())  # they come when there is a Token2Wav
         for body in (_text_body(settings), *([_speech_body(settings)] if speaks else [])):
-            await _post(app, settings, body)
+            await _post(app, body)
         logger.info("ready: the graph has answered; /docs says what it serves")
     except Exception as error:
         logger.warning("the graph could not be rehearsed: %s", error)
@@ -61,13 +62,10 @@ def _speech_body(settings: HttpSettings) -> dict[str, Any]:
     }
 
 
-async def _post(app: FastAPI, settings: HttpSettings, body: dict[str, Any]) -> None:
-    headers = {}
-    if settings.api_keys:
-        headers["Authorization"] = f"Bearer {settings.api_keys[0].get_secret_value()}"
-    inside = httpx.ASGITransport(app)
+async def _post(app: FastAPI, body: dict[str, Any]) -> None:
+    inside = httpx.ASGITransport(from_inside(app))
     async with httpx.AsyncClient(
-        transport=inside, base_url="http://rehearsal", headers=headers, timeout=None
+        transport=inside, base_url="http://rehearsal", timeout=None
     ) as client:
         for _ in range(ASK_TIMES):
             answer = await client.post("/v1/chat/completions", json=body)

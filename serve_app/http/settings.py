@@ -1,14 +1,32 @@
 """The `http:` section of the configuration: what the HTTP surface serves and what it refuses."""
 
 import os
+import re
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from deployments.errors import ConfigError
 from deployments.settings import Settings
 from serve_app.http.openai_names import OPENAI_MODELS, OPENAI_VOICES
 
 KEYS_VARIABLE = "STEP_AUDIO2_SPOKEN_TURN_KEYS"
+ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s?#]+")
+
+
+class KeyLimits(Settings):
+    """What one API key may use of the whole server; None sets no limit."""
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Requests, but for `GET` and `HEAD`. As many may come at once; they are regained evenly."""
+
+    concurrent_streams: int | None = Field(default=None, ge=1)
+    """Requests under way at once, each from its first byte to the end of its answer."""
+
+    audio_s_per_minute: float | None = Field(default=None, gt=0)
+    """Seconds of sound that the model hears and speaks for the key in a minute."""
+
+    audio_s_per_hour: float | None = Field(default=None, gt=0)
+    """The same in an hour."""
 
 
 class HttpSettings(Settings):
@@ -26,8 +44,23 @@ class HttpSettings(Settings):
     """Further names of voices, each with a voice, or with null for one that the server picks:
     such names take the configured voices in turn. An empty mapping allows none."""
 
-    api_keys: tuple[SecretStr, ...] = ()
-    """Bearer tokens that may use `/v1`; none at all leaves it open."""
+    api_keys: tuple[SecretStr, ...] | dict[str, SecretStr] = ()
+    """Bearer tokens that may use `/v1`: a list, or a mapping from names to them. `sha256:` and the
+    hash of a key may stand for the key. Those of `api_keys_file` and of the environment variable
+    STEP_AUDIO2_API_KEYS are added; none at all leaves the server open."""
+
+    api_keys_file: str | None = None
+    """A file of further keys, one a line: `NAME: KEY`, `NAME: sha256:HASH` or either without a
+    name. Each ingress replica reads it when it starts."""
+
+    key_limits: KeyLimits = KeyLimits()
+    """What each API key may use."""
+
+    limits_of_key: dict[str, KeyLimits] = Field(default_factory=dict)
+    """What the API key of a name may use, in place of `key_limits`."""
+
+    cors_origins: tuple[str, ...] = ()
+    """Origins such as `https://example.org` whose pages may call the server; `*` is every one."""
 
     max_input_chars: int = Field(default=4096, ge=1)
     """The longest text that one request may have spoken (OpenAI's limit)."""
@@ -48,6 +81,10 @@ class HttpSettings(Settings):
 
     max_recording_bytes: int = Field(default=128 << 20, ge=1)
     """The largest request body of such a recording: an hour of WAV at 16 kHz has 110 MiB."""
+
+    upload_timeout_s: float = Field(default=30.0, gt=0)
+    """How long a request body may take to come, in seconds; a longer one gets one second more for
+    each kilobyte."""
 
     max_voices: int = Field(default=1000, ge=0)
     """How many uploaded voices the store may hold; 0 takes no uploads."""
@@ -77,6 +114,14 @@ class HttpSettings(Settings):
 
     retry_after_s: float = Field(default=1.0, ge=0)
     """`Retry-After` of a 429 or 503, in seconds, where its cause names no time of its own."""
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin such as https://example.org")
+        return origins
 
 
 def require_shared_turns(replicas: int, settings: HttpSettings) -> None:

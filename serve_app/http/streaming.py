@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from deployments.errors import RequestError
-from serve_app.http.errors import error_answer, log_if_ours
+from serve_app.http.errors import StreamBroken, error_answer, log_if_ours
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -119,6 +119,11 @@ class StreamedBody(StreamingResponse):
                 sending.result()
         except RequestError as error:
             logger.info("a stream was broken off: %s", error)
+        except OSError:  # the server's: the client is gone
+            raise
+        except Exception as error:
+            log_if_ours(error)
+            raise StreamBroken(f"a stream was broken off: {type(error).__name__}") from None
         finally:
             await _cancel(sending, watch)
             await self._body.aclose()

@@ -38,7 +38,7 @@ async def create_voice(
     await asyncio.to_thread(check_recording, recording)
     await unless_client_leaves(request, _prepare(recording, request.state.request_id, server))
     limit = server.settings.max_voices
-    return _uploaded(await store.create(form.name, recording, limit=limit))
+    return _uploaded(await store.create(form.name, recording, server.owner, limit))
 
 
 @router.head("/audio/voices", include_in_schema=False)
@@ -46,7 +46,7 @@ async def create_voice(
 @router.get("/audio/voices/", include_in_schema=False)
 @router.get("/audio/voices", summary="List the voices")
 async def list_voices(server: ServerDep) -> VoiceList:
-    uploaded = await server.voice_store.voices() if server.voice_store else []
+    uploaded = await server.voice_store.voices(server.owner) if server.voice_store else []
     data = [_fixed(name, server) for name in await _fixed_names(server)]
     data += [_uploaded(voice) for voice in uploaded]
     return VoiceList(data=data, voices=[ListedVoice(id=one.id, name=one.name) for one in data])
@@ -56,7 +56,8 @@ async def list_voices(server: ServerDep) -> VoiceList:
 async def get_voice(voice_id: str, server: ServerDep) -> Voice:
     if voice_id in await _fixed_names(server):
         return _fixed(voice_id, server)
-    voice = await server.voice_store.find(voice_id) if server.voice_store else None
+    store = server.voice_store
+    voice = await store.find(voice_id, server.owner) if store else None
     if voice is None:
         raise _not_found(voice_id)
     return _uploaded(voice)
@@ -67,7 +68,7 @@ async def delete_voice(voice_id: str, server: ServerDep) -> VoiceDeleted:
     if voice_id in await _fixed_names(server):
         message = f"the voice {voice_id!r} is in the server's configuration: it cannot be deleted"
         raise UnsupportedRequest(message, param="voice_id")
-    if not await require_store(server).delete(voice_id):
+    if not await require_store(server).delete(voice_id, server.owner):
         raise _not_found(voice_id)
     return VoiceDeleted(id=voice_id)
 
@@ -101,7 +102,7 @@ def check_recording(recording: bytes) -> None:
 async def _require_free(name: str, server: Server, store: VoiceStore) -> None:
     if not await server.backend.voices():
         raise text_only()
-    if name in await _fixed_names(server) or await store.find(name):
+    if name in await _fixed_names(server) or await store.find(name, server.owner):
         raise VoiceExists(name)
 
 

@@ -1,0 +1,95 @@
+"""Whose request it is, before a router sees it, as plain ASGI."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+from starlette._utils import get_route_path
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployments.errors import LimitReached
+from deployments.voice_store import EVERYBODY
+from serve_app.http.access.allowance import Allowance
+from serve_app.http.access.keys import ApiKeys
+from serve_app.http.errors import error_answer
+from serve_app.http.settings import HttpSettings
+
+VOICES = ("/v1/audio/voices", "/v1/audio/voices/")
+READING = ("GET", "HEAD", "OPTIONS")
+INSIDE = "step_audio2.from_inside"
+
+
+class KeyGate:
+    """Refuses a request without a right key (401), and one that is over its key's limits (429).
+
+    Sets `request.state.owner` to the key's name, or to EVERYBODY where no key is needed, and
+    `request.state.allowance` to what that key may still use, or to None. `GET` and `HEAD` count for
+    no limit.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: HttpSettings,
+        keys: ApiKeys,
+        allowances: Mapping[str, Allowance],
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._allowances = allowances
+        self._open_paths = VOICES if settings.voices_listed_without_key else ()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        try:
+            with self._admitted(scope):
+                return await self._app(scope, receive, send)
+        except (_Unauthorized, LimitReached) as error:
+            told = error_answer(error)
+        await JSONResponse(told.body, told.status, told.headers)(scope, receive, send)
+
+    def _admitted(self, scope: Scope) -> AbstractContextManager[None]:
+        owner = self._owner(scope)
+        allowance = self._allowances.get(owner)
+        scope.setdefault("state", {}).update(owner=owner, allowance=allowance)
+        if allowance is None or scope["method"] in READING:
+            return nullcontext()
+        return allowance.stream()
+
+    def _owner(self, scope: Scope) -> str:
+        """Raises _Unauthorized."""
+        path = get_route_path(scope)
+        if not self._keys or INSIDE in scope or not path.startswith("/v1"):
+            return EVERYBODY
+        owner = self._keys.owner_of(_bearer(scope))
+        if owner is not None:
+            return owner
+        if path in self._open_paths and scope["method"] in READING:
+            return EVERYBODY
+        raise _Unauthorized
+
+
+class _Unauthorized(HTTPException):
+    def __init__(self) -> None:
+        super().__init__(401, "the API key is missing or wrong", {"WWW-Authenticate": "Bearer"})
+
+
+def _bearer(scope: Scope) -> bytes:
+    """The very bytes of the token; none where there is no token."""
+    scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+    return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
+
+
+def from_inside(app: ASGIApp) -> ASGIApp:
+    """`app` as the server itself calls it: without a key and without limits.
+
+    No request that comes over a network can set what it sets.
+    """
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, INSIDE: True}, receive, send)
+
+    return call

@@ -1,0 +1,59 @@
+"""The graph, with the sound counted that one caller brings and gets."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from deployments.messages import (
+    INPUT_SAMPLE_RATE_HZ,
+    OUTPUT_SAMPLE_RATE_HZ,
+    AudioPart,
+    ReferenceAudio,
+    SpeechDelta,
+    SpeechRequest,
+    ThinkerDelta,
+    ThinkerRequest,
+)
+from serve_app.graph.backend import Backend
+from serve_app.http.access.allowance import Allowance
+
+PCM_BYTES_PER_S = 2 * OUTPUT_SAMPLE_RATE_HZ  # s16le, mono
+
+
+class MeteredBackend:
+    """A `Backend` that counts the sound that the model hears and speaks."""
+
+    def __init__(self, backend: Backend, allowance: Allowance) -> None:
+        self._backend = backend
+        self._allowance = allowance
+
+    async def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        self._allowance.spend_audio(heard_s(request))
+        async with aclosing(self._backend.text(request)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
+        self._allowance.spend_audio(heard_s(request.thinker))
+        async with aclosing(self._backend.speech(request)) as deltas:
+            async for delta in deltas:
+                self._allowance.spend_audio(len(delta.pcm) / PCM_BYTES_PER_S)
+                yield delta
+
+    async def voices(self) -> tuple[str, ...]:
+        return await self._backend.voices()
+
+    async def prepare_voice(self, request_id: str, recording: ReferenceAudio) -> None:
+        await self._backend.prepare_voice(request_id, recording)
+
+    async def ready(self) -> bool:
+        return await self._backend.ready()
+
+    async def ready_for_text(self) -> bool:
+        return await self._backend.ready_for_text()
+
+
+def heard_s(request: ThinkerRequest) -> float:
+    """The length of a prompt's recordings, in seconds."""
+    parts = (part for message in request.messages for part in message.parts)
+    samples = sum(len(part.samples) for part in parts if isinstance(part, AudioPart))
+    return samples / INPUT_SAMPLE_RATE_HZ

@@ -1,0 +1,81 @@
+"""What browsers need to be told: whose pages may call the server, what our own pages may load."""
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.http.settings import HttpSettings
+
+METHODS = ("GET", "POST", "DELETE")
+READABLE = ("Retry-After", "X-Request-Id")  # by a page of another origin
+MICROPHONE = "microphone=(self), camera=(), geolocation=()"
+
+# Swagger UI writes styles into its elements and draws its icons from `data:` URLs.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "img-src 'self' data:",
+        "style-src 'self' 'unsafe-inline'",
+        "media-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+def cross_origin(app: ASGIApp, settings: HttpSettings) -> ASGIApp:
+    """`app`, which pages of the configured origins may call."""
+    if not settings.cors_origins:
+        return NoOtherOrigin(app)
+    return CORSMiddleware(
+        app,
+        allow_origins=settings.cors_origins,
+        allow_methods=METHODS,
+        allow_headers=("*",),
+        expose_headers=READABLE,
+    )
+
+
+class NoOtherOrigin:
+    """Answers a preflight without the headers that would allow anything: the browser refuses."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = Response(status_code=204) if is_preflight(scope) else self._app
+        await app(scope, receive, send)
+
+
+def is_preflight(scope: Scope) -> bool:
+    """Whether a browser asks before it sends what a page of another origin wants."""
+    if scope["type"] != "http" or scope["method"] != "OPTIONS":
+        return False
+    headers = Headers(scope=scope)
+    return "origin" in headers and "access-control-request-method" in headers
+
+
+class PageHeaders:
+    """Forbids a page of ours to load or send anything elsewhere."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+                    headers.setdefault("Permissions-Policy", MICROPHONE)
+                    headers.setdefault("Referrer-Policy", "no-referrer")
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)

@@ -1,0 +1,1 @@
+"""`/docs`: the interactive page of the API, with nothing from another host."""
