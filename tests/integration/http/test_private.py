@@ -1,4 +1,4 @@
-"""Keys, texts and recordings are in no line that the ingress logs, whatever happens to a request."""
+"""No line that the ingress logs has a key, a text or a recording, whatever happens to a request."""
 
 import base64
 import json
