@@ -164,7 +164,7 @@ Voice = str | ReferenceAudio | StoredVoice | None  # None is the default one, a 
 
 
 @dataclass(frozen=True, slots=True)
-class Continuation(Wire):
+class NextPart(Wire):
     """What is spoken after something else, in the same stream: the next part of a long text."""
 
     thinker: ThinkerRequest
@@ -178,7 +178,7 @@ class SpeechRequest(Wire):
     thinker: ThinkerRequest
     voice: Voice = None
     streamed: bool = True  # False: the client gets the answer whole, so no playback waits
-    then: tuple[Continuation, ...] = ()  # in this order; the usage says how many were answered
+    then: tuple[NextPart, ...] = ()  # in this order; the usage says how many were answered
     speed: float = 1.0  # that it is played at; it is made at its own pace all the same
 
 

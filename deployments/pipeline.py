@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
-from deployments.continuation import Think, in_turn
+from deployments.long_texts import Think, in_turn
 from deployments.messages import (
     SAMPLES_PER_AUDIO_TOKEN,
     SpeechDelta,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from deployments.errors import EngineFailed, RequestError
 from deployments.messages import (
-    Continuation,
+    NextPart,
     SamplingOptions,
     SpeechDelta,
     SpeechRequest,
@@ -56,7 +56,7 @@ async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -
     speech = SpeechRequest(
         first,
         await server.voice(body.voice),
-        then=tuple(map(Continuation, others, pauses_s)),
+        then=tuple(map(NextPart, others, pauses_s)),
         speed=speed,
     )
     spoken = all_of(uncut(server.backend.speech(speech)), answers=len(parts))

@@ -14,7 +14,7 @@ from deployments.chunker import ChunkSchedule
 from deployments.errors import EngineFailed
 from deployments.messages import (
     AUDIO_TOKENS_PER_SECOND,
-    Continuation,
+    NextPart,
     SpeechRequest,
     ThinkerDelta,
     ThinkerRequest,
@@ -50,7 +50,7 @@ async def in_turn(
         return think(replace(thinker, chunks=schedule))
 
     made = _Made()
-    parts = [Continuation(request.thinker), *request.then]
+    parts = [NextPart(request.thinker), *request.then]
     asking = asyncio.create_task(_ask_for_all(parts, ask, on_joint, made))
     try:
         while (delta := await made.take()) is not None:
@@ -61,7 +61,7 @@ async def in_turn(
 
 
 async def _ask_for_all(
-    parts: Sequence[Continuation], ask: Think, on_joint: OnJoint, made: "_Made"
+    parts: Sequence[NextPart], ask: Think, on_joint: OnJoint, made: "_Made"
 ) -> None:
     """Have one part made after the other, each when few tokens of those before it are left."""
     try:
@@ -77,7 +77,7 @@ async def _ask_for_all(
         made.end(error)
 
 
-async def _ask_for(part: Continuation, ask: Think, made: "_Made", *, is_last: bool) -> bool:
+async def _ask_for(part: NextPart, ask: Think, made: "_Made", *, is_last: bool) -> bool:
     """Have one part made; gives whether it ended where the next one can follow."""
     tokens, reason = made.tokens, None
     async with aclosing(ask(part.thinker)) as deltas:

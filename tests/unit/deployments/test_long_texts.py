@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from deployments.chunker import Chunk, ChunkSchedule
-from deployments.continuation import AHEAD_TOKENS
 from deployments.errors import EngineFailed
+from deployments.long_texts import AHEAD_TOKENS
 from deployments.messages import (
-    Continuation,
     Message,
+    NextPart,
     Role,
     SamplingOptions,
     SpeechDelta,
@@ -37,7 +37,7 @@ def part(text: str, max_tokens: int | None = None) -> ThinkerRequest:
 
 def in_parts(*parts: ThinkerRequest) -> SpeechRequest:
     first, *others = parts
-    return SpeechRequest(first, then=tuple(Continuation(other) for other in others))
+    return SpeechRequest(first, then=tuple(NextPart(other) for other in others))
 
 
 class Watched(FakeThinkerEngine):
@@ -217,7 +217,7 @@ async def test_the_pause_of_a_joint_is_in_the_sound() -> None:
         tokens = (0, *(1,) * 30, 0)  # token 0 is quiet: 40 ms at either end
         yield ThinkerDelta(audio_tokens=tokens, finish_reason="stop", usage=Usage(1, 32))
 
-    request = SpeechRequest(part("a"), then=(Continuation(part("b"), 0.5), Continuation(part("c"))))
+    request = SpeechRequest(part("a"), then=(NextPart(part("b"), 0.5), NextPart(part("c"))))
     samples, _ = await heard(answer_aloud(request, Loud(ChunkSchedule()), think))
     gaps = np.diff(np.flatnonzero(samples))
     assert [round(float(gap) / 24_000, 3) for gap in gaps if gap > 1] == [0.5, 0.08]
