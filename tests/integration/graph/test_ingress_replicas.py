@@ -62,7 +62,7 @@ async def go_on(client: openai.AsyncOpenAI, turn_id: str, request_id: str = "") 
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 async def test_an_audio_id_is_honoured_by_every_replica_after_a_death_and_after_a_restart(
     config: Any, client: openai.AsyncOpenAI
 ) -> None:
