@@ -8,6 +8,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
 from tests.integration.http.helpers import MODEL, wav_of
 
 WAV = wav_of(0.1)
@@ -138,6 +140,23 @@ def hostile_request(draw: random.Random) -> Hostile:
     for _ in range(draw.choice((0, 0, 0, 1, 3))):
         request.headers.append((draw.choice(HEADER_NAMES), draw.choice(HEADER_VALUES)))
     return request
+
+
+def fault_of(request: Hostile, answer: httpx.Response) -> str | None:
+    """What is wrong with an answer, if anything is: it blames us, or has another shape."""
+    if answer.status_code >= 500:
+        return f"{answer.status_code} {answer.text[:200]}"
+    if len(answer.headers.get_list("x-request-id")) != 1:
+        return f"request ids {answer.headers.get_list('x-request-id')}"
+    if len(answer.content) > 100_000 and answer.status_code >= 400:
+        return f"an error of {len(answer.content)} bytes"
+    if answer.status_code >= 400 and request.method != "HEAD":
+        error = answer.json()["error"]
+        if error.keys() != {"message", "type", "param", "code"} or not error["message"]:
+            return f"an error of another shape: {answer.text[:200]}"
+    if "event: error" in answer.text:
+        return f"a broken stream: {answer.text[-200:]}"
+    return None
 
 
 def _json(draw: random.Random) -> Hostile:

@@ -13,7 +13,7 @@ from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.thinker.fake import FakeThinkerEngine
 from serve_app.http.front import Front
 from tests.integration.http.conftest import Graph
-from tests.integration.http.hostile import Hostile, hostile_request
+from tests.integration.http.hostile import Hostile, fault_of, hostile_request
 
 
 class Strict(FakeThinkerEngine):
@@ -43,19 +43,7 @@ async def wrong_with(client: httpx.AsyncClient, request: Hostile) -> str | None:
     answer = await client.request(
         request.method, request.path, content=request.body, headers=request.headers
     )
-    if answer.status_code >= 500:
-        return f"{answer.status_code} {answer.text[:200]}"
-    if len(answer.headers.get_list("x-request-id")) != 1:
-        return f"request ids {answer.headers.get_list('x-request-id')}"
-    if len(answer.content) > 100_000 and answer.status_code >= 400:
-        return f"an error of {len(answer.content)} bytes"
-    if answer.status_code >= 400 and request.method != "HEAD":
-        error = answer.json()["error"]
-        if error.keys() != {"message", "type", "param", "code"} or not error["message"]:
-            return f"an error of another shape: {answer.text[:200]}"
-    if "event: error" in answer.text:
-        return f"a broken stream: {answer.text[-200:]}"
-    return None
+    return fault_of(request, answer)
 
 
 async def test_no_request_is_answered_with_an_error_of_ours(

@@ -1,0 +1,45 @@
+"""Tracebacks and errors that a server's logs have got since the soak began."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TROUBLE = re.compile(r"Traceback \(most recent call last\)|\bERROR\b|\bCRITICAL\b|\bE \d{4}\b")
+EXAMPLES = 20
+AROUND = 3  # lines kept behind one that is trouble
+SHOWN = 300  # characters of a line
+
+
+@dataclass(slots=True)
+class LogWatch:
+    """Reads what is new in logs; files that are new are read from their beginning."""
+
+    read_to: dict[Path, int] = field(default_factory=dict)
+    tracebacks: int = 0
+    errors: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def pass_over(self, logs: Iterable[Path]) -> None:
+        """What these hold is of before."""
+        self.read_to |= {log: log.stat().st_size for log in logs}
+
+    def read(self, logs: Iterable[Path]) -> None:
+        for log in logs:
+            with log.open("rb") as file:
+                file.seek(self.read_to.get(log, 0))
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]  # a line that is not written out comes next time
+            self.read_to[log] = self.read_to.get(log, 0) + len(whole)
+            self._look(log.name, whole.decode(errors="replace").splitlines())
+
+    def _look(self, name: str, lines: list[str]) -> None:
+        for number, line in enumerate(lines):
+            found = TROUBLE.search(line)
+            if found is None:
+                continue
+            self.tracebacks += found[0].startswith("Traceback")
+            self.errors += not found[0].startswith("Traceback")
+            if len(self.examples) < EXAMPLES:
+                said = (each[:SHOWN] for each in lines[number : number + AROUND])
+                self.examples.append(f"{name}: " + "\n".join(said))
