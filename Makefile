@@ -12,12 +12,15 @@ OTHER_VLLMS := 0.27.1 $(shell sed -n 's/^vllm==//p' requirements/gpu.txt)
 TRITON := 3.6.0
 # Of tests that share nothing but files of their own. What starts Ray, vLLM or a server runs alone.
 IN_PARALLEL := -n 2 --dist loadfile
+# How long `make soak` asks.
+SECONDS ?= 3600
 # The small trained checkpoint that configs/cpu.yaml serves.
 NANO := configs/nano
 
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help setup serve demo test oldest hour lint format locks clean
+.PHONY: help setup serve demo test soak oldest lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +56,9 @@ test: .venv/ready ## lint, type check and every test that needs no GPU
 	  --target .venv/triton triton==$(TRITON)
 	PYTHONPATH=.venv/triton REQUIRE_TRITON=1 $(BIN)/python -m pytest \
 	  $(IN_PARALLEL) tests/unit/deployments/token2wav_resident tests/unit/deployments/token2wav/test_engines.py
+
+soak: .venv/ready ## hostile and honest traffic for an hour, or for SECONDS=...
+	$(BIN)/python -m tests.benchmarks.run_soak --seconds $(SECONDS) --out soak.json
 
 oldest: .venv/ready ## the Thinker's tests with the oldest vLLM that goes with this torch, and a GPU's
 	set -e; for version in $(OTHER_VLLMS); do \

@@ -33,6 +33,7 @@ WRITE_EVERY_S = 60.0
 PRINT_EVERY_S = 300.0
 QUIET_SHARE = 0.05  # of the time, three minutes of an hour
 QUIET_PAUSE_S = 3.0  # many sentences in little time: later ones are compared with them
+USUAL = Load()
 MODEL, VOICES = "step-audio-2-mini", ("low", "high")  # of configs/cpu.yaml
 
 
@@ -95,10 +96,10 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--seconds", type=float, default=3600.0)
-    add("--pause", type=float, default=Load.pause_s, help="of an honest client, mean seconds")
-    add("--hostile-pause", type=float, default=Load.hostile_pause_s)
-    add("--honest-clients", type=int, default=Load.honest_clients)
-    add("--hostile-clients", type=int, default=Load.hostile_clients)
+    add("--pause", type=float, default=USUAL.pause_s, help="of an honest client, mean seconds")
+    add("--hostile-pause", type=float, default=USUAL.hostile_pause_s)
+    add("--honest-clients", type=int, default=USUAL.honest_clients)
+    add("--hostile-clients", type=int, default=USUAL.hostile_clients)
     add("--out", type=Path, default=Path("soak.json"))
     add(
         "--logs", type=Path, help="an empty folder to keep the server's logs; else they are removed"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TROUBLE = re.compile(r"Traceback \(most recent call last\)|\bERROR\b|\bCRITICAL\b|\bE \d{4}\b")
+# "CALL speak ERROR 6.5ms" is how Ray Serve says there that a request was refused
+OF_NO_ERROR = re.compile(r"(\([^)]*\) )?(INFO|DEBUG)\b")
 EXAMPLES = 20
 AROUND = 3  # lines kept behind one that is trouble
 SHOWN = 300  # characters of a line
@@ -36,7 +38,7 @@ class LogWatch:
     def _look(self, name: str, lines: list[str]) -> None:
         for number, line in enumerate(lines):
             found = TROUBLE.search(line)
-            if found is None:
+            if found is None or OF_NO_ERROR.match(line):
                 continue
             self.tracebacks += found[0].startswith("Traceback")
             self.errors += not found[0].startswith("Traceback")

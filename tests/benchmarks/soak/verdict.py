@@ -75,6 +75,7 @@ def _processes(samples: Sequence[Sample], ran_s: float) -> dict[str, Any]:
         "samples": len(samples),
         "server_cores": round((last.cpu_s - first.cpu_s) / took_s, 3) if took_s else None,
         "quarters": {name: _quarters(samples, ran_s, value) for name, value in HELD.items()},
+        "private_mib_by_minute": _by_minute(samples),
         "private_mib_by_name": {
             name: [round(each.by_name[name] / MIB, 1) for each in (first, last)]
             for name in sorted(last.by_name | first.by_name)
@@ -82,6 +83,12 @@ def _processes(samples: Sequence[Sample], ran_s: float) -> dict[str, Any]:
         "stages_at_first": first.stages,
         "stages_changed": sorted({str(s.stages) for s in samples if s.stages != first.stages}),
     }
+
+
+def _by_minute(samples: Sequence[Sample]) -> list[int]:
+    """The first sample of each minute."""
+    first = {int(s.at_s // 60): s for s in reversed(samples)}
+    return [round(first[minute].private_bytes / MIB) for minute in sorted(first)]
 
 
 def _quarters(
