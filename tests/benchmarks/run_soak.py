@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from serve_app.whole_files import write_whole
 from tests.benchmarks.run_hostile import honest_sounds
 from tests.benchmarks.soak.log_watch import LogWatch
 from tests.benchmarks.soak.outcomes import Tally
@@ -57,7 +58,7 @@ class Soak:
         """The figures so far, also for a run that is killed."""
         self.logs.read(self.server.logs())
         document = self.document()
-        self.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write_whole(self.out, (json.dumps(document, indent=1) + "\n").encode())
         return document
 
     async def watch(self) -> None:
@@ -82,13 +83,12 @@ async def soak(server: SoakedServer, seconds: float, load: Load, out: Path) -> d
     async with client(server.url) as http:
         target = Target(http, MODEL, VOICES)
         traffic = Traffic(target, tuple(honest_sounds(kept=True)), load, run.tally)
-        watching = asyncio.create_task(run.watch())
-        await traffic.quiet(run.tally.began_s + run.quiet_s, QUIET_PAUSE_S)
-        run.quiet_s = run.tally.now_s
-        await traffic.mixed(ends_s)
-        if watching.done():
-            watching.result()
-        watching.cancel()
+        async with asyncio.TaskGroup() as group:  # a server that is gone ends the traffic too
+            watching = group.create_task(run.watch())
+            await traffic.quiet(run.tally.began_s + run.quiet_s, QUIET_PAUSE_S)
+            run.quiet_s = run.tally.now_s
+            await traffic.mixed(ends_s)
+            watching.cancel()
     return run.write()
 
 

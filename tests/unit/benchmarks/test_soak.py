@@ -95,9 +95,8 @@ def test_a_traceback_and_an_error_in_a_log_are_seen_once(tmp_path: Path):
     watch = LogWatch()
     watch.pass_over([log])
     with log.open("a") as file:
-        file.write(
-            "INFO 2026 -- CALL speak ERROR 6.5ms\nERROR 2026 -- answered 500\nTraceback (most recent call last)"
-        )
+        file.write("INFO 2026 -- CALL speak ERROR 6.5ms\nERROR 2026 -- answered 500\n")
+        file.write("Traceback (most recent call last)")
     watch.read([log])
     assert (watch.errors, watch.tracebacks) == (1, 0)  # that line is not whole
     with log.open("a") as file:
