@@ -95,10 +95,24 @@ def main(config: str, supervisor: int) -> int:
     address = [] if os.environ.get("RAY_ADDRESS") else ["--address", "local"]
     # where Ray is still starting, this process's end stops it
     with suppress(SystemExit, KeyboardInterrupt, click.exceptions.Abort):
-        serve_cli.main(["run", *address, config], standalone_mode=False)
+        _serve(["run", *address, config])
     if watch.failure is not None:
         say(f"the graph did not start: {watch.failure}")
     return 1
+
+
+def _serve(command: list[str]) -> None:
+    """Ray Serve's command; where Ray itself does not start, a line says so instead of a traceback.
+
+    Ray gives its node 30 s, which a busy machine may need for the start of its processes alone.
+    """
+    try:
+        serve_cli.main(command, standalone_mode=False)
+    except Exception as error:
+        if ray.is_initialized():
+            raise
+        why = str(error) or repr(error)
+        say(f"Ray did not start: {why.splitlines()[0]}")
 
 
 if __name__ == "__main__":
