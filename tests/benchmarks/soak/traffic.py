@@ -24,8 +24,8 @@ class Load:
 
     honest_clients: int = 3
     hostile_clients: int = 3
-    pause_s: float = 12.0  # of an honest client
-    hostile_pause_s: float = 3.0
+    pause_s: float = 20.0  # of an honest client
+    hostile_pause_s: float = 5.0
     health_every_s: float = 2.0
 
 
