@@ -17,6 +17,7 @@ from deployments.settings import Settings
 from deployments.thinker.thinker_config import ThinkerConfig
 from deployments.token2wav.token2wav_config import Token2WavConfig
 from deployments.voice_store import folder_of
+from serve_app.http.access.keys import ApiKeys, configured
 from serve_app.http.settings import HttpSettings, require_shared_turns
 
 RAY_SERVES_AUTO = 100  # replicas that Ray Serve's `auto` may start
@@ -68,6 +69,11 @@ class AppConfig(BaseModel):
     @model_validator(mode="after")
     def _ingress_replicas_share_turns(self) -> Self:
         require_shared_turns(_most_replicas(self.ingress_deployment_config), self.http)
+        return self
+
+    @model_validator(mode="after")
+    def _api_keys_can_be_used(self) -> Self:
+        ApiKeys(configured(self.http))
         return self
 
     @model_validator(mode="after")

@@ -9,9 +9,7 @@ from deployments.voice_store import VoiceStore
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
 from serve_app.http import health
-from serve_app.http.access.allowance import allowances
-from serve_app.http.access.gate import KeyGate
-from serve_app.http.access.keys import api_keys
+from serve_app.http.access.gate import Access, KeyGate, access_of
 from serve_app.http.browsers import PageHeaders, cross_origin
 from serve_app.http.chat import router as chat
 from serve_app.http.chat.spoken_turns import SpokenTurns, spoken_turns_of
@@ -38,17 +36,13 @@ def create_http_app(
     settings: HttpSettings,
     spoken_turns: SpokenTurns | None = None,
     voice_store: VoiceStore | None = None,
-    replicas: int = 1,
+    access: Access | None = None,
 ) -> FastAPI:
-    """The HTTP surface of `backend`, one of `replicas`.
+    """The HTTP surface of `backend`.
 
-    Spoken answers are kept as `settings` say; by default uploaded voices are kept nowhere.
-
-    Raises:
-        ConfigError: an API key cannot be used, or a limit names none.
+    By default spoken answers are kept as `settings` say, uploaded voices nowhere, and keys and limits
+    are those of `settings` for one replica.
     """
-    keys = api_keys(settings)
-    limits = allowances(settings, keys.names, replicas)
     app = FastAPI(title="Step-Audio 2", description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.server = Server(
         backend=backend,
@@ -65,7 +59,7 @@ def create_http_app(
     add_docs(app)
     install_error_handlers(app, settings.retry_after_s)
     app.add_middleware(BodyLimits, settings=settings)  # the innermost
-    app.add_middleware(KeyGate, settings=settings, keys=keys, allowances=limits)
+    app.add_middleware(KeyGate, access=access or access_of(settings))
     app.add_middleware(RequestId)
     app.add_middleware(Failures)
     app.add_middleware(PageHeaders)

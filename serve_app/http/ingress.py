@@ -9,6 +9,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.replica_logs import complaints_shown, show_in_replica_log
 from deployments.voice_store import VoiceStore
 from serve_app.graph.handles import ServeBackend
+from serve_app.http.access.gate import access_of
 from serve_app.http.application import create_http_app
 from serve_app.http.chat.spoken_turns import spoken_turns_of
 from serve_app.http.dependencies import Server
@@ -32,22 +33,18 @@ class Ingress:
         show_in_replica_log("serve_app")
         # The configuration is checked before, but Serve's own `deployments:` section is not in it.
         with complaints_shown():
-            self._replicas = serve.get_replica_context().world_size
-            require_shared_turns(self._replicas, settings)
+            replicas = serve.get_replica_context().world_size
+            require_shared_turns(replicas, settings)
             self._turns = spoken_turns_of(settings)
+            self._access = access_of(settings, replicas)
             self._voice_store = VoiceStore(voice_store) if voice_store else None
         self._settings = settings
         self._backend = ServeBackend(thinker, token2wav)
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve calls it after __init__, in the loop
-        with complaints_shown():
-            app = create_http_app(
-                self._backend,
-                self._settings,
-                self._turns,
-                self._voice_store,
-                replicas=self._replicas,
-            )
+        app = create_http_app(
+            self._backend, self._settings, self._turns, self._voice_store, self._access
+        )
         server: Server = app.state.server
         rehearsal = rehearse(app, self._backend, self._settings)
         server.readiness.rehearsal = asyncio.create_task(rehearsal)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers
@@ -11,14 +12,34 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.errors import LimitReached
 from deployments.voice_store import EVERYBODY
-from serve_app.http.access.allowance import Allowance
-from serve_app.http.access.keys import ApiKeys
+from serve_app.http.access.allowance import Allowance, allowances
+from serve_app.http.access.keys import ApiKeys, api_keys
 from serve_app.http.errors import error_answer
 from serve_app.http.settings import HttpSettings
 
 VOICES = ("/v1/audio/voices", "/v1/audio/voices/")
 READING = ("GET", "HEAD", "OPTIONS")
 INSIDE = "step_audio2.from_inside"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use this replica of the ingress, and how much."""
+
+    keys: ApiKeys
+    allowances: Mapping[str, Allowance]  # by the key's name; of those that have limits
+    open_paths: tuple[str, ...]  # that can be read without a key
+
+
+def access_of(settings: HttpSettings, replicas: int = 1) -> Access:
+    """What the configuration says, for one of `replicas`.
+
+    Raises:
+        ConfigError: a key cannot be used, or a limit is no key's.
+    """
+    keys = api_keys(settings)
+    open_paths = VOICES if settings.voices_listed_without_key else ()
+    return Access(keys, allowances(settings, keys.names, replicas), open_paths)
 
 
 class KeyGate:
@@ -29,17 +50,9 @@ class KeyGate:
     no limit.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        settings: HttpSettings,
-        keys: ApiKeys,
-        allowances: Mapping[str, Allowance],
-    ) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
-        self._keys = keys
-        self._allowances = allowances
-        self._open_paths = VOICES if settings.voices_listed_without_key else ()
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,7 +66,7 @@ class KeyGate:
 
     def _admitted(self, scope: Scope) -> AbstractContextManager[None]:
         owner = self._owner(scope)
-        allowance = self._allowances.get(owner)
+        allowance = self._access.allowances.get(owner)
         scope.setdefault("state", {}).update(owner=owner, allowance=allowance)
         if allowance is None or scope["method"] in READING:
             return nullcontext()
@@ -62,12 +75,12 @@ class KeyGate:
     def _owner(self, scope: Scope) -> str:
         """Raises _Unauthorized."""
         path = get_route_path(scope)
-        if not self._keys or INSIDE in scope or not path.startswith("/v1"):
+        if not self._access.keys or INSIDE in scope or not path.startswith("/v1"):
             return EVERYBODY
-        owner = self._keys.owner_of(_bearer(scope))
+        owner = self._access.keys.owner_of(_bearer(scope))
         if owner is not None:
             return owner
-        if path in self._open_paths and scope["method"] in READING:
+        if path in self._access.open_paths and scope["method"] in READING:
             return EVERYBODY
         raise _Unauthorized
 

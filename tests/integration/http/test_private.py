@@ -1,4 +1,4 @@
-"""No line that the ingress logs has a key, a text or a recording, whatever happens to a request."""
+"""Keys, texts and recordings are in no line of the ingress, whatever happens to a request."""
 
 import base64
 import json
