@@ -40,8 +40,8 @@ def create_http_app(
 ) -> FastAPI:
     """The HTTP surface of `backend`.
 
-    By default spoken answers are kept as `settings` say, uploaded voices nowhere, and keys and limits
-    are those of `settings` for one replica.
+    By default spoken answers are kept as `settings` say and uploaded voices nowhere; keys and
+    limits are those of `settings` for one replica.
     """
     app = FastAPI(title="Step-Audio 2", description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.server = Server(
