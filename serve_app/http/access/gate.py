@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from deployments.errors import LimitReached
 from deployments.voice_store import EVERYBODY
@@ -19,6 +20,8 @@ from serve_app.http.settings import HttpSettings
 
 VOICES = ("/v1/audio/voices", "/v1/audio/voices/")
 READING = ("GET", "HEAD", "OPTIONS")
+DENIAL = "websocket.http.response"  # ASGI's extension
+POLICY_VIOLATION = 1008
 INSIDE = "step_audio2.from_inside"
 
 
@@ -55,20 +58,20 @@ class KeyGate:
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
         try:
             with self._admitted(scope):
                 return await self._app(scope, receive, send)
         except (_Unauthorized, LimitReached) as error:
-            told = error_answer(error)
-        await JSONResponse(told.body, told.status, told.headers)(scope, receive, send)
+            refusal = _refusal(error, scope)
+        await refusal(scope, receive, send)
 
     def _admitted(self, scope: Scope) -> AbstractContextManager[None]:
         owner = self._owner(scope)
         allowance = self._access.allowances.get(owner)
         scope.setdefault("state", {}).update(owner=owner, allowance=allowance)
-        if allowance is None or scope["method"] in READING:
+        if allowance is None or _only_reads(scope):
             return nullcontext()
         return allowance.stream()
 
@@ -80,7 +83,7 @@ class KeyGate:
         owner = self._access.keys.owner_of(_bearer(scope))
         if owner is not None:
             return owner
-        if path in self._access.open_paths and scope["method"] in READING:
+        if path in self._access.open_paths and _only_reads(scope):
             return EVERYBODY
         raise _Unauthorized
 
@@ -88,6 +91,18 @@ class KeyGate:
 class _Unauthorized(HTTPException):
     def __init__(self) -> None:
         super().__init__(401, "the API key is missing or wrong", {"WWW-Authenticate": "Bearer"})
+
+
+def _only_reads(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] in READING
+
+
+def _refusal(error: Exception, scope: Scope) -> ASGIApp:
+    """A WebSocket gets the same answer, where the server can give one in place of the handshake."""
+    if scope["type"] == "websocket" and DENIAL not in scope.get("extensions", {}):
+        return WebSocketClose(code=POLICY_VIOLATION)
+    told = error_answer(error)
+    return JSONResponse(told.body, told.status, told.headers)
 
 
 def _bearer(scope: Scope) -> bytes:

@@ -134,6 +134,25 @@ async def test_an_answer_that_breaks_frees_the_stream_of_its_key(scripted_raw: A
     assert backend.open == 0
 
 
+@pytest.mark.parametrize("extensions", [{}, {"websocket.http.response": {}}])
+async def test_a_websocket_needs_a_key_too(extensions: dict[str, Any]) -> None:
+    graph = await started()
+    scope = {"type": "websocket", "path": "/v1/realtime", "headers": [], "extensions": extensions}
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    await graph.app(scope, receive, send)
+    if extensions:
+        assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 401)
+    else:
+        assert sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+
+
 @pytest.fixture
 async def of_two_keys(tmp_path: Path) -> AsyncIterator[tuple[AsyncOpenAI, AsyncOpenAI, Graph]]:
     """The clients of two keys, and their server."""

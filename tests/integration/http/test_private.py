@@ -11,7 +11,7 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from deployments.errors import EngineFailed, ServerFull
-from deployments.messages import SpeechDelta, ThinkerDelta
+from deployments.messages import SpeechDelta
 from serve_app.http.application import create_http_app
 from serve_app.http.front import Front
 from serve_app.http.settings import HttpSettings
@@ -30,7 +30,7 @@ PARTS = [
 ]
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": PARTS}]}
 TOLD = f"the prompt {TEXT!r} with {RECORDING} and {WAV!r} of {KEY}"
-BEGUN = ThinkerDelta(text="so"), SpeechDelta(pcm=b"\1\0", text=TEXT)
+BEGUN = (SpeechDelta(pcm=b"\1\0", text="so"),)
 
 
 def quoting(error: Exception) -> Exception:

@@ -66,8 +66,10 @@ async def test_one_answer_is_written_and_one_spoken_over_http(complaints):
     assert not complaints.records
 
 
-async def test_a_server_with_keys_rehearses_with_the_first(complaints):
-    thinker = await rehearsed(FakeSynthesizer(SCHEDULE), api_keys=("secret", "other"))
+@pytest.mark.parametrize("key", ["secret", f"sha256:{'0' * 64}"])
+async def test_a_server_with_keys_rehearses_without_one(complaints, key):
+    limits = {"requests_per_minute": 1}
+    thinker = await rehearsed(FakeSynthesizer(SCHEDULE), api_keys=[key], key_limits=limits)
     assert [request.reply for request in thinker.asked] == ["text", "text", "speech"]
     assert not complaints.records
 
