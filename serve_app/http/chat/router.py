@@ -29,7 +29,7 @@ router = APIRouter(
 
 async def get_spoken_turns(request: Request) -> CallersTurns:
     """The turns of who sent the request: `request.state.owner` names whose key it came by."""
-    return CallersTurns(request.app.state.spoken_turns, getattr(request.state, "owner", ""))
+    return CallersTurns(request.app.state.spoken_turns, request.state.owner)
 
 
 SpokenTurnsDep = Annotated[CallersTurns, Depends(get_spoken_turns)]

@@ -186,13 +186,13 @@ async def test_a_spoken_turn_is_gone_after_its_expiry(graph: Graph) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_spoken_turn_is_its_owners_alone(graph: Graph, stream: bool) -> None:
-    app, owner = graph.app, "anna"
-
-    async def of_owner(scope: Any, receive: Any, send: Any) -> None:
-        await app(scope | {"state": {"owner": owner}}, receive, send)
-
-    async with openai_client(of_owner) as openai:  # type: ignore[arg-type]
-        answer: Any = await openai.chat.completions.create(
+    keys: Any = {"anna": "the-key-of-anna", "ben": "the-key-of-ben"}
+    app = create_http_app(graph.backend, HttpSettings(models=(MODEL,), api_keys=keys))
+    async with (
+        openai_client(app, keys["anna"]) as anna,
+        openai_client(app, keys["ben"]) as ben,
+    ):
+        answer: Any = await anna.chat.completions.create(
             model=MODEL, messages=ASK, stream=stream, **SPOKEN
         )
         if stream:
@@ -201,10 +201,9 @@ async def test_a_spoken_turn_is_its_owners_alone(graph: Graph, stream: bool) -> 
         else:
             turn_id = answer.choices[0].message.audio.id
         spoken: Any = {"role": "assistant", "audio": {"id": turn_id}}
-        await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
-        owner = "ben"
+        await anna.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
         with pytest.raises(BadRequestError) as refused:
-            await openai.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
+            await ben.chat.completions.create(model=MODEL, messages=[*ASK, spoken, *ASK])
         assert refused.value.code == "audio_id_invalid"
 
 
