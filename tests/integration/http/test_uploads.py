@@ -101,7 +101,7 @@ async def test_ten_gigabytes_are_refused_before_more_than_the_limit_is_held(
     declared: int | None,
 ) -> None:
     limit = 4 << 20
-    app = app_of(max_upload_bytes=limit)
+    app = app_of(max_recording_bytes=limit)
     await Upload(steady()).send_to(app, "/v1/audio/transcriptions")  # loads what is loaded late
     upload = Upload(endless(), declared)
     tracemalloc.start()
