@@ -27,6 +27,7 @@
 They cross processes by pickle, so each one rebuilds itself from its fields.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -197,7 +198,7 @@ class LimitReached(StepAudioError):
     retry_after_s: float
 
     def __init__(self, key_name: str, what: str, retry_after_s: float) -> None:
-        message = f"the API key {key_name!r} may {what}; try again in {retry_after_s:.0f} s"
+        message = f"the API key {key_name!r} may {what}; try again in {math.ceil(retry_after_s)} s"
         super().__init__(message, retry_after_s=retry_after_s)
 
 

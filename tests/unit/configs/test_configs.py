@@ -75,6 +75,21 @@ def test_an_alias_of_a_voice_that_is_not_configured_is_named():
     )
 
 
+def test_an_api_key_that_cannot_be_used_is_named_and_not_repeated():
+    args = arguments("cpu.yaml")
+    for http, complaint in (
+        ({"api_keys": {"an/na": "secret-key"}}, "http.api_keys.an/na has a name that is no name"),
+        ({"api_keys": {"anna": "sha256:secret-key"}}, "http.api_keys.anna is no hash"),
+        ({"api_keys": {"a": "secret-key", "b": "secret-key"}}, "a and b have the same API key"),
+        ({"cors_origins": ["example.org"]}, "'example.org' is no origin"),
+        ({"key_limits": {"streams": 1}}, "unknown key: http.key_limits.streams"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            build(app, args | {"http": http})
+        assert complaint in str(refused.value)
+        assert "secret-key" not in str(refused.value) and "\n" not in str(refused.value)
+
+
 def test_a_missing_model_directory_is_named():
     with pytest.raises(ConfigError, match=r"models/not-there"):
         find_model("./models/not-there")

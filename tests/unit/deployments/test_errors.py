@@ -23,6 +23,7 @@ EXAMPLES = [
     errors.AnswerCut(1024),
     errors.UnsupportedRequest("no such format", param="response_format"),
     errors.ServerFull(retry_after_s=2.5, reason="time"),
+    errors.LimitReached("anna", "send 6 requests in a minute", 9.5),
     errors.NotReady(),
     errors.EngineFailed("the engine died"),
     errors.VoiceStoreFailed("no answer"),
