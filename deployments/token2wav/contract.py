@@ -3,7 +3,7 @@
 Voices and states of streams are values of the engine's own kind. No other code looks into them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -73,8 +73,8 @@ class StepOutput:
 class StepEngine(Protocol):
     """Holds weights, and steps many streams at once.
 
-    `encode_voice` may run beside a step, in a thread of its own; `place_voice` and `step` run in
-    one thread, one at a time; `open` and `close` in any.
+    `encode_voice` may run beside a step, in a thread of its own; the pieces of `place_voice` and
+    `step` run in one thread, one at a time; `open` and `close` in any.
     """
 
     @property
@@ -102,8 +102,13 @@ class StepEngine(Protocol):
             VoiceUnusable: the models make no numbers of it.
         """
 
-    def place_voice(self, encoded: Any) -> Any:
-        """The rest of it: a voice that streams can be opened in.
+    def place_voice(self, encoded: Any) -> Generator[None, None, Any]:
+        """The rest of it, in pieces, which `placing` runs: steps may run after each of them.
+
+        Callers place one voice after another: an engine has the memory for one.
+
+        Returns:
+            The generator's return value is a voice that streams can be opened in.
 
         Raises:
             VoiceUnusable: as `encode_voice`.

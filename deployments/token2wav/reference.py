@@ -6,7 +6,7 @@ modules are driven from here; voices, noise and cross-fade are ours.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -102,8 +102,9 @@ class ReferenceEngine:
         """As `StepEngine.encode_voice`: the recording alone, for the package's buffers are one."""
         return self._voices.encode(data)
 
-    def place_voice(self, prompt: VoicePrompt) -> PreparedVoice:
-        """As `FunctionalEngine.prepare_prompt`."""
+    def place_voice(self, prompt: VoicePrompt) -> Generator[None, None, PreparedVoice]:
+        """As `FunctionalEngine.prepare_prompt`, in one piece: the package does not stop."""
+        yield from ()
         codes = torch.cat((prompt.codes, prompt.codes[: self.lookahead]))
         with self._running():
             caches = self._flow.setup_cache(

@@ -11,6 +11,7 @@ from deployments.messages import ReferenceAudio, StoredVoice, Voice
 from deployments.token2wav.contract import StepEngine
 from deployments.token2wav.engine_threads import Runner
 from deployments.token2wav.observer import SynthesisObserver
+from deployments.token2wav.placing import place_between_steps
 from deployments.token2wav.voice_files import VoiceRecording
 
 DEFAULT_VOICE = "default"
@@ -40,7 +41,7 @@ class VoiceCache:
         """`recordings`: how many, uploaded or of requests, stay prepared, the last used ones.
 
         `beside_steps` encodes recordings while the engine steps; `between_steps` is the thread
-        that steps, and takes only what needs it.
+        that steps, and takes only what needs it, in pieces.
         """
         self._engine = engine
         self._beside_steps = beside_steps
@@ -52,6 +53,8 @@ class VoiceCache:
         self._configured: dict[str, Any] = {}
         # by the SHA-256 of the recording, so that an upload is prepared before it has an id
         self._recorded: OrderedDict[bytes, asyncio.Task[Any]] = OrderedDict()
+        # one voice at a time: a step waits for one piece, and the GPU has room to place one
+        self._placing = asyncio.Lock()
 
     async def prepare_configured(self, recordings: Mapping[str, VoiceRecording]) -> None:
         """Prepare the voice of each recording under its name.
@@ -105,6 +108,8 @@ class VoiceCache:
     async def _prepare(self, data: bytes) -> Any:
         began_s = self._now_s()
         encoded = await self._beside_steps.run(lambda: self._engine.encode_voice(data))
-        voice = await self._between_steps.run(lambda: self._engine.place_voice(encoded))
+        async with self._placing:
+            pieces = self._engine.place_voice(encoded)
+            voice = await place_between_steps(pieces, self._between_steps)
         self._observer.voice_prepared(self._now_s() - began_s)
         return voice

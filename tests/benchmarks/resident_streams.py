@@ -26,6 +26,7 @@ from deployments.token2wav.functional import (
     HiftState,
     Vocoder,
 )
+from deployments.token2wav.placing import place_whole
 from deployments.token2wav.resident.resident_engine import ResidentEngine
 from deployments.token2wav.resident.resident_sizes import ResidentSizes
 from deployments.token2wav.resident.streams import ResidentStream, ResidentVoice
@@ -122,7 +123,7 @@ class Oracle:
         self.sound_snr: list[float] = []
 
     def add_voice(self, prompt: Prompt) -> None:
-        self.voices.append(self.engine.place_voice(prompt))
+        self.voices.append(place_whole(self.engine.place_voice(prompt)))
         self.flow_voices.append(
             self.synthesizer.prepare(prompt.codes, prompt.embedding, prompt.mel)
         )
@@ -238,7 +239,7 @@ def check(networks: tuple[Flow, Hift], dtype: torch.dtype, steps: int) -> Oracle
 def leak(networks: tuple[Flow, Hift]) -> tuple[object, object]:
     """What 1 000 streams leave behind: memory after the first 16, and after all."""
     engine = new_engine(networks, torch.float16, memory_gb=8, max_batch=16, chunk_frames=(24,))
-    voice = engine.place_voice(random_prompt(100, 0))
+    voice = place_whole(engine.place_voice(random_prompt(100, 0)))
     tokens = list(range(12 + AHEAD))
     before = after = None
     for _ in range(64):

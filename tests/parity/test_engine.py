@@ -8,6 +8,7 @@ import torch
 from deployments.chunker import Chunker, ChunkSchedule
 from deployments.token2wav.contract import StepInput
 from deployments.token2wav.functional.functional_engine import FunctionalEngine, PreparedVoice
+from deployments.token2wav.placing import place_whole
 from deployments.token2wav.reference import ReferenceEngine
 from tests.unit.deployments.token2wav.samples import (
     make_tokens,
@@ -36,7 +37,7 @@ def engines(folder: Path) -> tuple[FunctionalEngine, ReferenceEngine]:
 
 
 def prepared(engine: FunctionalEngine | ReferenceEngine, recording: bytes) -> PreparedVoice:
-    return engine.place_voice(engine.encode_voice(recording))
+    return place_whole(engine.place_voice(engine.encode_voice(recording)))
 
 
 def interleaved(engine: FunctionalEngine | ReferenceEngine) -> list[torch.Tensor]:

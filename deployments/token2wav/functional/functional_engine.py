@@ -1,13 +1,13 @@
 """Token2Wav without a server: voices, streams as values, and one step for many streams.
 
-    voice = engine.place_voice(engine.encode_voice(recording))
+    voice = place_whole(engine.place_voice(engine.encode_voice(recording)))
     state = engine.open(voice)
     output = engine.step([StepInput(state, tokens, last=False)])[0]    # output.pcm, output.state
 
 An engine holds weights and constants, never a stream.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,8 +113,9 @@ class FunctionalEngine:
         """
         return self.prepare_prompt(self._voices.encode(data))
 
-    def place_voice(self, encoded: PreparedVoice) -> PreparedVoice:
-        """The same: nothing of a voice lies anywhere else."""
+    def place_voice(self, encoded: PreparedVoice) -> Generator[None, None, PreparedVoice]:
+        """The same, in one piece: nothing of a voice lies anywhere else."""
+        yield from ()
         return encoded
 
     def prepare_prompt(self, prompt: VoicePrompt) -> PreparedVoice:

@@ -1,6 +1,6 @@
 """Token2Wav on a GPU, with the methods of `FunctionalEngine`.
 
-    voice = engine.place_voice(engine.encode_voice(recording))
+    voice = place_whole(engine.place_voice(engine.encode_voice(recording)))
     stream = engine.open(voice)
     output = engine.step([StepInput(stream, tokens, last=False)])[0]    # output.pcm, output.state
     engine.close(stream)
@@ -9,7 +9,7 @@ A stream's past lies in resident blocks, which a step writes in place: the state
 is the one that went in, moved on, and must be closed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -128,8 +128,12 @@ class ResidentEngine:
         """
         return self._voices.encode(data)
 
-    def place_voice(self, encoded: EncodedVoice) -> ResidentVoice:
+    def place_voice(self, encoded: EncodedVoice) -> Generator[None, None, ResidentVoice]:
         """Run the flow over a voice, once for all streams in it.
+
+        The pieces are the encoder and each Euler step; the GPU has done a piece when it ends. A
+        voice that has to give way between them is returned as it is: its first stream's first step
+        prepares it.
 
         Raises:
             VoiceUnusable: the flow makes no numbers of it.
@@ -141,7 +145,7 @@ class ResidentEngine:
         voice = ResidentVoice(
             encoded.codes.cpu(), encoded.embedding, encoded.mel, self._model.frames_per_token
         )
-        self._prepare(voice, self._places.settle(voice, self._voice_needs(voice)))
+        yield from self._prepare(voice, self._places.settle(voice, self._voice_needs(voice)))
         return voice
 
     def open(self, voice: ResidentVoice) -> ResidentStream:
@@ -170,6 +174,9 @@ class ResidentEngine:
     def step(self, rows: Sequence[StepInput]) -> list[StepOutput]:
         """Synthesise one chunk of each of several streams.
 
+        A voice that had to give way is prepared again here, in one piece, before its streams'
+        chunks: all rows wait for it.
+
         Raises:
             ValueError: a chunk that consumes no token or names one outside the codebook, a
                 stream that comes twice; then nothing has happened to any stream.
@@ -181,7 +188,8 @@ class ResidentEngine:
         for voice in {id(row.state.voice): row.state.voice for row in rows}.values():
             if not voice.prepared and (place := voice.place) is not None:
                 with suppress(VoiceUnusable):  # its rows alone fail
-                    self._prepare(voice, place)
+                    for _ in self._prepare(voice, place):
+                        pass
         outputs: list[StepOutput] = []
         for begin in range(0, len(rows), self.sizes.max_batch):
             outputs += self._together(rows[begin : begin + self.sizes.max_batch])
@@ -222,13 +230,22 @@ class ResidentEngine:
         if len(row.tokens) > self.sizes.history_tokens:
             raise ValueError(f"{len(row.tokens)} tokens in one chunk")
 
-    def _prepare(self, voice: ResidentVoice, place: Place) -> None:
+    def _prepare(self, voice: ResidentVoice, place: Place) -> Iterator[None]:
         try:
-            self._shapes.prepare(voice, place)
+            for _ in self._shapes.prepare(voice, place):
+                yield
+                # A step between two pieces may have written into what was this voice's place. One
+                # that opens during a piece steps after it, in the same thread.
+                if not self._has(voice, place):
+                    return
         except FloatingPointError as error:
             raise VoiceUnusable("tokens make the flow overflow") from error
         with self._places.locked():  # it may have had to give way meanwhile
             voice.prepared = voice.place is place
+
+    def _has(self, voice: ResidentVoice, place: Place) -> bool:
+        with self._places.locked():
+            return voice.place is place
 
     @staticmethod
     def _voice_needs(voice: ResidentVoice) -> Needs:

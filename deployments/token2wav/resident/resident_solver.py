@@ -164,22 +164,36 @@ class ResidentSolver:
         Returns:
             [rows, frames, mels] float32, `buffers.mel`; frames after a row's own mean nothing.
         """
+        self.begin(buffers, rows)
+        for step in range(self.steps):
+            self.euler_step(buffers, pool, rows, step)
+        return buffers.mel
+
+    @torch.inference_mode()
+    def begin(self, buffers: SolverBuffers, rows: SolverRows) -> None:
+        """What of a solve comes before its first Euler step: the noise, and what all steps read."""
         b, mels = buffers, self.config.out_channels
         torch.mm(b.mu.view(-1, mels), self._w_mu, out=b.context)
         if b.condition is not None:
             b.context += b.condition.view(-1, mels) @ self._w_condition
         fused_dit.start(self.noise, rows.offsets, b.mel, b.noisy)
-        for step, delta in enumerate(self.deltas):
-            torch.mm(b.noisy.view(-1, mels), self._w_noisy, out=b.entry)
-            fused_dit.enter(
-                b.entry, b.context, pool.speakers, rows.voices, self._in_bias,
-                b.x, b.h, self.modulation[step, 0, 0:2],
-            )  # fmt: skip
-            for index in range(len(self._blocks)):
-                self._block(b, pool, rows, step, index)
-            torch.mm(b.h, self._out, out=b.flow)
-            fused_dit.euler(b.mel, b.noisy, b.flow, self._out_bias, delta, self.guidance)
-        return b.mel
+
+    @torch.inference_mode()
+    def euler_step(
+        self, buffers: SolverBuffers, pool: SolverPool, rows: SolverRows, step: int
+    ) -> None:
+        """Move `buffers.mel`, and every row's past at this step, on. Steps count from 0."""
+        b, mels = buffers, self.config.out_channels
+        torch.mm(b.noisy.view(-1, mels), self._w_noisy, out=b.entry)
+        fused_dit.enter(
+            b.entry, b.context, pool.speakers, rows.voices, self._in_bias,
+            b.x, b.h, self.modulation[step, 0, 0:2],
+        )  # fmt: skip
+        for index in range(len(self._blocks)):
+            self._block(b, pool, rows, step, index)
+        torch.mm(b.h, self._out, out=b.flow)
+        delta = self.deltas[step]
+        fused_dit.euler(b.mel, b.noisy, b.flow, self._out_bias, delta, self.guidance)
 
     def _block(
         self, b: SolverBuffers, pool: SolverPool, rows: SolverRows, step: int, index: int

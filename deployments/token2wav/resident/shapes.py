@@ -1,7 +1,7 @@
 """The shapes of a step: captured once, filled with rows, replayed."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -115,15 +115,14 @@ class Shapes:
             else:
                 self._compute(shape)
             shape.fetch()
-            # blocking: the thread sleeps instead of spinning beside the event loop
-            done = torch.cuda.Event(blocking=True)
-            done.record(self._stream)
-        done.synchronize()
+        self._finish()
         return shape.fetched
 
-    @torch.inference_mode()
-    def prepare(self, voice: ResidentVoice, place: Place) -> None:
-        """Run the encoder and the solve over a voice's prompt, into `place`.
+    def prepare(self, voice: ResidentVoice, place: Place) -> Iterator[None]:
+        """Run the encoder and the solve over a voice's prompt, into `place`, piece by piece.
+
+        Steps may run after each piece. Each piece writes into `place`: the caller runs none once
+        `place` may belong to another.
 
         Raises:
             ValueError: codes and mel do not make a prompt.
@@ -134,7 +133,7 @@ class Shapes:
         frames = count * model.frames_per_token
         if count < model.limits.lookahead or len(voice.mel) != frames:
             raise ValueError(f"{count} codes and {len(voice.mel)} mel frames make no prompt")
-        with self._running():
+        with self._piece():
             rows = StepRows(1, frames, model.limits, model.device)
             enter_voice(voice, place, rows, model.limits.lookahead)
             rows.upload()
@@ -145,10 +144,32 @@ class Shapes:
             speaker = model.project_speaker(voice.embedding)
             model.solver_pool.speakers[place.slots[0]] = model.solver.speaker_part(speaker)
             model.encoder.encode(encoder, model.encoder_pool, rows.encoder, solver.mu)
-            mel = model.solver.solve(solver, model.solver_pool, rows.solver)
-            # every key and value of the prompt went into every frame; this waits for the stream
-            if not mel.isfinite().all():
-                raise FloatingPointError("the prompt makes the flow overflow")
+            model.solver.begin(solver, rows.solver)
+        for step in range(model.solver.steps):
+            yield
+            with self._piece():
+                model.solver.euler_step(solver, model.solver_pool, rows.solver, step)
+        with self._piece():
+            # every key and value of the prompt went into every frame
+            finite = bool(solver.mel.isfinite().all())
+        if not finite:
+            raise FloatingPointError("the prompt makes the flow overflow")
+
+    @contextmanager
+    def _piece(self) -> Iterator[None]:
+        """Work that the GPU has done when the block ends: no step waits behind what is queued."""
+        with torch.inference_mode(), self._running():
+            yield
+        self._finish()
+
+    def _finish(self) -> None:
+        """Wait for the engine's own stream."""
+        if self._stream is None:
+            return
+        # blocking: the thread sleeps instead of spinning beside the event loop
+        done = torch.cuda.Event(blocking=True)
+        done.record(self._stream)
+        done.synchronize()
 
     def _running(self) -> AbstractContextManager[object]:
         """Work is queued on the engine's own stream."""

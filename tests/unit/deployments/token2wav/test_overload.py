@@ -7,7 +7,7 @@ In virtual time, over steps that cost what an H200's did while the Thinker share
 import asyncio
 import statistics
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -45,7 +45,8 @@ class Engine:
 
     def encode_voice(self, data: bytes) -> None: ...
 
-    def place_voice(self, encoded: None) -> None: ...
+    def place_voice(self, encoded: None) -> Generator[None, None, None]:
+        yield from ()
 
     def open(self, voice: None) -> int:
         return 0  # chunks so far

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,8 @@ from deployments.token2wav.functional.flow_config import DiTConfig, EncoderConfi
 
 pytest.importorskip("triton")
 
+from deployments.token2wav.placing import place_whole
+from deployments.token2wav.resident.places import Place
 from deployments.token2wav.resident.resident_engine import ResidentEngine
 from deployments.token2wav.resident.resident_sizes import ResidentSizes
 from deployments.token2wav.resident.streams import ResidentStream, ResidentVoice
@@ -88,7 +91,7 @@ def test_streams_of_two_voices_sound_as_the_functional_engine(
     synthesizer = FlowSynthesizer(flow, seed=0, steps=2)
     vocoder = Vocoder(hift, seed=0)
     prompts = [random_prompt(5), random_prompt(9)]
-    streams = [engine.open(engine.place_voice(p)) for p in prompts]
+    streams = [engine.open(place_whole(engine.place_voice(p))) for p in prompts]
     flow_states = [synthesizer.prepare(p.codes, p.embedding, p.mel) for p in prompts]
     sound_states = [HiftState.empty(hift) for _ in prompts]
 
@@ -116,7 +119,7 @@ def test_streams_of_two_voices_sound_as_the_functional_engine(
 
 
 def test_a_stream_that_is_closed_or_forgotten_gives_its_place_back(engine: ResidentEngine) -> None:
-    voice = engine.place_voice(random_prompt(5))
+    voice = place_whole(engine.place_voice(random_prompt(5)))
     before = engine.free
     stream = engine.open(voice)
     assert engine.free != before
@@ -132,7 +135,7 @@ def test_a_stream_that_is_closed_or_forgotten_gives_its_place_back(engine: Resid
 def test_a_stream_found_forgotten_while_another_opens_blocks_nobody(
     engine: ResidentEngine,
 ) -> None:
-    voice = engine.place_voice(random_prompt(5))
+    voice = place_whole(engine.place_voice(random_prompt(5)))
     before = engine.free
     collect_anywhere_in(lambda: engine.open(voice), forget=lambda: engine.open(voice))
     gc.collect()
@@ -142,11 +145,11 @@ def test_a_stream_found_forgotten_while_another_opens_blocks_nobody(
 def test_a_voice_found_forgotten_while_room_is_made_disturbs_nobody(
     engine: ResidentEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_prepare", lambda voice, place: None)
+    monkeypatch.setattr(engine, "_prepare", lambda voice, place: iter(()))
     before = engine.free
 
     def voice() -> ResidentVoice:
-        return engine.place_voice(random_prompt(5))
+        return place_whole(engine.place_voice(random_prompt(5)))
 
     def many() -> list[ResidentVoice]:
         return [voice() for _ in range(40)]
@@ -159,7 +162,7 @@ def test_a_voice_found_forgotten_while_room_is_made_disturbs_nobody(
 
 
 def test_no_more_streams_open_than_memory_holds(engine: ResidentEngine) -> None:
-    voice = engine.place_voice(random_prompt(25))
+    voice = place_whole(engine.place_voice(random_prompt(25)))
     streams = []
     with pytest.raises(ServerFull):
         for _ in range(1000):
@@ -182,11 +185,11 @@ def test_a_start_says_how_many_streams_fit_and_why(
 
 
 def test_a_voice_without_streams_gives_way_and_comes_back(engine: ResidentEngine) -> None:
-    first = engine.place_voice(random_prompt(5))
+    first = place_whole(engine.place_voice(random_prompt(5)))
     one = engine.open(first)
     heard = engine.step([StepInput(one, [1, 2, 3, 4], False)])[0].pcm
     engine.close(one)
-    voice = engine.place_voice(random_prompt(5))
+    voice = place_whole(engine.place_voice(random_prompt(5)))
     streams = []
     with pytest.raises(ServerFull):
         for _ in range(1000):
@@ -196,6 +199,65 @@ def test_a_voice_without_streams_gives_way_and_comes_back(engine: ResidentEngine
         engine.close(stream)
     again = engine.open(first)
     assert engine.step([StepInput(again, [1, 2, 3, 4], False)])[0].pcm == heard
+
+
+def resident_memory(engine: ResidentEngine, place: Place | None = None) -> list[Tensor]:
+    """A copy of what the flow has in `place`, or of all of it."""
+    solver, encoder = engine._model.solver_pool, engine._model.encoder_pool
+    everything = slice(None)
+    blocks = everything if place is None else place.solver_blocks
+    tokens = everything if place is None else place.encoder_blocks
+    slots = everything if place is None else place.slots
+    parts = (
+        solver.history[:, :, blocks], solver.conv[:, :, :, :, slots], solver.speakers[slots],
+        encoder.attention[:, tokens], encoder.up_attention[:, tokens],
+        encoder.lookahead[slots], encoder.upsample[slots],
+    )  # fmt: skip
+    return [part.clone() for part in parts]
+
+
+def equal(some: list[Tensor], others: list[Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
+
+
+def test_a_voice_is_bit_for_bit_the_same_with_steps_between_its_pieces(
+    networks: tuple[Flow, Hift], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, prompt = new_engine(networks, steps=2), random_prompt(5)
+    # the vocoder, long in the interpreter, has no part in voices
+    monkeypatch.setattr(engine._model, "vocode", lambda buffers, rows: None)
+    whole = place_whole(engine.place_voice(prompt))
+    expected, stream = resident_memory(engine, whole.place), engine.open(whole)
+    voices: list[ResidentVoice] = []
+
+    def pieces() -> Generator[None, None, None]:
+        voices.append((yield from engine.place_voice(prompt)))
+
+    steps = 0
+    for _ in pieces():
+        engine._shapes._arena.memory.fill_(255)  # no number in any buffer of the steps
+        engine.step([StepInput(stream, [1, 2, 3, 4], False)])
+        steps += 1
+    (voice,) = voices
+    assert steps == 2  # between the encoder and the first Euler step, and before the second
+    assert voice.prepared
+    assert equal(resident_memory(engine, voice.place), expected)
+
+
+def test_a_voice_that_gives_way_between_its_pieces_writes_no_more(
+    engine: ResidentEngine,
+) -> None:
+    other = place_whole(engine.place_voice(random_prompt(5)))
+    pieces = engine.place_voice(random_prompt(5))
+    next(pieces)
+    streams = []
+    with pytest.raises(ServerFull):
+        for _ in range(1000):
+            streams.append(engine.open(other))
+    before = resident_memory(engine)
+    voice = place_whole(pieces)
+    assert voice.place is None and not voice.prepared  # a stream's first step will do it
+    assert equal(resident_memory(engine), before)  # others may have what was its place
 
 
 def spoil(engine: ResidentEngine, stream: ResidentStream) -> None:
@@ -219,7 +281,7 @@ def sound(pcm: bytes) -> np.ndarray:
 def test_a_stream_that_turns_non_finite_fails_alone_and_leaves_nothing_behind(
     engine: ResidentEngine,
 ) -> None:
-    voice = engine.place_voice(random_prompt(5))
+    voice = place_whole(engine.place_voice(random_prompt(5)))
     chunks = [([1, 2, 3, 4, 5], False), ([9, 8], True)]
     sick, healthy = engine.open(voice), engine.open(voice)
     heard = [engine.step([StepInput(sick, *chunks[0]), StepInput(healthy, *chunks[0])])[1]]
@@ -246,11 +308,11 @@ def test_a_voice_that_is_no_number_is_refused_and_its_memory_spoils_no_other(
     bad.mel[3, 2] = torch.nan
     before = engine.free
     with pytest.raises(VoiceUnusable):
-        engine.place_voice(bad)
+        place_whole(engine.place_voice(bad))
     assert engine.free == before
     outputs = []
     for _ in range(2):  # the first one in the memory of the bad voice
-        stream = engine.open(engine.place_voice(good))
+        stream = engine.open(place_whole(engine.place_voice(good)))
         outputs += engine.step([StepInput(stream, [1, 2], True)])
     assert outputs[0].finite and outputs[0].pcm
     np.testing.assert_array_equal(sound(outputs[0].pcm), sound(outputs[1].pcm))
@@ -259,8 +321,8 @@ def test_a_voice_that_is_no_number_is_refused_and_its_memory_spoils_no_other(
 def test_a_voice_that_cannot_be_prepared_again_fails_its_own_streams(
     engine: ResidentEngine,
 ) -> None:
-    well = engine.open(engine.place_voice(random_prompt(5)))
-    voice = engine.place_voice(random_prompt(5))
+    well = engine.open(place_whole(engine.place_voice(random_prompt(5))))
+    voice = place_whole(engine.place_voice(random_prompt(5)))
     sick = engine.open(voice)
     voice.prepared, voice.mel = False, voice.mel * torch.nan  # as after it gave way
     failed, other = engine.step([StepInput(sick, [1, 2], True), StepInput(well, [1, 2], True)])
@@ -269,7 +331,7 @@ def test_a_voice_that_cannot_be_prepared_again_fails_its_own_streams(
 
 
 def test_an_unfit_chunk_is_refused_before_anything_happens(engine: ResidentEngine) -> None:
-    stream = engine.open(engine.place_voice(random_prompt(5)))
+    stream = engine.open(place_whole(engine.place_voice(random_prompt(5))))
     for tokens, last in (([1, 2, 3], False), ([], True), ([1, 50, 1, 1], False)):
         with pytest.raises(ValueError, match="token"):
             engine.step([StepInput(stream, tokens, last)])

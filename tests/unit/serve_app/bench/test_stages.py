@@ -34,6 +34,7 @@ class TimedEngine:
         return data
 
     def place_voice(self, encoded: Any) -> Any:
+        yield
         return encoded
 
     def open(self, voice: Any) -> Any:

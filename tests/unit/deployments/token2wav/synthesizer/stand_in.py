@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,9 @@ class StandIn:
             raise AudioUnreadable("broken")
         return data.decode()
 
-    def place_voice(self, encoded: str) -> str:
+    def place_voice(self, encoded: str) -> Generator[None, None, str]:
+        self.threads.add(threading.get_ident())
+        yield
         self.threads.add(threading.get_ident())
         return encoded
 
