@@ -15,7 +15,7 @@ HALF = "ab\ud83d"  # half of a surrogate pair
 DEPTH = 100_000
 PARTS = 5_000
 MEGABYTE = "open the window " * (1 << 16)
-TOO_LARGE = 26 << 20  # bytes; the limit is 25 MiB
+TOO_LARGE = 26 << 20  # bytes; the limit is 25 MiB but for recordings to write down
 USER = {"role": "user", "content": "Please open the window."}
 BAD, GONE = frozenset({400}), frozenset({404})
 FINE = frozenset({200})
@@ -83,7 +83,7 @@ def _unknown() -> Iterator[tuple[str, str, Callable[[Target], bytes], frozenset[
     yield "an unknown model to speak", SPEECH, _speech(model="gpt-0"), GONE
     yield "an unknown voice", SPEECH, _speech(voice="nobody"), BAD
     yield "an unknown voice in a chat", CHAT, _chat(**aloud("../../etc/passwd")), BAD
-    yield "an unknown spoken turn", CHAT, _chat(messages=[USER, said, USER]), GONE
+    yield "an unknown spoken turn", CHAT, _chat(messages=[USER, said, USER]), BAD
     yield "unknown fields", CHAT, _chat(colour="red", max_tokens=4, **{"": [None]}), FINE
     yield "an unknown format", SPEECH, _speech(response_format="midi"), BAD
 
@@ -110,7 +110,7 @@ def _forms() -> Iterator[tuple[str, str, Callable[[Target], bytes], frozenset[in
     yield "a form without a file", TRANSCRIPTIONS, _form(), BAD
     yield "a file without a byte", TRANSCRIPTIONS, _form(b""), BAD
     yield "a form that is cut", TRANSCRIPTIONS, lambda t: _form(wav_of(0.5))(t)[:-3000], BAD
-    yield "an upload that is too large", TRANSCRIPTIONS, _form(bytes(TOO_LARGE)), frozenset({413})
+    yield "an upload that is too large", SPEECH, _form(bytes(TOO_LARGE)), frozenset({413})
 
 
 def _raw(body: bytes) -> Callable[[Target], bytes]:
