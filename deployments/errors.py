@@ -151,7 +151,7 @@ class SpokenTurnGone(RequestError):
 
 class PromptTooLong(RequestError):
     def __init__(self, tokens: int, limit: int) -> None:
-        message = f"the prompt needs {tokens} tokens, the model's context leaves {limit}"
+        message = f"the prompt needs at least {tokens} tokens, the model's context leaves {limit}"
         super().__init__(message, tokens=tokens, limit=limit)
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from tokenizers import Tokenizer
 
-from deployments.errors import AudioUnreadable, SpokenTurnInvalid
+from deployments.errors import AudioUnreadable, PromptTooLong, SpokenTurnInvalid
 from deployments.messages import (
     AudioPart,
     Message,
@@ -30,6 +30,11 @@ from deployments.thinker.vllm_plugin.lengths import (
     PIECE_SAMPLES,
     placeholder_tokens,
 )
+
+# More than any language has in the mean; runs of spaces and of dashes have more.
+CHARACTERS_A_TOKEN = 8
+# A cut inside a word may take more tokens than the whole word.
+CUT_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,14 +77,21 @@ class PromptBuilder:
         self._never_spoken = {special.turn_start, special.turn_end, special.audio_patch}
         self._last_id = max(tokenizer.get_vocab().values())
 
-    def build(self, messages: Sequence[Message], reply: Literal["text", "speech"]) -> Prompt:
-        """The prompt up to where the answer begins.
+    def build(
+        self,
+        messages: Sequence[Message],
+        reply: Literal["text", "speech"],
+        most_tokens: int | None = None,
+    ) -> Prompt:
+        """The prompt up to where the answer begins; its length is for the caller to check.
 
         Raises:
+            PromptTooLong: its text is far longer than `most_tokens`, and is not encoded to its
+                end: a megabyte takes a second, in which no stream goes on.
             AudioUnreadable: a recording has no samples, or some that are not finite.
             SpokenTurnInvalid: an earlier spoken turn has ids that the vocabulary does not have.
         """
-        writer = _Writer(self._plain)
+        writer = _Writer(self._plain, most_tokens)
         for message in messages:
             writer.token(self._special.turn_start)
             writer.text(f"{message.role.value}\n")
@@ -149,8 +161,9 @@ class PromptBuilder:
 class _Writer:
     """Collects a prompt; neighbouring texts are encoded as one, as the model was trained."""
 
-    def __init__(self, plain: Tokenizer) -> None:
+    def __init__(self, plain: Tokenizer, most_tokens: int | None) -> None:
         self._plain = plain
+        self._most_tokens = most_tokens
         self._text: list[str] = []
         self._prompt = Prompt([], [])
         self.spoken_tokens = 0
@@ -172,9 +185,29 @@ class _Writer:
 
     def _encode_text(self) -> None:
         if self._text:
-            ids = self._plain.encode("".join(self._text), add_special_tokens=False).ids
+            text = "".join(self._text)
+            self._require_room(text)
+            ids = self._plain.encode(text, add_special_tokens=False).ids
             self._prompt.token_ids.extend(ids)
             self._text.clear()
+
+    def _require_room(self, text: str) -> None:
+        """Raise PromptTooLong if what is written, or already the beginning of `text`, is too long.
+
+        The beginning is doubled until it does not fit or is all: to encode it takes a fraction of
+        a second, and the whole of a hostile text half a minute.
+        """
+        if self._most_tokens is None:
+            return
+        written = len(self._prompt.token_ids)
+        if written > self._most_tokens:
+            raise PromptTooLong(written, self._most_tokens)
+        characters = CHARACTERS_A_TOKEN * (self._most_tokens + 1)
+        while characters < len(text):
+            begun = len(self._plain.encode(text[:characters], add_special_tokens=False).ids)
+            if begun > self._most_tokens + CUT_TOKENS:
+                raise PromptTooLong(written + begun, self._most_tokens)
+            characters *= 2
 
 
 def without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:

@@ -40,6 +40,11 @@ class PromptRunner:
         self._no_more: str | None = None  # why no request may begin
         self._no_longer: str | None = None  # why no answer may go on
 
+    @property
+    def most_prompt_tokens(self) -> int:
+        """The longest prompt: one token of the model's context is left for the answer."""
+        return self.llm.model_config.max_model_len - 1
+
     def room(self, prompt: Prompt) -> int:
         """Tokens that the model's context leaves for the answer."""
         return self.llm.model_config.max_model_len - prompt.length

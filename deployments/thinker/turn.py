@@ -46,10 +46,11 @@ class Turn:
         self._prompts = prompts
         self._model = model
         self._reply: Literal["text", "speech"] = "text" if request.must_call else request.reply
-        self._prompt = prompt = prompts.build(request.messages, self._reply)
+        most = runner.most_prompt_tokens
+        self._prompt = prompt = prompts.build(request.messages, self._reply, most)
+        if prompt.length > most:
+            raise PromptTooLong(prompt.length, most)
         room = runner.room(prompt)
-        if room < 1:
-            raise PromptTooLong(prompt.length, prompt.length + room - 1)
         if room < request.needed_tokens:
             raise SpeechTooLong(request.needed_tokens, room)
         self._budget = request.sampling.max_tokens or runner.defaults.max_tokens

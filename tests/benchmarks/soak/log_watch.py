@@ -8,6 +8,7 @@ from pathlib import Path
 TROUBLE = re.compile(r"Traceback \(most recent call last\)|\bERROR\b|\bCRITICAL\b|\bE \d{4}\b")
 # "CALL speak ERROR 6.5ms" is how Ray Serve says there that a request was refused
 OF_NO_ERROR = re.compile(r"(\([^)]*\) )?(INFO|DEBUG)\b")
+CONTROLLER = "controller"  # how the names of its logs begin
 EXAMPLES = 20
 AROUND = 3  # lines kept behind one that is trouble
 SHOWN = 300  # characters of a line
@@ -20,6 +21,7 @@ class LogWatch:
     read_to: dict[Path, int] = field(default_factory=dict)
     tracebacks: int = 0
     errors: int = 0
+    of_controller: int = 0  # both of Ray's controller, which no client's request reaches
     examples: list[str] = field(default_factory=list)
 
     def pass_over(self, logs: Iterable[Path]) -> None:
@@ -40,8 +42,15 @@ class LogWatch:
             found = TROUBLE.search(line)
             if found is None or OF_NO_ERROR.match(line):
                 continue
-            self.tracebacks += found[0].startswith("Traceback")
-            self.errors += not found[0].startswith("Traceback")
+            self._count(name, is_traceback=found[0].startswith("Traceback"))
             if len(self.examples) < EXAMPLES:
                 said = (each[:SHOWN] for each in lines[number : number + AROUND])
                 self.examples.append(f"{name}: " + "\n".join(said))
+
+    def _count(self, name: str, *, is_traceback: bool) -> None:
+        if name.startswith(CONTROLLER):
+            self.of_controller += 1
+        elif is_traceback:
+            self.tracebacks += 1
+        else:
+            self.errors += 1

@@ -40,6 +40,7 @@ def report(
         "logs": {
             "tracebacks": logs.tracebacks,
             "errors": logs.errors,
+            "of_controller": logs.of_controller,
             "examples": logs.examples,
         },
         "wrong": tally.wrong,

@@ -109,6 +109,14 @@ def test_a_traceback_and_an_error_in_a_log_are_seen_once(tmp_path: Path):
     assert "replica.log: ERROR 2026 -- answered 500" in watch.examples[0]
 
 
+def test_what_rays_controller_complains_of_is_no_clients_doing(tmp_path: Path):
+    log = tmp_path / "controller_5122.log"
+    log.write_text("ERROR 2026 -- a deadline passed\nTraceback (most recent call last):\n")
+    watch = LogWatch()
+    watch.read([log])
+    assert (watch.errors, watch.tracebacks, watch.of_controller) == (0, 0, 2)
+
+
 def test_a_process_is_measured():
     taken = sample([os.getpid(), 1 << 30], at_s=1.0)  # the other one is gone
     assert taken.processes == 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from deployments.errors import AudioUnreadable, SpokenTurnInvalid
+from deployments.errors import AudioUnreadable, PromptTooLong, SpokenTurnInvalid
 from deployments.messages import AudioPart, Message, Role, SpokenPart, TextPart, ToolCall
 from deployments.thinker.prompt import PromptBuilder
 from deployments.thinker.tokens import NAMES, SpecialTokens
@@ -152,3 +152,52 @@ def test_a_call_that_has_to_be_made_is_begun(builder, spell, name, opened):
     prompt = builder.build([say(Role.HUMAN, "time?")], "text")
     begun = builder.calling(prompt, name)
     assert spell(begun.token_ids) == spell(prompt.token_ids) + f"<tool_call>function\n{opened}"
+
+
+class CountingTokenizer:
+    """Notes how many characters it is asked to encode."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.characters = 0
+
+    def encode(self, text: str, add_special_tokens: bool):
+        self.characters += len(text)
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+
+@pytest.fixture
+def counting(builder: PromptBuilder) -> CountingTokenizer:
+    builder._plain = counting = CountingTokenizer(builder._plain)
+    return counting
+
+
+MOST = 100
+HUGE = 10_000_000
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [say(Role.HUMAN, "open the window " * (HUGE // 16))],
+        [say(Role.HUMAN, "x" * HUGE)],
+        [say(Role.HUMAN, " " * HUGE)],
+        [say(Role.HUMAN, "é\u0301" * (HUGE // 2))],
+        [say(Role.HUMAN, "hi", "there " * (HUGE // 6)), say(Role.HUMAN, "yes")],
+        [say(Role.TOOL_SCHEMAS, "[1, " * (HUGE // 4)), say(Role.HUMAN, "yes")],
+        [say(Role.ASSISTANT, ToolCall("f", "a b " * (HUGE // 4))), say(Role.HUMAN, "yes")],
+        [say(Role.HUMAN, "ten words or so in each of very many turns")] * (HUGE // 1000),
+    ],
+    ids=["words", "a word", "spaces", "combined", "a part", "schemas", "a call", "turns"],
+)
+def test_text_far_beyond_the_context_is_refused_before_it_is_encoded(builder, counting, messages):
+    with pytest.raises(PromptTooLong):
+        builder.build(messages, "text", MOST)
+    assert counting.characters < HUGE / 100
+
+
+@pytest.mark.parametrize("text", ["hi " * 40, "x" * 90, " " * 3000, "-" * 2000, "hi"])
+def test_a_text_is_encoded_whole_where_it_may_fit(builder, text):
+    messages = [say(Role.HUMAN, text)]
+    whole = builder.build(messages, "text")
+    assert builder.build(messages, "text", whole.length).token_ids == whole.token_ids

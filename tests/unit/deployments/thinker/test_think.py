@@ -2,6 +2,7 @@
 
 import pytest
 
+from deployments.errors import PromptTooLong
 from deployments.messages import Function, SamplingOptions, ThinkerRequest, ToolCall
 from deployments.model_files import ModelFiles
 from deployments.thinker import tasks
@@ -21,6 +22,8 @@ class ScriptedRunner:
         self.prompts: list[str] = []
         self.budgets: list[int] = []
         self.constraints: list[object] = []
+
+    most_prompt_tokens = 999
 
     def require_trust(self) -> None:
         pass
@@ -65,6 +68,21 @@ def answer(tokenizer, special, vocabulary, tmp_path):
         return runner, [delta async for delta in engine.generate(request)]
 
     return answer
+
+
+async def test_a_prompt_is_built_for_the_context_that_there_is(tmp_path, tokenizer, special):
+    built = []
+
+    class Prompts:
+        def build(self, messages, reply, most_tokens):
+            built.append(most_tokens)
+            raise PromptTooLong(most_tokens + 1, most_tokens)
+
+    engine = ScriptedEngine(tokenizer, special, None, ScriptedRunner(tokenizer, []), tmp_path)
+    engine._prompts = Prompts()
+    with pytest.raises(PromptTooLong):
+        await anext(engine.generate(ThinkerRequest("r", tasks.converse("hi"))))
+    assert built == [ScriptedRunner.most_prompt_tokens]
 
 
 async def test_the_thought_is_finished_before_the_answer_is_begun(answer, tokenizer, special):
