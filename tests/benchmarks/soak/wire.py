@@ -14,6 +14,7 @@ FORM_TYPE = b"Content-Type: multipart/form-data; boundary=b"
 TEXT = "Please open the window because it is hot."
 SLOW_PIECES, SLOW_BETWEEN_S = 20, 0.2
 LEAVES_WITHIN_S = 2.0
+TOO_LARGE = frozenset({413})
 LEFT = frozenset({NO_ANSWER})
 # HAProxy answers what it cannot read itself; nobody reads what a client has left.
 REFUSED_OR_LEFT = frozenset({NO_ANSWER, 400, 408})
@@ -40,6 +41,7 @@ def wires() -> Iterator[tuple[str, frozenset[int], Send]]:
     yield "an upload that breaks off", REFUSED_OR_LEFT, broken_upload
     yield "a body shorter than it says", REFUSED_OR_LEFT, short_body
     yield "no HTTP", REFUSED_OR_LEFT, no_http
+    yield "an upload that says it is too large", TOO_LARGE, large_upload
     for name, path, body in LEAVING:
         yield f"{name}, left before the answer", LEFT, _leaving(path, body)
         yield f"{name}, left in the middle", FINE, _leaving_amid(path, body)
@@ -71,6 +73,13 @@ async def broken_upload(target: Target, draw: random.Random) -> tuple[int, str]:
 
 async def short_body(target: Target, draw: random.Random) -> tuple[int, str]:
     return await _left(target, request("POST", SPEECH, [JSON_TYPE], b"{}", length=5000), draw)
+
+
+async def large_upload(target: Target, draw: random.Random) -> tuple[int, str]:
+    """The refusal comes before the recording."""
+    raw = request("POST", TRANSCRIPTIONS, [FORM_TYPE], length=1 << 30)
+    status, answer = await exchange(target.address, [raw])
+    return status, repr(answer[:400])
 
 
 async def no_http(target: Target, draw: random.Random) -> tuple[int, str]:

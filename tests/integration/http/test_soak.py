@@ -51,7 +51,7 @@ async def test_every_hostile_client_gets_what_it_may_get(graph, listening):
         outcomes += [await drawn(target, draw) for _ in range(DRAWN)]
         wrong = [outcome for outcome in outcomes if outcome.wrong]
         assert await eventually(graph.idle, within_s=5)
-    assert wrong == []
+    assert [(each.name, each.status, each.of) for each in wrong] == []
 
 
 async def test_every_honest_client_is_answered(graph, listening):
