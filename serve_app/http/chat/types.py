@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from deployments.messages import SamplingOptions, Usage
 from serve_app.http.types import ApiAnswer, ApiRequest, VoiceName
+
+# OpenAI takes 4, others more. Each is looked for at every token, where all streams wait for it.
+MAX_STOP_STRINGS = 16
 
 
 class InputAudio(BaseModel):
@@ -193,6 +196,13 @@ class ChatBody(ApiRequest):
     moderation: Any = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
+
+    @field_validator("stop")
+    @classmethod
+    def _are_few(cls, stop: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(stop, list) and len(stop) > MAX_STOP_STRINGS:
+            raise ValueError(f"at most {MAX_STOP_STRINGS} strings, not {len(stop)}")
+        return stop
 
     @property
     def spoken(self) -> bool:

@@ -85,6 +85,7 @@ def _unknown() -> Iterator[tuple[str, str, Callable[[Target], bytes], frozenset[
     yield "an unknown voice in a chat", CHAT, _chat(**aloud("../../etc/passwd")), BAD
     yield "an unknown spoken turn", CHAT, _chat(messages=[USER, said, USER]), BAD
     yield "unknown fields", CHAT, _chat(colour="red", max_tokens=4, **{"": [None]}), FINE
+    yield "stop strings without end", CHAT, _chat(stop=[MEGABYTE[:9]] * 100_000), BAD
     yield "an unknown format", SPEECH, _speech(response_format="midi"), BAD
 
 

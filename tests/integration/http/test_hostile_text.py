@@ -94,6 +94,14 @@ async def test_json_that_is_nested_without_end_is_a_400(raw: httpx.AsyncClient) 
         assert answer.status_code == 400, depth
 
 
+async def test_more_stop_strings_than_can_be_looked_for_are_a_400(raw: httpx.AsyncClient) -> None:
+    for count, status in ((16, 200), (17, 400), (100_000, 400)):
+        stop = [f"never {number}" for number in range(count)]
+        answer = await post_json(raw, "chat/completions", {"messages": [USER], "stop": stop})
+        assert answer.status_code == status
+    assert answer.json()["error"]["param"] == "stop"
+
+
 async def test_control_characters_are_text(raw: httpx.AsyncClient) -> None:
     body = {"messages": [USER | {"content": "a\0b\x1f\ufffe"}]}
     answer = await post_json(raw, "chat/completions", body)
