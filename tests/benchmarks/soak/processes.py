@@ -66,7 +66,9 @@ def name_of(command: bytes, short: str) -> str:
     if text.startswith(ENGINE):
         return "stage engine of the Thinker"
     first = text.split(" ")[0] if text else short
-    return Path(first).name[:LONGEST_NAME] if not first.startswith("ray::") else first
+    if first.startswith("ray::"):
+        return first.partition(".")[0]  # an actor adds the method that it runs
+    return Path(first).name[:LONGEST_NAME]
 
 
 def _status(folder: Path) -> dict[str, str]:

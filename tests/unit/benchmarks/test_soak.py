@@ -130,6 +130,7 @@ def test_a_process_is_measured():
     [
         (b"ray::ServeReplica:step-audio2:Token2Wav\0\0", "stage Token2Wav"),
         (b"ray::ServeReplica:step-audio2:Ingress.handle_request\0", "stage Ingress"),
+        (b"ray::ServeController.listen_for_change\0", "ray::ServeController"),
         (b"VLLM::EngineCore\0", "stage engine of the Thinker"),
         (b"/usr/bin/python3\0-m\0serve_app\0", "python3"),
         (b"", "kernel"),
