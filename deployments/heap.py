@@ -1,7 +1,10 @@
 """The garbage collector of a process that has started and now serves."""
 
 import gc
+import time
+from collections.abc import Callable
 
+FULL_EVERY_S = 30.0
 # The three thresholds of `gc.set_threshold`: allocations before a young collection, young ones
 # before a middle one, middle ones before a full one. Python's defaults are 700, 10, 10.
 # With 64 streams the Ingress holds 27 000 objects: a full collection takes 10 to 20 ms there, and a
@@ -21,3 +24,22 @@ def settle_heap() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
+
+
+class IdleCollector:
+    """Runs full collections while nobody waits for an answer.
+
+    An error and the frames of its traceback are a cycle, and the frames hold the request's
+    recordings. Where such a cycle has lived through a middle collection, only a full one frees it,
+    which under light traffic may be an hour away.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._collected_s = now_s()
+
+    def collect_if(self, idle: bool) -> None:
+        """Collect if the process is `idle` and the last full collection was some time ago."""
+        if idle and self._now_s() - self._collected_s >= FULL_EVERY_S:
+            gc.collect()
+            self._collected_s = self._now_s()

@@ -30,6 +30,9 @@ class ThinkerEngine(Protocol):
     def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         """Answer one turn. Closing the generator aborts the request."""
 
+    def active_requests(self) -> int:
+        """Requests that are neither finished nor aborted."""
+
     async def check_health(self) -> None:
         """Raise EngineFailed when no request can be served any more."""
 
@@ -59,6 +62,10 @@ class Synthesizer(Protocol):
 
     async def start(self) -> None:
         """Load, warm up, and return when the first request can be served at full speed."""
+
+    @property
+    def open_streams(self) -> int:
+        """Streams that are open now."""
 
     def voices(self) -> tuple[str, ...]:
         """The names of the configured voices, the default one first."""

@@ -10,7 +10,7 @@ import ray
 from ray import serve
 
 from deployments import mps
-from deployments.heap import settle_heap
+from deployments.heap import IdleCollector, settle_heap
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.pipeline import ThinkerEngine
@@ -52,6 +52,7 @@ class ThinkerDeployment:
             self._engine = build_engine(model, config)
             await self._engine.start()
         settle_heap()
+        self._heap = IdleCollector()
         logger.info("Thinker: ready after %.1f s", time.monotonic() - started_s)
 
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
@@ -63,6 +64,7 @@ class ThinkerDeployment:
 
     async def check_health(self) -> None:
         await self._engine.check_health()
+        self._heap.collect_if(idle=not self._engine.active_requests())
 
     def __del__(self) -> None:
         if hasattr(self, "_engine"):

@@ -10,7 +10,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments import mps
 from deployments.chunker import ChunkSchedule
-from deployments.heap import settle_heap
+from deployments.heap import IdleCollector, settle_heap
 from deployments.messages import (
     ReferenceAudio,
     SpeechDelta,
@@ -85,6 +85,7 @@ class Token2WavDeployment:
             self._synthesizer = build_synthesizer(model, config, self.observer, store)
             await self._synthesizer.start()
         settle_heap()
+        self._heap = IdleCollector()
         logger.info("Token2Wav: ready after %.1f s", time.monotonic() - started_s)
 
     async def speak(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
@@ -114,6 +115,7 @@ class Token2WavDeployment:
 
     async def check_health(self) -> None:
         await self._synthesizer.check_health()
+        self._heap.collect_if(idle=not self._synthesizer.open_streams)
 
     def __del__(self) -> None:
         if hasattr(self, "_synthesizer"):

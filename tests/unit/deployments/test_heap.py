@@ -28,3 +28,41 @@ assert gc.get_stats()[2]["collections"] == full, "and no full collection was nee
 
 def test_a_settled_heap_is_collected_in_steps_that_leave_what_was_there_alone():
     subprocess.run([sys.executable, "-c", SETTLED], check=True)
+
+
+# An error that its own traceback holds, as of a request that outlived two collections.
+IDLE = """
+import gc, weakref
+from deployments.heap import FULL_EVERY_S, IdleCollector, settle_heap
+
+class Recording: pass
+
+def refused():
+    recording = Recording()
+    try:
+        raise ValueError
+    except ValueError as error:
+        kept = error  # with this frame, which holds the recording
+    gc.collect(1)  # it lives as long as that
+    return weakref.ref(recording)
+
+settle_heap()
+now_s = 0.0
+collector = IdleCollector(lambda: now_s)
+recording = refused()
+gc.collect(1)
+assert recording() is not None, "only a full collection finds it"
+now_s = FULL_EVERY_S
+collector.collect_if(idle=False)
+assert recording() is not None, "somebody waits for an answer"
+collector.collect_if(idle=True)
+assert recording() is None
+full = gc.get_stats()[2]["collections"]
+now_s += FULL_EVERY_S / 2
+collector.collect_if(idle=True)
+assert gc.get_stats()[2]["collections"] == full, "not so soon again"
+"""
+
+
+def test_an_idle_process_frees_what_refused_requests_left():
+    subprocess.run([sys.executable, "-c", IDLE], check=True)
