@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
-from serve_app.sound.ffmpeg import use_no_threads
+from serve_app.sound.filter_threads import use_no_threads
 from serve_app.sound.pcm import BYTES_PER_SAMPLE
 
 # Some decoders drop a stream's last frame. Silence longer than any frame (FLAC's 48 ms) is all that
