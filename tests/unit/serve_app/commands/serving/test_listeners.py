@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +38,8 @@ def test_the_process_that_listens_is_named_for_ipv4_and_ipv6(family, host) -> No
         assert str(refused.value).startswith(
             f"port {port} is taken by process {os.getpid()} ({process.command}"
         )
-        assert "python" in process.command and "\n" not in str(refused.value)
+        program = Path("/proc/self/cmdline").read_bytes().split(b"\0")[0].decode().split()[0]
+        assert program in process.command and "\n" not in str(refused.value)
 
 
 def test_a_listener_of_one_address_keeps_a_server_from_every_address() -> None:
