@@ -63,7 +63,8 @@ def graph(base_url, tmp_path_factory):
                 "voices": {"second": str(tone_file(tmp_path_factory, seconds=2.5))},
                 "deployment_config": on_node("second_node"),
             },
-            "http": {"models": [MODEL]},
+            # a text of any length goes to the model as it is
+            "http": {"models": [MODEL], "max_passage_s": 1000},
             "ingress_deployment_config": on_node(),
         }
     )
@@ -124,9 +125,9 @@ async def test_a_recording_is_transcribed_whole_and_streamed_alike(client, recor
 
 
 async def test_a_recording_of_90_s_crosses_the_graph(client):
-    sound = ("long.wav", tone(90.0))  # 5.8 MB as float32, more than gRPC takes by default
-    answer = await client.audio.transcriptions.create(model=MODEL, file=sound, temperature=0)
-    assert answer.text
+    sound = heard(tone(90.0))  # 5.8 MB as float32, more than gRPC takes by default
+    answer = await client.chat.completions.create(model=MODEL, messages=[sound], temperature=0)
+    assert answer.choices[0].message.content
 
 
 @pytest.mark.parametrize("recording", recordings())
