@@ -19,8 +19,7 @@ NANO := configs/nano
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup serve demo test oldest hour lint format locks clean
-.PHONY: help setup serve demo test soak oldest lint format locks clean
+.PHONY: help setup serve demo test soak oldest hour lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12

@@ -13,8 +13,8 @@ from deployments import mps
 from deployments.heap import IdleCollector, settle_heap
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
-from deployments.pipeline import ThinkerEngine
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
+from deployments.stages import ThinkerEngine
 from deployments.thinker.fake import FakeThinkerEngine
 from deployments.thinker.sampling import Sampling
 from deployments.thinker.thinker_config import ThinkerConfig

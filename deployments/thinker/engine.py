@@ -23,7 +23,7 @@ from deployments.weight_files import one_line
 
 
 class VllmEngine:
-    """Answers turns with vLLM; implements `deployments.pipeline.ThinkerEngine`."""
+    """Answers turns with vLLM; implements `deployments.stages.ThinkerEngine`."""
 
     def __init__(self, files: ModelFiles, config: ThinkerConfig) -> None:
         self._files = files

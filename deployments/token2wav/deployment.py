@@ -19,8 +19,9 @@ from deployments.messages import (
     ThinkerRequest,
 )
 from deployments.model_files import find_model
-from deployments.pipeline import Synthesizer, answer_aloud
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
+from deployments.spoken_answer.answer_aloud import answer_aloud
+from deployments.stages import Synthesizer
 from deployments.token2wav.fake import FakeSynthesizer
 from deployments.token2wav.observer import SynthesisObserver
 from deployments.token2wav.synthesizer import BatchingSynthesizer

@@ -32,7 +32,7 @@ Schedules = Callable[[int, int], ChunkSchedule]
 
 
 class BatchingSynthesizer:
-    """Implements `deployments.pipeline.Synthesizer` over a batched engine."""
+    """Implements `deployments.stages.Synthesizer` over a batched engine."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class _Running:
 
 
 class SpokenStream:
-    """Implements `deployments.pipeline.SpeechStream`; holds nothing but its stream's state."""
+    """Implements `deployments.stages.SpeechStream`; holds nothing but its stream's state."""
 
     def __init__(self, synthesizer: BatchingSynthesizer, state: Any, listener: Listener) -> None:
         self._synthesizer = synthesizer

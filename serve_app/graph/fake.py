@@ -13,7 +13,8 @@ from deployments.messages import (
     ThinkerDelta,
     ThinkerRequest,
 )
-from deployments.pipeline import Synthesizer, ThinkerEngine, answer_aloud
+from deployments.spoken_answer.answer_aloud import answer_aloud
+from deployments.stages import Synthesizer, ThinkerEngine
 from serve_app.graph.answers import text_only
 
 

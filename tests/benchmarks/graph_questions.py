@@ -13,7 +13,7 @@ from typing import Any, cast
 from unittest.mock import patch
 
 from deployments.messages import ThinkerDelta, ThinkerRequest
-from deployments.pipeline import ThinkerEngine
+from deployments.stages import ThinkerEngine
 from serve_app import app as graph
 from serve_app.bench.stages.thinker import measure_thinker
 from serve_app.config import AppConfig

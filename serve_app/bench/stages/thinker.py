@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from deployments.chunker import ChunkSchedule
 from deployments.messages import AUDIO_TOKENS_PER_SECOND, Message, SamplingOptions, ThinkerRequest
-from deployments.pipeline import ThinkerEngine
+from deployments.stages import ThinkerEngine
 from deployments.thinker import tasks
 from serve_app.bench.inputs import TEXTS, synthetic_speech
 from serve_app.bench.metrics import Percentiles, percentiles

@@ -18,7 +18,7 @@ from deployments.messages import (
     ThinkerRequest,
     Usage,
 )
-from deployments.pipeline import answer_aloud, speak
+from deployments.spoken_answer.answer_aloud import answer_aloud, speak
 from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
 from deployments.token2wav.fake import FakeSynthesizer
 

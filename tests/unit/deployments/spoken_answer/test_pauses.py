@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deployments.pauses import KEPT, Pauses
+from deployments.spoken_answer.pauses import KEPT, Pauses
 from tests.sounds import tone
 
 RATE_HZ = 24_000

@@ -9,7 +9,6 @@ import pytest
 
 from deployments.chunker import Chunk, ChunkSchedule
 from deployments.errors import EngineFailed
-from deployments.long_texts import AHEAD_TOKENS
 from deployments.messages import (
     Message,
     NextPart,
@@ -22,7 +21,8 @@ from deployments.messages import (
     ThinkerRequest,
     Usage,
 )
-from deployments.pipeline import answer_aloud
+from deployments.spoken_answer.answer_aloud import answer_aloud
+from deployments.spoken_answer.long_texts import AHEAD_TOKENS
 from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
 from deployments.token2wav.fake import FakeStream, FakeSynthesizer
 

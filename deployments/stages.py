@@ -1,0 +1,84 @@
+"""What the deployment of each stage needs of its engine.
+
+The engines are known by protocol only, so that a fake one runs the whole graph.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from deployments.chunker import Chunk, ChunkSchedule
+from deployments.messages import ThinkerDelta, ThinkerRequest, Voice
+
+
+class ThinkerEngine(Protocol):
+    """What the Thinker's deployment needs of its engine."""
+
+    async def start(self) -> None:
+        """Load, warm up, and return when the first request can be served at full speed."""
+
+    def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        """Answer one turn. Closing the generator aborts the request."""
+
+    def active_requests(self) -> int:
+        """Requests that are neither finished nor aborted."""
+
+    async def check_health(self) -> None:
+        """Raise EngineFailed when no request can be served any more."""
+
+    def close(self) -> None:
+        """Free processes and memory."""
+
+
+class SpeechStream(Protocol):
+    """The synthesis of one answer. Chunks are handed over in order, one at a time."""
+
+    @property
+    def schedule(self) -> ChunkSchedule:
+        """What this answer is cut by."""
+
+    def play_at(self, speed: float) -> None:
+        """Have sound in time for a listener who hears `speed` seconds of it in one."""
+
+    async def synthesize(self, chunk: Chunk) -> bytes:
+        """The next piece of PCM, s16le at 24 kHz; all of it has come after the last chunk."""
+
+    def close(self) -> None:
+        """Give back what the stream holds, finished or not. May be called twice."""
+
+
+class Synthesizer(Protocol):
+    """What Token2Wav's deployment needs of its engine."""
+
+    async def start(self) -> None:
+        """Load, warm up, and return when the first request can be served at full speed."""
+
+    @property
+    def open_streams(self) -> int:
+        """Streams that are open now."""
+
+    def voices(self) -> tuple[str, ...]:
+        """The names of the configured voices, the default one first."""
+
+    async def prepare(self, voice: Voice) -> None:
+        """Make the first answer in `voice` begin as soon as in a configured one.
+
+        Raises:
+            UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.
+            VoiceStoreFailed: an uploaded voice cannot be read.
+            ServerFull: there is no memory for one more.
+        """
+
+    async def open(self, voice: Voice, *, streamed: bool = True) -> SpeechStream:
+        """Begin a stream in `voice`; one that is not `streamed` has no listener until it ends.
+
+        Raises:
+            UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.
+            VoiceStoreFailed: an uploaded voice cannot be read.
+            ServerFull: there is no memory for one more, or no time.
+        """
+
+    async def check_health(self) -> None:
+        """Raise EngineFailed when no stream can be served any more."""
+
+    def close(self) -> None:
+        """Free threads and memory."""
