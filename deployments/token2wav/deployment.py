@@ -22,12 +22,12 @@ from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
 from deployments.spoken_answer.answer_aloud import answer_aloud
 from deployments.stages import Synthesizer
+from deployments.token2wav.configured_voices import read_voices, voice_files
 from deployments.token2wav.fake import FakeSynthesizer
 from deployments.token2wav.observer import SynthesisObserver
 from deployments.token2wav.synthesizer import BatchingSynthesizer
 from deployments.token2wav.token2wav_config import Token2WavConfig
 from deployments.token2wav.voice_cache import nothing_stored
-from deployments.token2wav.voice_files import read_voices, voice_files
 from deployments.voice_store import VoiceStore
 
 logger = logging.getLogger(__name__)

@@ -17,13 +17,13 @@ from deployments.errors import EngineFailed, ServerFull
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, Voice
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.canary import Canary, canary_tokens
+from deployments.token2wav.configured_voices import VoiceRecording
 from deployments.token2wav.contract import StepEngine, StepInput, StepOutput
 from deployments.token2wav.engine_threads import Runner, ThreadRunner
 from deployments.token2wav.observer import SynthesisObserver, Unobserved
 from deployments.token2wav.schedule import Listener
 from deployments.token2wav.step_loop import StepLoop
 from deployments.token2wav.voice_cache import ReadStored, VoiceCache, nothing_stored
-from deployments.token2wav.voice_files import VoiceRecording
 
 logger = logging.getLogger(__name__)
 BYTES_PER_S = 2 * OUTPUT_SAMPLE_RATE_HZ

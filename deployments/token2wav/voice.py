@@ -18,9 +18,9 @@ from deployments.model_checks import (
     check_speaker_encoder,
     check_speech_tokenizer,
 )
+from deployments.token2wav.configured_voices import decode_voice
 from deployments.token2wav.contract import EngineOptions
 from deployments.token2wav.token2wav_config import ReferenceAudioLimits
-from deployments.token2wav.voice_files import decode_voice
 from deployments.weight_files import OnnxGraph, one_line, require_file
 
 _TOKENIZER_RATE_HZ = 16_000

@@ -8,11 +8,11 @@ from typing import Any
 
 from deployments.errors import ConfigError, RequestError, UnknownVoice
 from deployments.messages import ReferenceAudio, StoredVoice, Voice
+from deployments.token2wav.configured_voices import VoiceRecording
 from deployments.token2wav.contract import StepEngine
 from deployments.token2wav.engine_threads import Runner
 from deployments.token2wav.observer import SynthesisObserver
 from deployments.token2wav.placing import place_between_steps
-from deployments.token2wav.voice_files import VoiceRecording
 
 DEFAULT_VOICE = "default"
 ReadStored = Callable[[StoredVoice], Awaitable[bytes]]

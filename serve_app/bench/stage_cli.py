@@ -74,7 +74,7 @@ def token2wav(
     more = json_object(load_options, "--load-options")
     import torch
 
-    from deployments.token2wav.voice_files import voice_files
+    from deployments.token2wav.configured_voices import voice_files
     from serve_app.bench.stages.token2wav import (
         BatchShape,
         EngineFigures,

@@ -32,8 +32,8 @@ from serve_app.graph.answers import Delta, complete
 from serve_app.graph.backend import Backend
 from serve_app.graph.failures import FULL, unwrap
 from serve_app.http.transcription.length import most_tokens
-from serve_app.sound.pcm import seconds_of
-from serve_app.sound.wav import wav_file
+from serve_app.sound.encoding.pcm import seconds_of
+from serve_app.sound.encoding.wav import wav_file
 from serve_app.whole_files import LineLog, reason, write_whole
 
 FULL_RETRY_S = 0.5

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.errors import ConfigError, EngineFailed
-from deployments.token2wav.voice_files import SHIPPED_VOICE
+from deployments.token2wav.configured_voices import SHIPPED_VOICE
 from serve_app.commands.console import say
 from serve_app.commands.own_server import server
 from serve_app.commands.server_wait import complaint, wait_until_ready
 from serve_app.commands.word_error_rate import word_error_rate
 from serve_app.server_url import server_url, unused_proxy
-from serve_app.sound.pcm import seconds_of
-from serve_app.sound.wav import wav_file
+from serve_app.sound.encoding.pcm import seconds_of
+from serve_app.sound.encoding.wav import wav_file
 from serve_app.whole_files import require_folder
 
 SENTENCE = "A little horse drank some water before breakfast."

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from deployments.errors import ConfigError
 from deployments.model_files import SHIPPED, find_model
-from deployments.token2wav.voice_files import DEFAULT_VOICE_VARIABLE, SHIPPED_VOICE
+from deployments.token2wav.configured_voices import DEFAULT_VOICE_VARIABLE, SHIPPED_VOICE
 from deployments.weight_files import one_line
 from serve_app.commands.batch import Batch, Job, QueryType, Result, run_batch, statistics_table
 from serve_app.commands.config_file import read_configuration

@@ -10,7 +10,7 @@ from deployments.model_checks import read_tokenizer
 from deployments.model_files import ModelFiles, find_model
 from deployments.thinker.sampling import sampling_of
 from deployments.thinker.tokens import SpecialTokens
-from deployments.token2wav.voice_files import voice_files
+from deployments.token2wav.configured_voices import voice_files
 from serve_app.config import AppConfig
 from serve_app.whole_files import reason, require_folder
 

@@ -13,7 +13,7 @@ from deployments.messages import INPUT_SAMPLE_RATE_HZ, Voice
 from deployments.voice_store import EVERYBODY, VoiceStore
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
-from serve_app.http.access.allowance import Allowance
+from serve_app.http.access.key_limits import Allowance
 from serve_app.http.access.metering import MeteredBackend
 from serve_app.http.body_checks import media_type
 from serve_app.http.openai_names import voice_behind

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import soundfile
 
-from deployments.token2wav.voice_files import SHIPPED_VOICE
+from deployments.token2wav.configured_voices import SHIPPED_VOICE
 
 PREPARED_WITHIN_S = 30.0
 BREAK_S = 0.2  # between two uploads

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketClose
 
 from deployments.errors import LimitReached
 from deployments.voice_store import EVERYBODY
-from serve_app.http.access.allowance import Allowance, allowances
+from serve_app.http.access.key_limits import Allowance, allowances
 from serve_app.http.access.keys import ApiKeys, api_keys
 from serve_app.http.errors import error_answer
 from serve_app.http.settings import HttpSettings

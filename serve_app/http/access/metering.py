@@ -14,7 +14,7 @@ from deployments.messages import (
     ThinkerRequest,
 )
 from serve_app.graph.backend import Backend
-from serve_app.http.access.allowance import Allowance
+from serve_app.http.access.key_limits import Allowance
 
 PCM_BYTES_PER_S = 2 * OUTPUT_SAMPLE_RATE_HZ  # s16le, mono
 

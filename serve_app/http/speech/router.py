@@ -26,8 +26,8 @@ from serve_app.http.dependencies import Server, ServerDep, require_json, require
 from serve_app.http.speech.types import SpeechAudioDelta, SpeechAudioDone, SpeechBody
 from serve_app.http.streaming import StreamedBody, base64_of, events, first_then_rest
 from serve_app.http.types import TokenUsage
-from serve_app.sound.encoder_threads import encoding
-from serve_app.sound.formats import FORMATS, MEDIA_TYPES, AudioFormat
+from serve_app.sound.encoding.encoder_threads import encoding
+from serve_app.sound.encoding.formats import FORMATS, MEDIA_TYPES, AudioFormat
 from serve_app.sound.passages import Passage, passages
 from serve_app.sound.spoken_text import spoken_text
 

@@ -28,7 +28,6 @@ from tests.integration.graph.conftest import MODEL, fake_graph, served
 
 REQUESTS = 80
 UNCOUNTED = 15  # they fill the caches
-TARGET_MS = 15  # of what the graph adds, on two idle cores
 MOST_OF_BARE = 1.5  # times the first byte of the bare chain
 BODY = {"model": MODEL, "voice": "default", "input": "measure this"}
 
@@ -110,6 +109,6 @@ def test_the_graph_adds_little_to_what_ray_serve_costs(base_url, capsys):
         for direct, through in pairs:
             print(
                 f"{direct.name}: {direct.median_ms:.1f} ms in one process, {through.median_ms:.1f} "
-                f"through the graph: {added_ms[direct.name]:.1f} ms added, target {TARGET_MS}"
+                f"through the graph: {added_ms[direct.name]:.1f} ms added"
             )
     assert max(added_ms.values()) < MOST_OF_BARE * bare.median_ms

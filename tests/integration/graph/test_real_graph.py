@@ -20,7 +20,7 @@ import ray
 import soundfile
 
 from deployments.thinker.speech_length import speech_length
-from deployments.token2wav.voice_files import SHIPPED_VOICE
+from deployments.token2wav.configured_voices import SHIPPED_VOICE
 from serve_app.checkpoint import make_checkpoint
 from serve_app.config import AppConfig
 from tests.integration.graph.conftest import (

@@ -27,7 +27,7 @@ from serve_app.http.chat.spoken_turns import SpokenTurns
 from serve_app.http.chat.turn_ids import TurnIds
 from serve_app.http.chat.turn_stores import MemoryTurns
 from serve_app.http.settings import HttpSettings
-from serve_app.sound.wav import wav_header
+from serve_app.sound.encoding.wav import wav_header
 from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
 from tests.integration.http.helpers import MODEL, wav_of
 

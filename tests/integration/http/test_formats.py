@@ -19,8 +19,8 @@ from deployments.messages import SpeechDelta
 from deployments.thinker.fake import audio_tokens_of
 from serve_app.http.application import create_http_app
 from serve_app.http.settings import HttpSettings
-from serve_app.sound.formats import FORMATS, AudioEncoder
-from serve_app.sound.wav import wav_file
+from serve_app.sound.encoding.formats import FORMATS, AudioEncoder
+from serve_app.sound.encoding.wav import wav_file
 from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
 from tests.integration.http.helpers import MODEL, eventually, sse_data
 from tests.integration.http.humming import humming

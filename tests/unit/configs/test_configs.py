@@ -7,8 +7,8 @@ from ray.serve.schema import ServeDeploySchema
 
 from deployments.errors import ConfigError
 from deployments.model_files import ModelFiles, find_model
+from deployments.token2wav.configured_voices import SHIPPED_VOICE, voice_files
 from deployments.token2wav.token2wav_config import Token2WavConfig
-from deployments.token2wav.voice_files import SHIPPED_VOICE, voice_files
 from serve_app.app import app
 from serve_app.config import AppConfig
 from tests.places import CONFIGS

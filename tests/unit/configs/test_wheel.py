@@ -16,7 +16,7 @@ FIND = """
 from serve_app.commands.end2end import Options, default_config, make_config
 from serve_app.commands.batch import QueryType
 from deployments.model_files import find_model
-from deployments.token2wav.voice_files import voice_files
+from deployments.token2wav.configured_voices import voice_files
 
 print(default_config(0))
 config = make_config(Options(QueryType.AUDIO_TO_AUDIO), lambda: 0)

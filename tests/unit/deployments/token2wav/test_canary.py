@@ -16,6 +16,7 @@ from deployments.token2wav.canary import (
     canary_tokens,
     same_sound,
 )
+from deployments.token2wav.configured_voices import VoiceRecording
 from deployments.token2wav.functional import (
     FlowSynthesizer,
     Hift,
@@ -27,7 +28,6 @@ from deployments.token2wav.functional.functional_engine import FunctionalEngine
 from deployments.token2wav.synthesizer import BatchingSynthesizer
 from deployments.token2wav.token2wav_config import Token2WavConfig
 from deployments.token2wav.voice import VoiceEncoder
-from deployments.token2wav.voice_files import VoiceRecording
 from tests.unit.deployments.token2wav.clock import Clock
 from tests.unit.deployments.token2wav.samples import make_wav
 

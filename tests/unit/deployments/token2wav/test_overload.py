@@ -19,10 +19,10 @@ from deployments.chunker import AUDIO_TOKEN_S, VOCODER_HOLDS_S, Chunk
 from deployments.errors import ServerFull
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
 from deployments.token2wav.admission import Admission
+from deployments.token2wav.configured_voices import VoiceRecording
 from deployments.token2wav.contract import StepInput, StepOutput
 from deployments.token2wav.synthesizer import BatchingSynthesizer, SpokenStream
 from deployments.token2wav.token2wav_config import Token2WavConfig
-from deployments.token2wav.voice_files import VoiceRecording
 from tests.unit.deployments.token2wav.virtual_time import VirtualRunner, run_virtually
 
 STEP_S = {1: 0.018, 2: 0.020, 4: 0.022, 8: 0.029, 12: 0.034, 16: 0.038, 24: 0.054, 32: 0.062}

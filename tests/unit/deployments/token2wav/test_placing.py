@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from deployments.chunker import Chunk
 from deployments.messages import ReferenceAudio
+from deployments.token2wav.configured_voices import VoiceRecording
 from deployments.token2wav.contract import StepInput, StepOutput
 from deployments.token2wav.synthesizer import BatchingSynthesizer
 from deployments.token2wav.token2wav_config import Token2WavConfig
-from deployments.token2wav.voice_files import VoiceRecording
 from tests.unit.deployments.token2wav.virtual_time import run_virtually
 
 T = TypeVar("T")

@@ -9,9 +9,9 @@ from typing import Any
 
 from deployments.chunker import Chunk, ChunkSchedule
 from deployments.errors import AudioUnreadable
+from deployments.token2wav.configured_voices import VoiceRecording
 from deployments.token2wav.contract import StepEngine, StepOutput
 from deployments.token2wav.synthesizer import BatchingSynthesizer
-from deployments.token2wav.voice_files import VoiceRecording
 
 STEP_S = 0.02
 SCHEDULE = ChunkSchedule(ramp=(4, 6), steady=10, lookahead=3)

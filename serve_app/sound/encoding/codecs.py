@@ -9,8 +9,8 @@ import av
 import numpy as np
 
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
-from serve_app.sound.filter_threads import use_no_threads
-from serve_app.sound.pcm import BYTES_PER_SAMPLE
+from serve_app.sound.encoding.filter_threads import use_no_threads
+from serve_app.sound.encoding.pcm import BYTES_PER_SAMPLE
 
 # Some decoders drop a stream's last frame. Silence longer than any frame (FLAC's 48 ms) is all that
 # they can lose then.

@@ -9,8 +9,8 @@ from weakref import WeakSet
 
 import pytest
 
-from serve_app.sound.encoder_threads import encoding
-from serve_app.sound.formats import FORMATS, AudioFormat
+from serve_app.sound.encoding.encoder_threads import encoding
+from serve_app.sound.encoding.formats import FORMATS, AudioFormat
 from tests.sounds import decoded, tone
 
 

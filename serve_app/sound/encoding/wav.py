@@ -3,7 +3,7 @@
 import struct
 
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
-from serve_app.sound.pcm import BYTES_PER_SAMPLE
+from serve_app.sound.encoding.pcm import BYTES_PER_SAMPLE
 
 UNKNOWN_SIZE = 0xFFFFFFFF  # what players take for "until the stream ends"
 

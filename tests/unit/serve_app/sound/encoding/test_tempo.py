@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serve_app.sound.encoder_threads import encoding
-from serve_app.sound.formats import FORMATS
-from serve_app.sound.tempo import Tempo, at_speed
-from serve_app.sound.wav import wav_file
+from serve_app.sound.encoding.encoder_threads import encoding
+from serve_app.sound.encoding.formats import FORMATS
+from serve_app.sound.encoding.tempo import Tempo, at_speed
+from serve_app.sound.encoding.wav import wav_file
 from tests.sounds import (
     EDGE,
     LEAD,

@@ -3,7 +3,7 @@
 import pytest
 
 from deployments.errors import ConfigError, LimitReached
-from serve_app.http.access.allowance import Allowance, TokenBucket, allowances
+from serve_app.http.access.key_limits import Allowance, TokenBucket, allowances
 from serve_app.http.settings import HttpSettings, KeyLimits
 
 

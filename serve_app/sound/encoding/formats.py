@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from serve_app.sound.codec_encoder import Codec, CodecEncoder, encode_file
-from serve_app.sound.pcm import PcmEncoder, pcm_file
-from serve_app.sound.wav import WavEncoder, wav_file
+from serve_app.sound.encoding.codecs import Codec, CodecEncoder, encode_file
+from serve_app.sound.encoding.pcm import PcmEncoder, pcm_file
+from serve_app.sound.encoding.wav import WavEncoder, wav_file
 
 
 class AudioEncoder(Protocol):

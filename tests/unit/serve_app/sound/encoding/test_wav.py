@@ -5,8 +5,8 @@ import wave
 
 import pytest
 
-from serve_app.sound.pcm import seconds_of
-from serve_app.sound.wav import WavEncoder, wav_file, wav_header
+from serve_app.sound.encoding.pcm import seconds_of
+from serve_app.sound.encoding.wav import WavEncoder, wav_file, wav_header
 
 
 def test_a_whole_wav_reads_back_as_its_samples() -> None:

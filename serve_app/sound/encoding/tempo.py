@@ -7,9 +7,9 @@ import numpy as np
 from av.filter import Graph
 
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
-from serve_app.sound.filter_threads import use_no_threads
-from serve_app.sound.formats import AudioEncoder
-from serve_app.sound.pcm import BYTES_PER_SAMPLE
+from serve_app.sound.encoding.filter_threads import use_no_threads
+from serve_app.sound.encoding.formats import AudioEncoder
+from serve_app.sound.encoding.pcm import BYTES_PER_SAMPLE
 
 SLOWEST, FASTEST = (
     0.5,

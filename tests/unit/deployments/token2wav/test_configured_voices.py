@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from deployments.errors import ConfigError
+from deployments.token2wav.configured_voices import read_voices
 from deployments.token2wav.token2wav_config import ReferenceAudioLimits, Token2WavConfig
-from deployments.token2wav.voice_files import read_voices
 from tests.unit.deployments.token2wav.samples import make_wav
 
 LIMITS = ReferenceAudioLimits()
