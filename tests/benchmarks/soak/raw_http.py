@@ -55,11 +55,21 @@ async def _write(writer: asyncio.StreamWriter, pieces: Sequence[bytes], between_
 
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
+    """All of the answer: to the length that it says, or else to the connection's end.
+
+    A proxy may hold a connection for an upload that never comes, long after the answer.
+    """
     answer = b""
     with suppress(ConnectionError):
-        while piece := await reader.read(1 << 16):
+        while not _is_whole(answer) and (piece := await reader.read(1 << 16)):
             answer += piece
     return answer
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    lengths = [line[15:] for line in head.lower().split(b"\r\n") if line[:15] == b"content-length:"]
+    return bool(end and lengths) and len(body) >= int(lengths[0])
 
 
 def status_of(answer: bytes) -> int:
