@@ -108,7 +108,7 @@ class Clients:
         answers = []
         while time.monotonic() < until_s:
             sound, kind = next(asked)
-            answers.append(await self._ask(kind, sound.encoding.wav, sound.sentence or ""))
+            answers.append(await self._ask(kind, sound.wav, sound.sentence or ""))
             if answers[-1].status != httpx.codes.OK:
                 await asyncio.sleep(RETRY_AFTER_S)
         return answers
@@ -119,7 +119,7 @@ class Clients:
         answers = []
         while time.monotonic() < until_s:
             sound, kind = next(asked)
-            answers.append(await self._ask(kind, sound.encoding.wav, sound.name))
+            answers.append(await self._ask(kind, sound.wav, sound.name))
             await asyncio.sleep(0)
         return answers
 

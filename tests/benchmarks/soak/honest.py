@@ -48,7 +48,7 @@ class HonestClient:
     async def transcribe(self) -> None:
         sound = self.draw.choice(self.sounds)
         answer = await self._answered(
-            "honest transcription", lambda: self.target.transcribe(sound.encoding.wav)
+            "honest transcription", lambda: self.target.transcribe(sound.wav)
         )
         if answer is not None:
             self._hear(TRANSCRIPTION, sound.sentence, answer.json()["text"])

@@ -79,14 +79,14 @@ def _sounds() -> Iterator[Act]:
 
 def _transcribed(sound: HostileSound) -> Send:
     async def send(target: Target, draw: random.Random) -> tuple[int, str]:
-        return told(await target.transcribe(sound.encoding.wav))
+        return told(await target.transcribe(sound.wav))
 
     return send
 
 
 def _chatted(sound: HostileSound) -> Send:
     async def send(target: Target, draw: random.Random) -> tuple[int, str]:
-        return told(await target.chat(user(sound.encoding.wav), max_completion_tokens=20))
+        return told(await target.chat(user(sound.wav), max_completion_tokens=20))
 
     return send
 

@@ -50,7 +50,7 @@ def refuse(path: str, hostile: bool) -> httpx.Response:
 
 
 def transport(behave: Behaviour) -> httpx.MockTransport:
-    hostile = [sound.encoding.wav for sound in SOUNDS if sound.allowed == REFUSED]
+    hostile = [sound.wav for sound in SOUNDS if sound.allowed == REFUSED]
     encoded = [base64.b64encode(data) for data in hostile]
 
     async def handle(request: httpx.Request) -> httpx.Response:
@@ -133,7 +133,7 @@ def test_sound_that_is_silent_or_of_another_length_is_nonsense():
 
 @pytest.mark.parametrize("sound", SOUNDS, ids=lambda sound: sound.name)
 def test_a_hostile_recording_is_a_sound_file_of_such_samples(sound: HostileSound):
-    samples, _ = soundfile.read(io.BytesIO(sound.encoding.wav), dtype="float64", always_2d=True)
+    samples, _ = soundfile.read(io.BytesIO(sound.wav), dtype="float64", always_2d=True)
     assert len(samples) > 8000
     loud = not np.isfinite(samples).all() or np.abs(samples).max() > 1e6
     assert loud == (sound.allowed == REFUSED)
@@ -142,4 +142,4 @@ def test_a_hostile_recording_is_a_sound_file_of_such_samples(sound: HostileSound
 def test_samples_that_are_no_numbers_are_refused_by_the_decoder():
     (sound,) = (one for one in SOUNDS if one.name == "one NaN")
     with pytest.raises(AudioUnreadable):
-        decode_audio(sound.encoding.wav)
+        decode_audio(sound.wav)
