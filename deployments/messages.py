@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from deployments.chunker import ChunkSchedule
+from deployments.priority import Priority
 from deployments.wire import Wire
 
 AUDIO_TOKENS_PER_SECOND = 25
@@ -100,6 +101,7 @@ class ThinkerRequest(Wire):
     json_schema: str | None = None  # JSON Schema, as JSON, that a text answer follows
     must_call: tuple[Function, ...] = ()  # the answer is a call of one of these and nothing else
     at_most_one_call: bool = False  # the answer ends behind its first call
+    priority: Priority = "live"  # in both stages; of a spoken answer, that of its first part
 
 
 @dataclass(frozen=True, slots=True)

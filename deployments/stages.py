@@ -8,6 +8,7 @@ from typing import Protocol
 
 from deployments.chunker import Chunk, ChunkSchedule
 from deployments.messages import ThinkerDelta, ThinkerRequest, Voice
+from deployments.priority import Priority
 
 
 class ThinkerEngine(Protocol):
@@ -68,8 +69,13 @@ class Synthesizer(Protocol):
             ServerFull: there is no memory for one more.
         """
 
-    async def open(self, voice: Voice, *, streamed: bool = True) -> SpeechStream:
+    async def open(
+        self, voice: Voice, *, streamed: bool = True, priority: Priority = "live"
+    ) -> SpeechStream:
         """Begin a stream in `voice`; one that is not `streamed` has no listener until it ends.
+
+        One in the `background` has none either, and takes only the time and the memory that the
+        listeners of others leave.
 
         Raises:
             UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.

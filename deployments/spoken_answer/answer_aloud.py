@@ -28,7 +28,9 @@ async def answer_aloud(
     Raises:
         UnknownVoice, ReferenceAudioUnfit, ServerFull: before the Thinker is asked.
     """
-    stream = await synthesizer.open(request.voice, streamed=request.streamed)
+    stream = await synthesizer.open(
+        request.voice, streamed=request.streamed, priority=request.thinker.priority
+    )
     try:
         if request.speed != 1:
             stream.play_at(request.speed)

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from deployments.errors import ConfigError, EngineFailed
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import ModelFiles
+from deployments.priority import Places
 from deployments.thinker import warm_up
 from deployments.thinker.canary import Canary
 from deployments.thinker.checkpoint_reading import load_config, load_tokenizer
@@ -54,12 +55,15 @@ class VllmEngine:
             UnsupportedRequest: a JSON Schema that no answer can be held to.
             EngineFailed: the engine died or refused the request, or its answers are not to be
                 trusted.
+            ServerFull: background work has half of the places in vLLM's batch.
         """
         model = Model(self._special, self._vocabulary, self._stop_ids, self._config.think)
-        turn = Turn(request, self._trusted_runner(), self._prompts, model)
-        async with aclosing(turn.deltas()) as deltas:
-            async for delta in deltas:
-                yield delta
+        runner = self._trusted_runner()
+        with self._places.taken_by(request.priority):
+            turn = Turn(request, runner, self._prompts, model)
+            async with aclosing(turn.deltas()) as deltas:
+                async for delta in deltas:
+                    yield delta
 
     async def check_health(self) -> None:
         """Raise EngineFailed when no request can be served any more, or none rightly."""
@@ -121,6 +125,7 @@ class VllmEngine:
             raise ConfigError(f"vLLM refuses engine_kwargs: {one_line(error)}") from error
         except Exception as error:  # of its process, which has said more in the replica's log
             raise ConfigError(f"vLLM cannot load {root}: {one_line(error)}") from error
+        self._places = Places(llm.vllm_config.scheduler_config.max_num_seqs)
         return PromptRunner(
             llm,
             sampling_of(self._config.sampling, root),

@@ -8,6 +8,7 @@ from typing import Any
 
 from deployments.errors import EngineFailed, StepAudioError, UnsupportedRequest
 from deployments.messages import SamplingOptions
+from deployments.priority import Priority
 from deployments.thinker.answer import EngineOutput
 from deployments.thinker.constraints import Constraint, Json, OneOf
 from deployments.thinker.prompt import Prompt
@@ -15,6 +16,7 @@ from deployments.thinker.sampling import Sampling
 from deployments.thinker.vllm_plugin.compat import refusal_of
 from deployments.weight_files import one_line
 
+VLLM_PRIORITY: Mapping[Priority, int] = {"live": 0, "background": 1}  # the lowest goes first
 logger = logging.getLogger(__name__)
 
 
@@ -65,11 +67,13 @@ class PromptRunner:
         parameters: Any,
         request_id: str = "thinker",
         param: str | None = None,
+        priority: Priority = "live",
     ) -> AsyncGenerator[EngineOutput]:
         """Run one prompt with vLLM's `SamplingParams`. Closing the iterator aborts it.
 
         `request_id` names the prompt in vLLM's log and traces, a number makes it unique there.
-        `param` names the request's field that a constraint of the answer comes from.
+        `param` names the request's field that a constraint of the answer comes from. What is live
+        goes into vLLM's batch before background work, which is preempted first where memory ends.
 
         Raises:
             UnsupportedRequest: vLLM cannot hold an answer to that constraint.
@@ -85,7 +89,10 @@ class PromptRunner:
         try:
             parsed = parse_model_prompt(self.llm.model_config, raw)
             (rendered,) = await self.llm.renderer.render_cmpl_async([parsed])
-            async with aclosing(self.llm.generate(rendered, parameters, unique_id)) as outputs:
+            generated = self.llm.generate(
+                rendered, parameters, unique_id, priority=VLLM_PRIORITY[priority]
+            )
+            async with aclosing(generated) as outputs:
                 async for output in outputs:
                     self._require_sound(output.outputs[0].token_ids, unique_id)
                     if param is not None and output.outputs[0].finish_reason == "error":

@@ -145,7 +145,9 @@ class Turn:
         sampling = self._runner.sampling(
             self._request.sampling, self._left, stop_ids, constraint=constraint
         )
-        running = self._runner.run(self._prompt, sampling, self._request.request_id, param)
+        running = self._runner.run(
+            self._prompt, sampling, self._request.request_id, param, self._request.priority
+        )
         async with aclosing(running) as outputs:
             async for output in outputs:
                 self._budget -= len(output.token_ids)

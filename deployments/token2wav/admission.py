@@ -47,10 +47,13 @@ class Admission:
 
         Args:
             listeners: of the open streams.
-            late: whether one of them hears a gap now because its chunk waits for a step.
+            late: whether one of them hears a gap now because its chunk waits for a step; then
+                nothing is added in the background either.
         """
-        if not newcomer.streamed or not self._is_quick_enough:
+        if not self._is_quick_enough:
             return True
+        if not newcomer.is_heard:
+            return newcomer.priority == "live" or not late
         if late:
             return False
         others_s = sum(self._cost_s(one.needs(now_s, HORIZON_S), now_s) for one in listeners)

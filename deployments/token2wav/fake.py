@@ -5,14 +5,18 @@ import numpy as np
 from deployments.chunker import Chunk, ChunkSchedule
 from deployments.errors import ServerFull, UnknownVoice
 from deployments.messages import SAMPLES_PER_AUDIO_TOKEN, Voice
+from deployments.priority import Priority, places_for
 
 
 class FakeStream:
     """Each token becomes 960 samples of its own value: streams that mix can be seen."""
 
-    def __init__(self, synthesizer: "FakeSynthesizer", schedule: ChunkSchedule) -> None:
+    def __init__(
+        self, synthesizer: "FakeSynthesizer", schedule: ChunkSchedule, priority: Priority = "live"
+    ) -> None:
         self._synthesizer = synthesizer
         self.schedule = schedule
+        self._priority: Priority = priority
         self.speed = 1.0
         self._open = True
 
@@ -27,7 +31,7 @@ class FakeStream:
     def close(self) -> None:
         if self._open:
             self._open = False
-            self._synthesizer.open_streams -= 1
+            self._synthesizer.left(self._priority)
 
 
 class FakeSynthesizer:
@@ -43,6 +47,7 @@ class FakeSynthesizer:
         self._voices = ("default", *voices)
         self._max_streams = 64 if max_streams is None else max_streams
         self.open_streams = 0
+        self._in_background = 0
 
     async def start(self) -> None:
         pass
@@ -60,9 +65,20 @@ class FakeSynthesizer:
         if isinstance(voice, str) and voice not in self._voices:
             raise UnknownVoice(voice, known=self._voices)
 
-    async def open(self, voice: Voice, *, streamed: bool = True) -> FakeStream:
+    async def open(
+        self, voice: Voice, *, streamed: bool = True, priority: Priority = "live"
+    ) -> FakeStream:
         await self.prepare(voice)
-        if self.open_streams >= self._max_streams:
+        full = priority == "background" and self._in_background >= places_for(
+            priority, self._max_streams
+        )
+        if full or self.open_streams >= self._max_streams:
             raise ServerFull()
         self.open_streams += 1
-        return FakeStream(self, self._schedule)
+        self._in_background += priority == "background"
+        return FakeStream(self, self._schedule, priority)
+
+    def left(self, priority: Priority) -> None:
+        """A stream of that priority has ended."""
+        self.open_streams -= 1
+        self._in_background -= priority == "background"

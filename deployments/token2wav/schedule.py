@@ -10,6 +10,8 @@ four rows costs little more than a step of one, and every step slows the Thinker
 shares the GPU. An answer that is not streamed has no listener until it is whole: its chunks are
 due once they have waited for some time. Before that they never share a step that a listener
 waits for.
+
+Chunks in the background go last of all; `background` says which of them are here at all.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
 from deployments.chunker import AUDIO_TOKEN_S, ChunkSchedule
+from deployments.priority import Priority
 
 MARGIN_S = 0.15  # a chunk is due this long before a gap: the time of four steps of `FILL` rows
 FILL = 16  # the most rows of a step that a listener waits for: it costs twice a step of one row
@@ -44,11 +47,17 @@ class Listener:
     opened_at_s: float
     schedule: ChunkSchedule = field(default_factory=ChunkSchedule)
     streamed: bool = True  # False: playback starts when the answer is whole
+    priority: Priority = "live"  # `background`: nobody waits for the answer, streamed or not
     started_at_s: float | None = None
     sent_s: float = 0.0  # the time that it takes to play all that was sent
     chunks: int = 0  # that were sent
     last_sent_at_s: float | None = None
     speed: float = 1.0  # seconds of sound that are played in one
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody hears the sound while it is made."""
+        return self.streamed and self.priority == "live"
 
     @property
     def plays_until_s(self) -> float | None:
@@ -58,7 +67,7 @@ class Listener:
     @property
     def deadline_s(self) -> float:
         """When the next sound must be there."""
-        if not self.streamed:
+        if not self.is_heard:
             return self._last_s + UNHEARD_DEADLINE_S
         plays_until_s = self.plays_until_s
         return self.opened_at_s + FIRST_SOUND_S if plays_until_s is None else plays_until_s
@@ -66,7 +75,7 @@ class Listener:
     @property
     def due_at_s(self) -> float:
         """When a step should start for it: at once without a sound, else before a gap."""
-        if not self.streamed:
+        if not self.is_heard:
             return self._last_s + UNHEARD_DUE_S
         plays_until_s = self.plays_until_s
         return self.opened_at_s if plays_until_s is None else plays_until_s - MARGIN_S
@@ -83,11 +92,11 @@ class Listener:
         """Which of the next chunks its listener needs in that time.
 
         A listener without any sound can wait for `PUT_OFF_S`, and needs nothing if there is still
-        no sound after `BEGINS_WITHIN_S`. An answer that is not streamed needs nothing.
+        no sound after `BEGINS_WITHIN_S`. An answer that nobody hears yet needs nothing.
         """
         plays_until_s = self.plays_until_s
         thinks = plays_until_s is None and now_s > self.opened_at_s + BEGINS_WITHIN_S
-        if thinks or not self.streamed:
+        if thinks or not self.is_heard:
             return Need(0, 0.0)
         wanted_at_s = now_s + PUT_OFF_S if plays_until_s is None else max(plays_until_s, now_s)
         chunks, tokens = 0, 0
@@ -101,7 +110,7 @@ class Listener:
         """Take note of sound that goes out. After a gap playback starts again."""
         self.chunks += 1
         self.last_sent_at_s = now_s
-        if not seconds or not self.streamed:
+        if not seconds or not self.is_heard:
             return
         if self.plays_until_s is None or self.plays_until_s < now_s:
             self.started_at_s, self.sent_s = now_s, 0.0
@@ -127,14 +136,15 @@ def next_batch(waiting: Sequence[W], now_s: float, *, open_streams: int, max_bat
     the only open stream never waits.
     """
 
-    def urgency(row: W) -> tuple[bool, float]:
-        return not row.listener.is_due(now_s), row.listener.deadline_s
+    def urgency(row: W) -> tuple[bool, bool, float]:
+        listener = row.listener
+        return listener.priority != "live", not listener.is_due(now_s), listener.deadline_s
 
     due = [row for row in waiting if row.listener.is_due(now_s)]
     if not due and len(waiting) < min(max_batch, (open_streams + 1) // 2):
         return []
-    if any(row.listener.streamed for row in due):
-        waiting = [row for row in waiting if row.listener.streamed or row.listener.is_due(now_s)]
+    if any(row.listener.is_heard for row in due):
+        waiting = [row for row in waiting if row.listener.is_heard or row.listener.is_due(now_s)]
     rows = min(max(len(due), FILL), max_batch) if due else max_batch
     return sorted(waiting, key=urgency)[:rows]
 

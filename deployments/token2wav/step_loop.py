@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from deployments.chunker import AUDIO_TOKEN_S
 from deployments.errors import EngineFailed
 from deployments.token2wav.admission import Admission
+from deployments.token2wav.background import LOOK_AGAIN_S, let_in, most_rows
 from deployments.token2wav.contract import StepEngine, StepInput, StepOutput
 from deployments.token2wav.engine_threads import Runner
 from deployments.token2wav.observer import ChunkReport, StepReport, SynthesisObserver
@@ -16,6 +18,7 @@ from deployments.token2wav.schedule import Listener, held_until_s, next_batch, n
 
 FAILED_STEPS_ARE_DEAD = 3  # consecutive steps: a GPU that has faulted fails every later step
 BROKEN_STREAMS_ARE_DEAD = 3  # consecutive streams: a fault of one stream ends with it
+SHORTEST_WAIT_S = 1e-4  # less may be lost in rounding: the loop would turn while no time passes
 logger = logging.getLogger(__name__)
 
 
@@ -63,6 +66,7 @@ class StepLoop:
         self._waiting: list[WaitingChunk] = []
         self._woken = asyncio.Event()
         self._in_step = False
+        self._step_s = 0.0  # of the latest step
         self._failed_steps = 0  # consecutive
         self._broken_streams = 0  # consecutive
 
@@ -110,24 +114,26 @@ class StepLoop:
             self._waiting = [chunk for chunk in self._waiting if not chunk.output.cancelled()]
             now_s = self._now_s()
             open_streams = len(self._listeners)
-            batch = next_batch(
-                self._waiting, now_s, open_streams=open_streams, max_batch=self._max_batch
-            )
+            ready = let_in(self._waiting, self._listeners, now_s, self._step_s)
+            max_batch = most_rows(ready, self._listeners, self._max_batch)
+            batch = next_batch(ready, now_s, open_streams=open_streams, max_batch=max_batch)
             if not batch:
                 held_since_s = None
-                until_s = next_due_s(self._waiting)
+                until_s = next_due_s(ready)
             else:
                 held_since_s = now_s if held_since_s is None else held_since_s
-                until_s = held_until_s(self._waiting, held_since_s, now_s)
-                all_here = len(self._waiting) >= min(open_streams, self._max_batch)
+                until_s = held_until_s(ready, held_since_s, now_s)
+                all_here = len(self._waiting) >= min(open_streams, max_batch)
                 if all_here or until_s <= now_s:
                     taken = {id(chunk) for chunk in batch}
                     self._waiting = [one for one in self._waiting if id(one) not in taken]
                     await self._step(batch, held_s=now_s - held_since_s)
                     held_since_s = None
                     continue
+            if len(ready) < len(self._waiting):
+                until_s = min(until_s or math.inf, now_s + LOOK_AGAIN_S)
             with contextlib.suppress(TimeoutError):
-                within_s = None if until_s is None else max(until_s - now_s, 0)
+                within_s = None if until_s is None else max(until_s - now_s, SHORTEST_WAIT_S)
                 await asyncio.wait_for(self._woken.wait(), within_s)
 
     async def _step(self, chunks: Sequence[WaitingChunk], held_s: float) -> None:
@@ -145,6 +151,7 @@ class StepLoop:
         finally:
             self._in_step = False
         ended_s = self._now_s()
+        self._step_s = ended_s - began_s
         if outputs:
             speech_s = AUDIO_TOKEN_S * sum(map(self._consumed, rows))
             self._admission.note_step(len(rows), speech_s, ended_s - began_s, ended_s)

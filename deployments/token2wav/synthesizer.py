@@ -15,6 +15,7 @@ from typing import Any
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
 from deployments.errors import EngineFailed, ServerFull
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, Voice
+from deployments.priority import Priority, places_for
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.canary import Canary, canary_tokens
 from deployments.token2wav.configured_voices import VoiceRecording
@@ -122,21 +123,22 @@ class BatchingSynthesizer:
         """As `Synthesizer.prepare`; it runs beside the steps."""
         await self._require_running().voices.prepared(voice)
 
-    async def open(self, voice: Voice, *, streamed: bool = True) -> "SpokenStream":
+    async def open(
+        self, voice: Voice, *, streamed: bool = True, priority: Priority = "live"
+    ) -> "SpokenStream":
         """As `Synthesizer.open`."""
         try:
-            return await self._open(voice, streamed)
+            return await self._open(voice, streamed, priority)
         except ServerFull as error:
             self._observer.stream_refused(error.reason)
             raise
 
-    async def _open(self, voice: Voice, streamed: bool) -> "SpokenStream":
-        running = self._require_running()
-        now_s, open_streams = self._now_s(), len(self._listeners)
-        schedule = self._schedules(open_streams, running.engine.lookahead)
-        listener = Listener(now_s, schedule, streamed)
-        if open_streams >= running.engine.max_streams:
-            raise ServerFull(reason="memory")
+    async def _open(self, voice: Voice, streamed: bool, priority: Priority) -> "SpokenStream":
+        running, now_s = self._require_running(), self._now_s()
+        live = sum(one.priority == "live" for one in self._listeners)
+        schedule = self._schedules(live, running.engine.lookahead)
+        listener = Listener(now_s, schedule, streamed, priority)
+        self._require_place(priority, running.engine.max_streams)
         late = running.loop.is_late
         if not running.admission.fits(self._listeners, listener, now_s, late=late):
             raise ServerFull(reason="time")
@@ -148,6 +150,12 @@ class BatchingSynthesizer:
             raise
         self._observer.stream_opened(len(self._listeners))
         return SpokenStream(self, state, listener)
+
+    def _require_place(self, priority: Priority, places: int) -> None:
+        taken = sum(one.priority == "background" for one in self._listeners)
+        full = priority == "background" and taken >= places_for(priority, places)
+        if full or len(self._listeners) >= places:
+            raise ServerFull(reason="memory")
 
     async def check_health(self) -> None:
         """Raise EngineFailed when no stream can be served any more.

@@ -6,12 +6,13 @@ change nothing whatever their value stand in `without_effect`.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from deployments.errors import UnsupportedRequest
 from deployments.messages import Usage
+from deployments.priority import Priority
 
 
 class ApiRequest(BaseModel):
@@ -29,6 +30,24 @@ class ApiRequest(BaseModel):
             if value is not None and value not in values:
                 field = type(self).model_fields[name].alias or name
                 raise UnsupportedRequest(f"{field}={value!r} is not supported", param=field)
+
+
+class TieredRequest(ApiRequest):
+    """A body that may let others go first. No tier goes before what asks for none."""
+
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+
+    @property
+    def priority(self) -> Priority:
+        """Of all that the graph does for this request."""
+        return "background" if self.service_tier == "flex" else "live"
+
+    @property
+    def served_tier(self) -> Literal["default", "flex"] | None:
+        """What the answer says of the tier; nothing where none was asked for."""
+        if self.service_tier is None:
+            return None
+        return "flex" if self.service_tier == "flex" else "default"
 
 
 class ApiAnswer(BaseModel):

@@ -44,6 +44,7 @@ def engine_arguments(
         "model": str(files.root),
         "mm_processor_cache_gb": 1.0,
         "structured_outputs_config": STRUCTURED_OUTPUTS,
+        "scheduling_policy": "priority",  # those of one priority in the order of their arrival
     }
     if config.non_finite_token_id is not None:
         overrides = {"non_finite_token_id": config.non_finite_token_id}

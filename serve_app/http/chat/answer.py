@@ -121,6 +121,7 @@ class ChatWriter:
             model=self._body.model,
             choices=[choice],
             usage=CompletionUsage.of(answer.usage),
+            service_tier=self._body.served_tier,
         )
 
     async def chunks(self, deltas: AsyncGenerator[Delta]) -> AsyncGenerator[ChatChunk]:
@@ -166,6 +167,7 @@ class ChatWriter:
             model=self._body.model,
             choices=choices,
             usage=usage,
+            service_tier=self._body.served_tier,
         )
 
     async def _file(self, pcm: bytes) -> bytes:

@@ -57,6 +57,7 @@ async def create_completion(
         json_schema=schema,
         must_call=must_call,
         at_most_one_call=body.parallel_tool_calls is False,
+        priority=body.priority,
     )
     writer = ChatWriter(body, turns, spoken=spoken)
     if body.audio is not None and spoken:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from deployments.messages import SamplingOptions, Usage
-from serve_app.http.types import ApiAnswer, ApiRequest, VoiceName
+from serve_app.http.types import ApiAnswer, TieredRequest, VoiceName
 
 # OpenAI takes 4, others more. Each is looked for at every token, where all streams wait for it.
 MAX_STOP_STRINGS = 16
@@ -132,7 +132,7 @@ def _as_choice(choice: Any) -> Any:
     return {"type": choice} if isinstance(choice, str) else choice
 
 
-class ChatBody(ApiRequest):
+class ChatBody(TieredRequest):
     """`POST /v1/chat/completions`."""
 
     honoured: ClassVar[Mapping[str, tuple[Any, ...]]] = {
@@ -157,7 +157,6 @@ class ChatBody(ApiRequest):
             "prompt_cache_options",
             "prompt_cache_retention",
             "safety_identifier",
-            "service_tier",
             "store",
             "user",
         }
@@ -320,6 +319,7 @@ class ChatCompletion(ApiAnswer):
     model: str
     choices: list[Choice]
     usage: CompletionUsage
+    service_tier: Literal["default", "flex"] | None = None
 
 
 class ChatChunk(ApiAnswer):
@@ -329,3 +329,4 @@ class ChatChunk(ApiAnswer):
     model: str
     choices: list[ChunkChoice]
     usage: CompletionUsage | None = None
+    service_tier: Literal["default", "flex"] | None = None

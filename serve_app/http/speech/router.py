@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
-from deployments.errors import EngineFailed, RequestError
+from deployments.errors import EngineFailed, RequestError, UnsupportedRequest
 from deployments.messages import (
     NextPart,
     SamplingOptions,
@@ -24,6 +24,7 @@ from serve_app.graph.answers import all_of, uncut
 from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.dependencies import Server, ServerDep, require_json, require_ready
 from serve_app.http.speech.types import SpeechAudioDelta, SpeechAudioDone, SpeechBody
+from serve_app.http.speech.whole import sound_file
 from serve_app.http.streaming import StreamedBody, base64_of, events, first_then_rest
 from serve_app.http.types import TokenUsage
 from serve_app.sound.encoding.encoder_threads import encoding
@@ -56,10 +57,13 @@ async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -
     speech = SpeechRequest(
         first,
         await server.voice(body.voice),
+        streamed=body.stream,
         then=tuple(map(NextPart, others, pauses_s)),
         speed=speed,
     )
     spoken = all_of(uncut(server.backend.speech(speech)), answers=len(parts))
+    if not body.stream:
+        return await sound_file(request, spoken, form, speed)
     if body.stream_format == "sse":
         return events(await first_then_rest(request, sound_events(spoken, form, speed)))
     sound = await first_then_rest(request, sound_bytes(spoken, form, speed))
@@ -69,6 +73,11 @@ async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -
 def check(body: SpeechBody, server: Server) -> tuple[AudioFormat, str]:
     """Refuse what cannot be spoken; gives the format of the answer and what is to be spoken."""
     server.require_model(body.model)
+    if body.stream_format == "sse" and not body.stream:
+        raise UnsupportedRequest(
+            "stream=false has no events: stream_format='sse' needs stream=true",
+            param="stream_format",
+        )
     limit = server.settings.max_input_chars
     if len(body.input) > limit:
         text = f"the input has {len(body.input)} characters, the limit is {limit}"
@@ -94,6 +103,7 @@ def _thinker_request(body: SpeechBody, text: str, request: Request) -> ThinkerRe
         reply="speech",
         sampling=SamplingOptions(body.temperature, max_tokens=length.most, seed=body.seed),
         needed_tokens=max(1, length.least),
+        priority=body.priority,
     )
 
 

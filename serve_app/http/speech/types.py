@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from serve_app.http.types import ApiAnswer, ApiRequest, TokenUsage, VoiceName
+from serve_app.http.types import ApiAnswer, TieredRequest, TokenUsage, VoiceName
 
 
-class SpeechBody(ApiRequest):
+class SpeechBody(TieredRequest):
     """`POST /v1/audio/speech`."""
 
     model: str
@@ -17,6 +17,8 @@ class SpeechBody(ApiRequest):
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
     speed: Annotated[float, Field(ge=0.25, le=4)] | None = None
     stream_format: Literal["audio", "sse"] = "audio"
+    # Not OpenAI's: whether the sound is sent while it is made.
+    stream: bool = Field(default=True, description="false sends one file of a known length.")
     # Not OpenAI's: how the tokens are drawn, as in a chat.
     temperature: float | None = Field(
         default=None, ge=0, le=2, description="How freely tokens are drawn; 0 draws greedily."

@@ -41,4 +41,5 @@ class Question:
         limit = most_tokens(len(samples) / INPUT_SAMPLE_RATE_HZ)
         sampling = SamplingOptions(temperature=temperature, max_tokens=limit)
         messages = self.form.messages(samples)
-        return uncut(self.backend.text(ThinkerRequest(request_id, messages, sampling=sampling)))
+        asked = ThinkerRequest(request_id, messages, sampling=sampling, priority=self.form.priority)
+        return uncut(self.backend.text(asked))

@@ -12,7 +12,7 @@ from deployments.messages import Message
 from deployments.thinker import tasks
 from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.transcription.chunking import cutting_of
-from serve_app.http.types import ApiAnswer, ApiRequest, TokenUsage
+from serve_app.http.types import ApiAnswer, TieredRequest, TokenUsage
 from serve_app.sound.pieces import Cutting
 
 TranscriptFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
@@ -34,7 +34,7 @@ class TranscriptionRoute(CheckedRoute):
     )
 
 
-class TranslationForm(ApiRequest):
+class TranslationForm(TieredRequest):
     """`POST /v1/audio/translations`, as a multipart form."""
 
     honoured: ClassVar[Mapping[str, tuple[Any, ...]]] = {

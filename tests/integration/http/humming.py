@@ -28,7 +28,7 @@ class ToneStream(FakeStream):
 
 
 class ToneSynthesizer(FakeSynthesizer):
-    async def open(self, voice: Any, *, streamed: bool = True) -> Any:
+    async def open(self, voice: Any, **options: Any) -> Any:
         await super().open(voice)
         return ToneStream(self, SCHEDULE)
 

@@ -48,7 +48,7 @@ CHAT_FIELDS: dict[str, tuple[str, Any]] = {
     "response_format": (HONOURED, SCHEMA),
     "safety_identifier": (NO_EFFECT, "someone"),
     "seed": (HONOURED, 7),
-    "service_tier": (NO_EFFECT, "priority"),
+    "service_tier": (HONOURED, "flex"),
     "stop": (HONOURED, ["END"]),
     "store": (NO_EFFECT, True),
     "stream": (HONOURED, False),

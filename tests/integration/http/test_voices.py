@@ -43,8 +43,8 @@ class NotingSynthesizer(FakeSynthesizer):
             raise self.fails
         await super().prepare(voice)
 
-    async def open(self, voice: Voice, *, streamed: bool = True) -> FakeStream:
-        return await super().open(voice, streamed=streamed)
+    async def open(self, voice: Voice, **options: Any) -> FakeStream:
+        return await super().open(voice, **options)
 
 
 class Node:

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from deployments.chunker import Chunker, ChunkSchedule
-from deployments.errors import ConfigError, EngineFailed, PromptTooLong, SpeechTooLong
+from deployments.errors import (
+    ConfigError,
+    EngineFailed,
+    PromptTooLong,
+    ServerFull,
+    SpeechTooLong,
+)
 from deployments.messages import Message, Role, SamplingOptions, SpokenPart, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import tasks, warm_up
@@ -247,3 +253,56 @@ async def test_a_gpu_is_warmed_up_with_every_batch_and_answers_of_just_their_len
         assert sorted(made[exercises:]) == sorted(exercise.tokens for exercise in batch)
         exercises += len(batch)
     assert len(made) == exercises > 40
+
+
+async def test_a_live_request_goes_into_a_full_batch_before_one_in_the_background(engine):
+    runner, order = engine._runner, []
+    prompt = engine._prompts.build(tasks.converse("hello"), "text")
+    parameters = runner.sampling(ENDLESS, 5000)
+
+    async def run(name, priority):
+        async with aclosing(runner.run(prompt, parameters, name, priority=priority)) as outputs:
+            await anext(outputs)
+            order.append(name)
+            if name.startswith("full"):
+                await asyncio.Event().wait()
+
+    async def begun(count):
+        async with asyncio.timeout(60):
+            while len(order) < count:
+                await asyncio.sleep(0.01)
+
+    places = runner.llm.vllm_config.scheduler_config.max_num_seqs
+    full = [asyncio.create_task(run(f"full {i}", "background")) for i in range(places)]
+    await begun(places)
+    waiting = [asyncio.create_task(run("background", "background"))]
+    while engine.active_requests() <= places:
+        await asyncio.sleep(0.01)
+    waiting.append(asyncio.create_task(run("live", "live")))
+    while engine.active_requests() <= places + 1:
+        await asyncio.sleep(0.01)
+    full[0].cancel()
+    await begun(places + 2)
+    for task in full:
+        task.cancel()
+    await asyncio.gather(*full, *waiting, return_exceptions=True)
+    await until_idle(engine)
+    assert order[places:] == ["live", "background"]
+
+
+async def test_background_work_has_half_of_the_batch_and_the_rest_is_refused(engine):
+    half = engine._runner.llm.vllm_config.scheduler_config.max_num_seqs // 2
+    working = [
+        asyncio.create_task(collect(engine, ask(sampling=ENDLESS, priority="background")))
+        for _ in range(half)
+    ]
+    while engine.active_requests() < half:
+        await asyncio.sleep(0.01)
+    with pytest.raises(ServerFull):
+        await collect(engine, ask(priority="background"))
+    live = await collect(engine, ask(sampling=SamplingOptions(max_tokens=2)))
+    assert live[-1].finish_reason == "length"
+    for task in working:
+        task.cancel()
+    await asyncio.gather(*working, return_exceptions=True)
+    await until_idle(engine)

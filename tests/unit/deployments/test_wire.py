@@ -32,7 +32,7 @@ from deployments.wire import Wire
 
 ROOT = Path(__file__).parents[3]
 CROSSING = (messages, chunker)  # modules whose dataclasses are sent
-GROUND_FLOOR = ("__init__.py", "chunker.py", "errors.py", "messages.py", "wire.py")
+GROUND_FLOOR = ("__init__.py", "chunker.py", "errors.py", "messages.py", "priority.py", "wire.py")
 
 THINKER = ThinkerRequest(
     "req_1",
@@ -47,6 +47,7 @@ THINKER = ThinkerRequest(
 EXAMPLES = [
     THINKER,
     ThinkerRequest("req_2", (), json_schema="{}", must_call=(Function("f", "{}"),)),
+    ThinkerRequest("req_3", (), priority="background"),
     SpeechRequest(THINKER, "high"),
     ThinkerDelta("hi", audio_tokens=(1, 2), finish_reason="stop", usage=Usage(1, 2, 3)),
     SpeechDelta(b"\0\1", "hi", token_ids=(7,), tool_calls=(ToolCall("f", "{}"),)),

@@ -129,7 +129,7 @@ async def test_an_unknown_voice_is_refused_by_name():
 @pytest.mark.parametrize("speed", [1.0, 1.5])
 async def test_the_stream_is_in_time_for_a_listener_at_the_speed_of_the_request(speed):
     class Noting(FakeSynthesizer):
-        async def open(self, voice, *, streamed=True):
+        async def open(self, voice, **options):
             self.stream = await super().open(voice)
             return self.stream
 

@@ -21,6 +21,7 @@ from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.configured_voices import VoiceRecording
 from deployments.token2wav.contract import StepInput, StepOutput
+from deployments.token2wav.schedule import FILL
 from deployments.token2wav.synthesizer import BatchingSynthesizer, SpokenStream
 from deployments.token2wav.token2wav_config import Token2WavConfig
 from tests.unit.deployments.token2wav.virtual_time import VirtualRunner, run_virtually
@@ -295,3 +296,35 @@ def test_answers_that_nobody_hears_yet_are_all_let_in_and_make_no_listener_wait(
     run(Engine(), Admission, serve_beside(200, beside))
     assert (beside.refused, beside.with_a_gap) == (0, 0)
     assert max(beside.first_sound_s) < max(alone.first_sound_s) + 0.2  # three full steps
+
+
+@pytest.mark.parametrize("engine", [Engine, lambda: Core(0.05)], ids=["gpu", "cpu"])
+def test_answers_in_the_background_fill_the_time_that_listeners_leave(engine):
+    alone, beside, made = Heard(), Heard(), 0
+
+    async def work(synthesizer: BatchingSynthesizer) -> None:
+        nonlocal made
+        while True:
+            stream = await synthesizer.open(None, priority="background")
+            for size in islice(stream.schedule.sizes(), CHUNKS):
+                await stream.synthesize(Chunk((1,) * (size + LOOKAHEAD), last=False))
+                made += 1
+            stream.close()
+
+    def serve_beside(
+        workers: int, heard: Heard
+    ) -> Callable[[BatchingSynthesizer], Awaitable[None]]:
+        async def serve(synthesizer: BatchingSynthesizer) -> None:
+            working = [asyncio.ensure_future(work(synthesizer)) for _ in range(workers)]
+            await asyncio.gather(*(listen(synthesizer, heard, 0.4 * i) for i in range(8)))
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+
+        return serve
+
+    run(engine(), Anybody, serve_beside(0, alone))
+    run(engine(), Anybody, serve_beside(32, beside))
+    assert (alone.with_a_gap, beside.with_a_gap) == (0, 0)
+    assert max(beside.first_sound_s) < max(alone.first_sound_s) + step_s(FILL)
+    assert made > 8 * CHUNKS  # more than the listeners were given

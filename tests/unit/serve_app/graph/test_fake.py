@@ -1,6 +1,7 @@
 """Both stages joined in one process."""
 
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ async def test_closing_an_answer_frees_both_stages() -> None:
 
 async def test_text_never_touches_the_synthesizer() -> None:
     class NoSpeech(FakeSynthesizer):
-        async def open(self, voice: Voice, *, streamed: bool = True) -> FakeStream:
+        async def open(self, voice: Voice, **options: Any) -> FakeStream:
             raise AssertionError("a text answer opened a stream")
 
     backend = FakeServeBackend(FakeThinkerEngine(), NoSpeech(SCHEDULE))
@@ -58,7 +59,7 @@ async def test_a_failing_synthesis_frees_both_stages() -> None:
             raise EngineFailed("broken")
 
     class BrokenSynthesizer(FakeSynthesizer):
-        async def open(self, voice: Voice, *, streamed: bool = True) -> FakeStream:
+        async def open(self, voice: Voice, **options: Any) -> FakeStream:
             self.open_streams += 1
             return Broken(self, SCHEDULE)
 

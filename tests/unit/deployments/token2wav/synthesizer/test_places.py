@@ -50,3 +50,24 @@ async def test_a_stream_cancelled_in_a_step_gives_its_place_back(started):
     assert len(engine.closed) == 3  # the warm-up's stream, the canary's and this one
     other = await synthesizer.open(None)
     assert await other.synthesize(chunk(5)) == b"\x05"
+
+
+async def test_background_work_leaves_half_of_the_places_to_live_streams(started):
+    synthesizer, engine = started
+    engine.max_streams = 4
+    for _ in range(2):
+        await synthesizer.open(None, priority="background")
+    with pytest.raises(ServerFull) as refused:
+        await synthesizer.open(None, priority="background")
+    assert refused.value.reason == "memory"
+    for _ in range(2):
+        await synthesizer.open(None)
+
+
+async def test_streams_in_the_background_leave_a_live_one_its_small_first_chunk(started):
+    synthesizer, engine = started
+    engine.max_streams = 100
+    alone = (await synthesizer.open(None)).schedule
+    for _ in range(8):
+        await synthesizer.open(None, priority="background")
+    assert (await synthesizer.open(None)).schedule == alone
