@@ -103,9 +103,9 @@ def end2end(
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Prompts in the graph at once.")] = 16,
 ) -> None:
-    """Run a batch of prompts through the whole graph, without HTTP."""
+    """Run many prompts through the whole graph, without HTTP."""
     from serve_app.commands import end2end as command
-    from serve_app.commands.batch import QueryType
+    from serve_app.commands.prompts import QueryType
 
     kind = QueryType(query_type)
     for option, given, meant in (

@@ -1,4 +1,4 @@
-"""`step-audio2 end2end`: start the graph, run a batch through it, stop it again."""
+"""`step-audio2 end2end`: start the graph, run all prompts through it, stop it again."""
 
 import asyncio
 import logging
@@ -17,11 +17,12 @@ from deployments.errors import ConfigError
 from deployments.model_files import SHIPPED, find_model
 from deployments.token2wav.configured_voices import DEFAULT_VOICE_VARIABLE, SHIPPED_VOICE
 from deployments.weight_files import one_line
-from serve_app.commands.batch import Batch, Job, QueryType, Result, run_batch, statistics_table
 from serve_app.commands.config_file import read_configuration
 from serve_app.commands.console import say
 from serve_app.commands.outputs import choose_folder, delete_earlier_files
 from serve_app.commands.preflight import require_cluster, require_model, require_ray_folder
+from serve_app.commands.prompt_statistics import statistics_table
+from serve_app.commands.prompts import Job, PromptRun, QueryType, Result, run_prompts
 from serve_app.commands.recordings import find_recordings
 from serve_app.config import AppConfig
 from serve_app.graph.backend import Backend
@@ -62,13 +63,13 @@ def run(options: Options, console: Console) -> int:
     jobs = make_jobs(options, lambda files: say(console, left_out_line(files)))
     folder = choose_folder(options.output_dir, overwrite=options.overwrite)
     config = _config_with_ray(options, console)
-    batch = Batch(options.query_type, folder, options.question, options.max_tokens)
+    prompts = PromptRun(options.query_type, folder, options.question, options.max_tokens)
     with asyncio.Runner() as runner:  # Serve's handles need this loop until they are shut down
         try:
             say(console, f"model {config.model}, {len(jobs)} prompts; starting the stages …")
             start_graph(config)
             delete_earlier_files(folder)  # those that `choose_folder` let pass
-            results, wall_s = runner.run(_run_on_graph(batch, jobs, config, options, console))
+            results, wall_s = runner.run(_run_on_graph(prompts, jobs, config, options, console))
         finally:
             stop(options.ray_address, runner)
     if options.enable_stats:
@@ -251,7 +252,7 @@ def stop(address: str | None, runner: asyncio.Runner) -> None:
 
 
 async def _run_on_graph(
-    batch: Batch, jobs: list[Job], config: AppConfig, options: Options, console: Console
+    prompts: PromptRun, jobs: list[Job], config: AppConfig, options: Options, console: Console
 ) -> tuple[list[Result], float]:
     backend = graph_backend(config)
     begin = time.perf_counter()
@@ -265,8 +266,8 @@ async def _run_on_graph(
                 say(console, f"{result.source}: the answer was cut at its limit of {limit}")
             advance()
 
-        results = await run_batch(
-            batch, jobs, backend, concurrency=options.concurrency, on_result=on_result
+        results = await run_prompts(
+            prompts, jobs, backend, concurrency=options.concurrency, on_result=on_result
         )
     return results, time.perf_counter() - begin
 

@@ -14,7 +14,7 @@ from tests.places import CONFIGS, ROOT
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "serve_app", "deployments", "configs")
 FIND = """
 from serve_app.commands.end2end import Options, default_config, make_config
-from serve_app.commands.batch import QueryType
+from serve_app.commands.prompts import QueryType
 from deployments.model_files import find_model
 from deployments.token2wav.configured_voices import voice_files
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import statistics
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
@@ -12,7 +11,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-from rich.table import Table
 
 from deployments.audio import decode_audio
 from deployments.errors import EngineFailed, StepAudioError
@@ -89,7 +87,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PromptRun:
     """What all jobs of a run share."""
 
     query_type: QueryType
@@ -138,21 +136,21 @@ class Batch:
             return tasks.converse(samples), None
         return tasks.transcribe(samples), most_tokens(len(samples) / INPUT_SAMPLE_RATE_HZ)
 
-    async def run(self, job: Job, backend: Backend) -> Result:
+    async def answer(self, job: Job, backend: Backend) -> Result:
         """Run one job and write its files; a failure is a result too."""
         begin = time.perf_counter()
         while True:
             try:
-                return await self._run(job, backend, begin)
+                return await self._answer(job, backend, begin)
             except Exception as raised:
                 error = unwrap(raised)
             if not isinstance(error, FULL):
                 took_s = time.perf_counter() - begin
                 reason = f"{type(error).__name__}: {error}"
                 return Result(job.index, job.source, error=reason, total_s=took_s)
-            await asyncio.sleep(FULL_RETRY_S)  # a batch can wait, and loses no prompt
+            await asyncio.sleep(FULL_RETRY_S)  # this can wait, and loses no prompt
 
-    async def _run(self, job: Job, backend: Backend, begin: float) -> Result:
+    async def _answer(self, job: Job, backend: Backend, begin: float) -> Result:
         request = await asyncio.to_thread(self.request, job)
         speaks = self.query_type.speaks
         deltas: AsyncGenerator[Delta]
@@ -197,8 +195,8 @@ class Batch:
         write_whole(self.output_dir / text_name(job.index), (text + "\n").encode())
 
 
-async def run_batch(
-    batch: Batch,
+async def run_prompts(
+    run: PromptRun,
     jobs: Iterable[Job],
     backend: Backend,
     *,
@@ -213,11 +211,11 @@ async def run_batch(
     Raises:
         ResultsNotWritten: `results.jsonl` is there already, or the disk is full.
     """
-    path = batch.output_dir / RESULTS
+    path = run.output_dir / RESULTS
     waiting = iter(jobs)
     results: list[Result] = []
     try:
-        batch.output_dir.mkdir(parents=True, exist_ok=True)
+        run.output_dir.mkdir(parents=True, exist_ok=True)
         with LineLog(path) as log:
 
             def take(result: Result) -> None:
@@ -227,7 +225,7 @@ async def run_batch(
 
             async with asyncio.TaskGroup() as group:
                 for _ in range(concurrency):
-                    group.create_task(_work(batch, waiting, backend, take))
+                    group.create_task(_work(run, waiting, backend, take))
     except* OSError as failed:
         error = unwrap(failed)
         why = reason(error) if isinstance(error, OSError) else str(error)
@@ -242,40 +240,7 @@ def json_line(result: Result) -> bytes:
 
 
 async def _work(
-    batch: Batch, waiting: Iterator[Job], backend: Backend, take: Callable[[Result], None]
+    run: PromptRun, waiting: Iterator[Job], backend: Backend, take: Callable[[Result], None]
 ) -> None:
     for job in waiting:
-        take(await batch.run(job, backend))
-
-
-def statistics_table(results: list[Result], wall_s: float) -> Table:
-    """TTFA, RTF, tokens and totals of the jobs that went well."""
-    done = [result for result in results if result.error is None]
-    cut = sum(result.cut for result in done)
-    ttfa = [result.ttfa_s for result in done if result.ttfa_s is not None]
-    rtf = [result.total_s / result.audio_s for result in done if result.audio_s]
-    tokens = sum(result.completion_tokens for result in done)
-    audio_s = sum(result.audio_s for result in done)
-    rows = [
-        ("prompts", f"{len(done)} done, {len(results) - len(done)} failed"),
-        ("cut at the token limit", f"{cut}"),
-        ("total", f"{wall_s:.2f} s"),
-        ("to the first output, p50 / p90", _percentiles(ttfa, "s")),
-        ("RTF of one prompt, p50 / p90", _percentiles(rtf, "")),
-        ("audio made", f"{audio_s:.2f} s, {audio_s / wall_s:.2f} s a second"),
-        ("tokens in", f"{sum(result.prompt_tokens for result in done)}"),
-        ("tokens out", f"{tokens}, {tokens / wall_s:.1f} a second"),
-    ]
-    table = Table(show_header=False, title="Statistics")
-    for name, value in rows:
-        table.add_row(name, value)
-    return table
-
-
-def _percentiles(values: list[float], unit: str) -> str:
-    if not values:
-        return "-"
-    if len(values) == 1:
-        return f"{values[0]:.3f} {unit}".rstrip()
-    p90 = statistics.quantiles(values, n=10, method="inclusive")[-1]
-    return f"{statistics.median(values):.3f} / {p90:.3f} {unit}".rstrip()
+        take(await run.answer(job, backend))

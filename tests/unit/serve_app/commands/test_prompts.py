@@ -1,4 +1,4 @@
-"""Batches through the fake engines."""
+"""Prompts through the fake engines."""
 
 import asyncio
 import io
@@ -14,16 +14,16 @@ from deployments.chunker import ChunkSchedule
 from deployments.errors import ConfigError
 from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
 from deployments.token2wav.fake import FakeSynthesizer
-from serve_app.commands.batch import (
-    Batch,
+from serve_app.commands.end2end import Options, make_config, make_jobs, summary
+from serve_app.commands.prompt_statistics import statistics_table
+from serve_app.commands.prompts import (
     Job,
+    PromptRun,
     QueryType,
     Result,
     ResultsNotWritten,
-    run_batch,
-    statistics_table,
+    run_prompts,
 )
-from serve_app.commands.end2end import Options, make_config, make_jobs, summary
 from serve_app.commands.recordings import find_recordings
 from serve_app.graph.fake import FakeServeBackend
 from tests.integration.http.helpers import wav_of
@@ -34,14 +34,14 @@ SCHEDULE = ChunkSchedule()
 CPU = CONFIGS / "cpu.yaml"
 
 
-async def run(batch: Batch, sources: list[str], **engine: Any) -> list[Result]:
+async def run(prompts: PromptRun, sources: list[str], **engine: Any) -> list[Result]:
     backend = FakeServeBackend(FakeThinkerEngine(**engine), FakeSynthesizer(SCHEDULE))
     jobs = [Job(index, source) for index, source in enumerate(sources)]
-    return await run_batch(batch, jobs, backend, concurrency=4, on_result=lambda result: None)
+    return await run_prompts(prompts, jobs, backend, concurrency=4, on_result=lambda result: None)
 
 
 async def test_speech_writes_a_text_and_a_24_khz_wav_for_each_prompt(tmp_path: Path) -> None:
-    results = await run(Batch(QueryType.TEXT_TO_AUDIO, tmp_path), ["One", "Two and three"])
+    results = await run(PromptRun(QueryType.TEXT_TO_AUDIO, tmp_path), ["One", "Two and three"])
     for index, text in enumerate(["One", "Two and three"]):
         assert (tmp_path / f"{index:05d}_text.txt").read_text() == text + "\n"
         with wave.open(io.BytesIO((tmp_path / f"{index:05d}_output.wav").read_bytes())) as wav:
@@ -53,7 +53,7 @@ async def test_speech_writes_a_text_and_a_24_khz_wav_for_each_prompt(tmp_path: P
 async def test_transcripts_write_no_wav(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(wav_of(1.5))
     out = tmp_path / "out"
-    await run(Batch(QueryType.AUDIO_TO_TEXT, out), [str(tmp_path / "a.wav")])
+    await run(PromptRun(QueryType.AUDIO_TO_TEXT, out), [str(tmp_path / "a.wav")])
     assert (out / "00000_text.txt").read_text() == "heard 1.50 s\n"
     assert not list(out.glob("*.wav"))
 
@@ -63,7 +63,7 @@ async def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"junk")
     sources = [str(tmp_path / name) for name in ("bad.wav", "missing.wav", "good.wav")]
     out = tmp_path / "out"
-    results = await run(Batch(QueryType.AUDIO_TO_AUDIO, out), sources)
+    results = await run(PromptRun(QueryType.AUDIO_TO_AUDIO, out), sources)
     assert [result.error is None for result in results] == [False, False, True]
     assert "AudioUnreadable" in (results[0].error or "")
     assert sorted(path.name for path in out.iterdir()) == [
@@ -74,7 +74,7 @@ async def test_one_bad_file_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 async def test_results_say_which_source_each_number_came_from(tmp_path: Path) -> None:
-    await run(Batch(QueryType.TEXT_TO_AUDIO, tmp_path), ["One", "Two"])
+    await run(PromptRun(QueryType.TEXT_TO_AUDIO, tmp_path), ["One", "Two"])
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     sources = {json.loads(line)["index"]: json.loads(line)["source"] for line in lines}
     assert sources == {0: "One", 1: "Two"}
@@ -89,15 +89,15 @@ async def test_a_result_is_on_disk_before_the_next_job_begins(tmp_path: Path) ->
 
     backend = FakeServeBackend(FakeThinkerEngine(), FakeSynthesizer(SCHEDULE))
     jobs = [Job(index, "word") for index in range(3)]
-    batch = Batch(QueryType.TEXT_TO_AUDIO, tmp_path)
-    await run_batch(batch, jobs, backend, concurrency=1, on_result=look)
+    prompts = PromptRun(QueryType.TEXT_TO_AUDIO, tmp_path)
+    await run_prompts(prompts, jobs, backend, concurrency=1, on_result=look)
     assert lines == [1, 2, 3]
 
 
 async def test_an_earlier_runs_results_are_never_touched(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text("mine")
     with pytest.raises(ResultsNotWritten, match=r"results\.jsonl") as refused:
-        await run(Batch(QueryType.TEXT_TO_AUDIO, tmp_path), ["One"])
+        await run(PromptRun(QueryType.TEXT_TO_AUDIO, tmp_path), ["One"])
     assert "\n" not in str(refused.value)
     assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
     assert (tmp_path / "results.jsonl").read_text() == "mine"
@@ -108,7 +108,7 @@ async def test_on_a_full_disk_no_cut_wav_has_its_name_and_the_failure_is_a_resul
 ) -> None:
     short, long = "One", "One " * 50  # 23 and 1536 kB
     with files_of_at_most(100_000):
-        results = await run(Batch(QueryType.TEXT_TO_AUDIO, tmp_path), [long, short])
+        results = await run(PromptRun(QueryType.TEXT_TO_AUDIO, tmp_path), [long, short])
     assert [result.error is None for result in results] == [False, True]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "00001_output.wav",
@@ -119,7 +119,7 @@ async def test_on_a_full_disk_no_cut_wav_has_its_name_and_the_failure_is_a_resul
 
 async def test_a_disk_that_takes_no_results_ends_the_run_in_one_line(tmp_path: Path) -> None:
     with files_of_at_most(0), pytest.raises(ResultsNotWritten) as refused:
-        await run(Batch(QueryType.TEXT_TO_AUDIO, tmp_path), ["One", "Two"])
+        await run(PromptRun(QueryType.TEXT_TO_AUDIO, tmp_path), ["One", "Two"])
     assert "results.jsonl" in str(refused.value) and "\n" not in str(refused.value)
     assert (tmp_path / "results.jsonl").read_bytes() == b""
 
@@ -128,15 +128,15 @@ async def test_a_file_name_that_is_no_unicode_is_a_source_like_any_other(tmp_pat
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
     Path(odd).write_bytes(wav_of(1))
     out = tmp_path / "out"
-    results = await run(Batch(QueryType.AUDIO_TO_TEXT, out), [odd, odd])
+    results = await run(PromptRun(QueryType.AUDIO_TO_TEXT, out), [odd, odd])
     assert [result.error for result in results] == [None, None]
     lines = (out / "results.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["source"] for line in lines] == [odd, odd]
 
 
 async def test_an_answer_that_was_cut_at_the_limit_says_so(tmp_path: Path) -> None:
-    batch = Batch(QueryType.TEXT_TO_AUDIO, tmp_path, max_tokens=8)
-    results = await run(batch, ["One", "A"])
+    prompts = PromptRun(QueryType.TEXT_TO_AUDIO, tmp_path, max_tokens=8)
+    results = await run(prompts, ["One", "A"])
     assert [result.finish_reason for result in results] == ["length", "stop"]
     written = (tmp_path / "results.jsonl").read_text().splitlines()
     reasons = {json.loads(line)["index"]: json.loads(line)["finish_reason"] for line in written}
@@ -147,28 +147,28 @@ async def test_an_answer_that_was_cut_at_the_limit_says_so(tmp_path: Path) -> No
 
 def test_a_text_to_speak_may_be_as_long_as_it_takes(tmp_path: Path) -> None:
     text = "A little horse drank some water before breakfast. " * 40  # 2 minutes
-    request = Batch(QueryType.TEXT_TO_AUDIO, tmp_path).request(Job(0, text))
+    request = PromptRun(QueryType.TEXT_TO_AUDIO, tmp_path).request(Job(0, text))
     assert (request.sampling.max_tokens or 0) > 4000
     assert request.needed_tokens > 3000
-    limited = Batch(QueryType.TEXT_TO_AUDIO, tmp_path, max_tokens=50).request(Job(0, text))
+    limited = PromptRun(QueryType.TEXT_TO_AUDIO, tmp_path, max_tokens=50).request(Job(0, text))
     assert (limited.sampling.max_tokens, limited.needed_tokens) == (50, 50)
 
 
 def test_a_transcript_may_be_as_long_as_its_recording_needs(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(wav_of(120))
     job = Job(0, str(tmp_path / "a.wav"))
-    request = Batch(QueryType.AUDIO_TO_TEXT, tmp_path).request(job)
+    request = PromptRun(QueryType.AUDIO_TO_TEXT, tmp_path).request(job)
     assert (request.sampling.max_tokens or 0) > 1024
     assert request.sampling.temperature == 0.0
-    asked = Batch(QueryType.AUDIO_TO_TEXT, tmp_path, question="Who speaks?").request(job)
+    asked = PromptRun(QueryType.AUDIO_TO_TEXT, tmp_path, question="Who speaks?").request(job)
     assert (asked.sampling.max_tokens, asked.sampling.temperature) == (None, None)
 
 
 async def test_a_full_server_delays_a_prompt_and_loses_none(tmp_path: Path) -> None:
     backend = FakeServeBackend(FakeThinkerEngine(), FakeSynthesizer(SCHEDULE, max_streams=1))
     jobs = [Job(index, f"sentence {index}") for index in range(4)]
-    batch = Batch(QueryType.TEXT_TO_AUDIO, tmp_path)
-    results = await run_batch(batch, jobs, backend, concurrency=4, on_result=lambda r: None)
+    prompts = PromptRun(QueryType.TEXT_TO_AUDIO, tmp_path)
+    results = await run_prompts(prompts, jobs, backend, concurrency=4, on_result=lambda r: None)
     assert [result.error for result in results] == [None] * 4
 
 
@@ -190,8 +190,8 @@ async def test_prompts_run_at_once_but_never_more_than_asked_for(tmp_path: Path)
     source = tmp_path / "a.wav"
     source.write_bytes(wav_of(0.5))
     jobs = [Job(index, str(source)) for index in range(12)]
-    batch = Batch(QueryType.AUDIO_TO_TEXT, tmp_path / "out")
-    results = await run_batch(batch, jobs, backend, concurrency=3, on_result=lambda r: None)
+    prompts = PromptRun(QueryType.AUDIO_TO_TEXT, tmp_path / "out")
+    results = await run_prompts(prompts, jobs, backend, concurrency=3, on_result=lambda r: None)
     assert [result.index for result in results] == list(range(12))
     assert most == 3
 
