@@ -1,5 +1,6 @@
 """Files that a command writes: on disk whole and under their names, or not at all."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 from deployments.errors import ConfigError
 
+BLOCK_BYTES = 1 << 16  # read at once
 PROBE_BYTES = 4096  # a block: a full disk still takes a file without content
 
 
@@ -90,16 +92,24 @@ def reason(error: OSError) -> str:
 
 
 class LineLog:
-    """A new file of lines; each is whole and out of this process once `add` returns."""
+    """A file of lines; each is whole and out of this process once `add` returns."""
 
-    def __init__(self, path: Path) -> None:
-        """Make the file.
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
+        """Make the file, or `resume` the one that is there: a last line without its end is cut off.
 
         Raises:
-            FileExistsError: there is one of that name.
+            FileExistsError: there is one of that name, and it is not to be resumed.
+            BlockingIOError: another process has it open as its log.
             OSError: it cannot be made.
         """
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        how = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if resume else os.O_EXCL)
+        self._fd = os.open(path, how, 0o666)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._fd, _end_of_last_line(self._fd))
+        except OSError:
+            os.close(self._fd)
+            raise
 
     def __enter__(self) -> "LineLog":
         return self
@@ -144,3 +154,14 @@ def _write_all(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:  # a disk that is nearly full takes a part
         rest = rest[os.write(fd, rest) :]
+
+
+def _end_of_last_line(fd: int) -> int:
+    """Where the last line that is whole ends; what is behind it was torn by a kill."""
+    begin = os.fstat(fd).st_size
+    while begin > 0:
+        end, begin = begin, max(0, begin - BLOCK_BYTES)
+        place = os.pread(fd, end - begin, begin).rfind(b"\n")
+        if place >= 0:
+            return begin + place + 1
+    return 0

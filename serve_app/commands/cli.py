@@ -134,6 +134,45 @@ def end2end(
 
 
 @cli.command()
+def batch(
+    lines: Annotated[Path, typer.Argument(help="Requests, one a line, in OpenAI's batch format.")],
+    answers: Annotated[Path, typer.Argument(help="Their answers; a run that was ended goes on.")],
+    base_url: Annotated[str, typer.Option(help="A running server.")] = "http://127.0.0.1:8000",
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests in the server at once.")] = 16,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(help="The folder of the recordings that lines name; by default the lines'."),
+    ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Run the server of this configuration meanwhile.")
+    ] = None,
+    wait_s: Annotated[
+        float, typer.Option(help="How long the server may be absent, also at the start.")
+    ] = 600,
+    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY")] = None,
+) -> None:
+    """Answer a file of requests, as work that lets live requests go first."""
+    from contextlib import nullcontext
+
+    from serve_app.commands.batch import command
+    from serve_app.commands.serving.session import ends_in_order
+
+    options = command.Options(
+        lines=lines,
+        answers=answers,
+        base_url=base_url,
+        api_key=api_key,
+        concurrency=concurrency,
+        recordings=recordings,
+        start=start,
+        wait_s=wait_s,
+    )
+    with ends_in_order() if start else nullcontext():
+        status = command.run(options, console)
+    raise typer.Exit(status)
+
+
+@cli.command()
 def serve(
     config: Annotated[Path, typer.Argument(help="A configuration, such as configs/cpu.yaml.")],
 ) -> None:
