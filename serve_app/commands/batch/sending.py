@@ -110,7 +110,7 @@ class Sender:
         try:
             with line.endpoint.request(line.body, self._recordings) as arguments:
                 response = await self._http.post(line.endpoint.url, **arguments)
-        except httpx.ConnectError as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _TryAgain(f"no connection: {error}") from None
         except httpx.TransportError as error:
             raise _TryAgain(f"the connection broke ({type(error).__name__})", counts=True) from None
