@@ -12,14 +12,16 @@ from deployments.errors import ServerFull
 Priority = Literal["live", "background"]
 """`live` is a request that somebody waits for. `background` work uses the time that is left."""
 
+MOST_IN_BACKGROUND = 128  # half of the requests that Ray Serve lets into a replica by our default
+
 
 def places_for(priority: Priority, places: int) -> int:
     """How many of a stage's `places` the requests of this priority may take together.
 
-    Background work may take half of them, so that a live request finds a place at once: an answer
-    that has begun keeps its place until it ends.
+    Background work may take half of them, and at most `MOST_IN_BACKGROUND`, so that a live request
+    finds a place at once: an answer that has begun keeps its place until it ends.
     """
-    return places if priority == "live" else max(1, places // 2)
+    return places if priority == "live" else max(1, min(places // 2, MOST_IN_BACKGROUND))
 
 
 class Places:
