@@ -63,6 +63,7 @@ FAKE = {
         }
     ],
 }
+PARTS = ("rate", "live", "kills")
 NO_GPU = {"ray_actor_options": {"num_cpus": 0, "num_gpus": 0}}
 BAD = ("{", "[]", '{"custom_id": "half', '{"custom_id": "bad", "method": "GET"}', "\x00")
 
@@ -79,6 +80,7 @@ class Plan:
     requests: int  # of one turn of a throughput run, and of the live listeners
     rounds: int
     seed: int
+    parts: tuple[str, ...]
 
     @property
     def texts(self) -> Sequence[str]:
@@ -94,8 +96,8 @@ class Figures:
     exactly_once: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def share_of_bench(self) -> float:
-        return sum(self.batch_per_s) / sum(self.bench_per_s)
+    def share_of_bench(self) -> float | None:
+        return sum(self.batch_per_s) / sum(self.bench_per_s) if self.bench_per_s else None
 
 
 def main() -> None:
@@ -113,15 +115,17 @@ def main() -> None:
 
 
 async def measure(plan: Plan, url: str, folder: Path) -> Figures:
-    """All three parts, in turn."""
+    """The parts of the plan, in turn."""
     figures = Figures()
-    for number in range(plan.rounds):
+    for number in range(plan.rounds if "rate" in plan.parts else 0):
         summary = await listen(plan, url, plan.concurrency, plan.requests, seed=number)
         figures.bench_per_s.append(summary.requests_per_s)
         figures.batch_per_s.append(await batch_rate(plan, url, folder / f"rate{number}", number))
-    figures.live_alone = told(await listen(plan, url, plan.live, plan.requests, seed=99))
-    figures.live_beside_a_batch = await live_beside(plan, url, folder / "beside")
-    figures.exactly_once = await killed_and_resumed(plan, url, folder / "killed")
+    if "live" in plan.parts:
+        figures.live_alone = told(await listen(plan, url, plan.live, plan.requests, seed=99))
+        figures.live_beside_a_batch = await live_beside(plan, url, folder / "beside")
+    if "kills" in plan.parts:
+        figures.exactly_once = await killed_and_resumed(plan, url, folder / "killed")
     return figures
 
 
@@ -303,6 +307,7 @@ def _options() -> tuple[Plan, Path]:
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     given = vars(parser.parse_args())
     out = given.pop("out")
     return Plan(**given), out
