@@ -104,8 +104,16 @@ def main() -> None:
     options, out = _options()
     with tempfile.TemporaryDirectory() as folder:
         config = options.config or _fake_config(Path(folder))
-        with running(config, Path(folder)) as server:
-            figures = asyncio.run(measure(options, server.url, Path(folder)))
+        figures = Figures()
+        try:
+            with running(config, Path(folder)) as server:
+                asyncio.run(measure(options, server.url, Path(folder), figures))
+        finally:  # also where it was interrupted
+            report(options, figures, out)
+
+
+def report(options: Plan, figures: Figures, out: Path) -> None:
+    """Write the figures and print them."""
     about = {"plan": asdict(options) | {"config": str(options.config or "fake engines")}}
     machine = {"cpus": os.cpu_count(), "load": os.getloadavg(), "python": sys.version.split()[0]}
     document = about | {"machine": machine} | asdict(figures)
@@ -114,9 +122,8 @@ def main() -> None:
     print(json.dumps(document, indent=1))
 
 
-async def measure(plan: Plan, url: str, folder: Path) -> Figures:
+async def measure(plan: Plan, url: str, folder: Path, figures: Figures) -> None:
     """The parts of the plan, in turn."""
-    figures = Figures()
     for number in range(plan.rounds if "rate" in plan.parts else 0):
         summary = await listen(plan, url, plan.concurrency, plan.requests, seed=number)
         figures.bench_per_s.append(summary.requests_per_s)
@@ -126,7 +133,6 @@ async def measure(plan: Plan, url: str, folder: Path) -> Figures:
         figures.live_beside_a_batch = await live_beside(plan, url, folder / "beside")
     if "kills" in plan.parts:
         figures.exactly_once = await killed_and_resumed(plan, url, folder / "killed")
-    return figures
 
 
 async def listen(plan: Plan, url: str, clients: int, requests: int, seed: int) -> Summary:
