@@ -1,5 +1,6 @@
 """Files that a command writes: on disk whole and under their names, or not at all."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -105,7 +106,7 @@ class LineLog:
         how = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if resume else os.O_EXCL)
         self._fd = os.open(path, how, 0o666)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._fd)
             os.ftruncate(self._fd, _end_of_last_line(self._fd))
         except OSError:
             os.close(self._fd)
@@ -154,6 +155,21 @@ def _write_all(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:  # a disk that is nearly full takes a part
         rest = rest[os.write(fd, rest) :]
+
+
+def _lock(fd: int) -> None:
+    """Hold the file for this process, where its file system knows locks.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            raise
 
 
 def _end_of_last_line(fd: int) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ class Slow(FakeSynthesizer):
         self.chunks = chunks
         self.go_on = asyncio.Event()
 
-    async def open(self, voice: object, *, streamed: bool = True) -> FakeStream:
+    async def open(self, voice: object, **options: Any) -> FakeStream:
         await super().open(None)
         outer = self
 
@@ -203,7 +204,7 @@ async def test_the_pause_of_a_joint_is_in_the_sound() -> None:
     class Loud(FakeSynthesizer):
         """Loud in each token but 0."""
 
-        async def open(self, voice: object, *, streamed: bool = True) -> FakeStream:
+        async def open(self, voice: object, **options: Any) -> FakeStream:
             await super().open(None)
 
             class Stream(FakeStream):
