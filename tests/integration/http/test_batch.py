@@ -5,7 +5,8 @@ import base64
 import json
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +227,24 @@ async def test_a_run_that_is_killed_answers_every_line_exactly_once_in_the_end(
         assert len(sound) == 2 * 960 * len(audio_tokens_of(f"Text {i}"))
     files = list((batch.answers.parent / "out.audio").iterdir())
     assert len(files) == 198  # and nothing that was half written
+
+
+async def test_the_server_of_a_configuration_runs_as_long_as_the_batch(
+    graph: Graph, listening: Any, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    async with listening(graph.app) as url:
+
+        @contextmanager
+        def served(config: Path, log: Path, console: Console) -> Iterator[Any]:
+            seen.append((config, log))
+            yield url, lambda: None
+            seen.append(batch.count())
+
+        monkeypatch.setattr(command, "server", served)
+        batch.write(chat("a", "One"), chat("b", "Two"))
+        assert (await batch.run("http://127.0.0.1:9", start=Path("cpu.yaml")))[0] == 0
+        assert seen == [(Path("cpu.yaml"), batch.answers.with_suffix(".log")), 2]
+        await batch.run("http://127.0.0.1:9", start=Path("cpu.yaml"))
+        assert len(seen) == 2  # nothing is left to be sent: no server is started
