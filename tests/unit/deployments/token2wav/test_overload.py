@@ -18,6 +18,7 @@ import pytest
 from deployments.chunker import AUDIO_TOKEN_S, VOCODER_HOLDS_S, Chunk
 from deployments.errors import ServerFull
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
+from deployments.priority import Priority
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.configured_voices import VoiceRecording
 from deployments.token2wav.contract import StepInput, StepOutput
@@ -328,3 +329,33 @@ def test_answers_in_the_background_fill_the_time_that_listeners_leave(engine):
     assert (alone.with_a_gap, beside.with_a_gap) == (0, 0)
     assert max(beside.first_sound_s) < max(alone.first_sound_s) + step_s(FILL)
     assert made > 8 * CHUNKS  # more than the listeners were given
+
+
+@pytest.mark.parametrize("workers", [4, 32])
+def test_work_in_the_background_that_has_the_engine_alone_is_nearly_as_quick_as_live_answers(
+    workers: int,
+) -> None:
+    def took_s(priority: Priority) -> float:
+        ended_at_s = 0.0
+
+        async def work(synthesizer: BatchingSynthesizer, begin_s: float) -> None:
+            now_s = asyncio.get_running_loop().time
+            await asyncio.sleep(begin_s)
+            for _ in range(3):
+                tokens_at_s = now_s() + FIRST_TOKEN_S + LOOKAHEAD * TOKEN_S
+                stream = await synthesizer.open(None, priority=priority)
+                for size in islice(stream.schedule.sizes(), CHUNKS):
+                    tokens_at_s += size * TOKEN_S
+                    await asyncio.sleep(max(0.0, tokens_at_s - now_s()))
+                    await stream.synthesize(Chunk((1,) * (size + LOOKAHEAD), last=False))
+                stream.close()
+
+        async def serve(synthesizer: BatchingSynthesizer) -> None:
+            nonlocal ended_at_s
+            await asyncio.gather(*(work(synthesizer, 0.37 * i % 2) for i in range(workers)))
+            ended_at_s = asyncio.get_running_loop().time()
+
+        run(Engine(), Anybody, serve)
+        return ended_at_s
+
+    assert took_s("background") < took_s("live") / 0.95
