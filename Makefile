@@ -19,7 +19,7 @@ NANO := configs/nano
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup serve demo test soak oldest hour lint format locks clean
+.PHONY: help setup serve demo test soak chaos oldest hour lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ test: .venv/ready ## lint, type check and every test that needs no GPU
 
 soak: .venv/ready ## hostile and honest traffic for an hour, or for SECONDS=...
 	$(BIN)/python -m tests.benchmarks.run_soak --seconds $(SECONDS) --out soak.json
+
+chaos: .venv/ready ## listeners while replicas are killed, for two minutes, or for SECONDS=...
+	$(BIN)/python -m tests.benchmarks.run_chaos $(if $(filter command line,$(origin SECONDS)),--seconds $(SECONDS)) --out chaos.json
 
 oldest: .venv/ready ## the Thinker's tests with the oldest vLLM that goes with this torch, and a GPU's
 	set -e; for version in $(OTHER_VLLMS); do \

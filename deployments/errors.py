@@ -21,6 +21,8 @@
     ├── LimitReached            an API key has used what it may; try again later
     ├── NotReady                no replica is running; try again later
     ├── EngineFailed            the model's engine died or gave no answer
+    │   ├── EngineLost              it is gone, and the request is not at fault
+    │   └── ThinkerLost             a spoken answer's Thinker is gone, and no other could go on
     ├── VoiceStoreFailed        the store of uploaded voices does not answer
     └── ConfigError             the server cannot start as configured
 
@@ -211,6 +213,17 @@ class NotReady(StepAudioError):
 
 class EngineFailed(StepAudioError):
     """The engine behind a stage failed; the request may be sent again."""
+
+
+class EngineLost(EngineFailed):
+    """The engine behind a replica is gone; another replica can go on with its answers."""
+
+
+class ThinkerLost(EngineFailed):
+    """No Thinker could go on with a spoken answer; another Token2Wav would fare no better."""
+
+    def __init__(self) -> None:
+        super().__init__("the model failed to answer")
 
 
 class VoiceStoreFailed(StepAudioError):

@@ -102,6 +102,7 @@ class ThinkerRequest(Wire):
     must_call: tuple[Function, ...] = ()  # the answer is a call of one of these and nothing else
     at_most_one_call: bool = False  # the answer ends behind its first call
     priority: Priority = "live"  # in both stages; of a spoken answer, that of its first part
+    made: tuple[int, ...] = ()  # all ids of this answer that another replica made; it goes on there
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,11 @@ class ThinkerDelta(Wire):
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    made: tuple[
+        int, ...
+    ] = ()  # every id, also those that show nothing; none: cannot go on elsewhere
+    offset: int | None = None  # of the answer's ids in `made`, how many came before
+    part: int = 0  # of a text in parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +180,27 @@ class NextPart(Wire):
 
 
 @dataclass(frozen=True, slots=True)
+class PartSoFar(Wire):
+    """What the Thinker had made of one part when the replica that spoke it was lost."""
+
+    made: tuple[int, ...]
+    audio_tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenSoFar(Wire):
+    """A spoken answer whose replica was lost: all that the next one needs to go on exactly.
+
+    What Token2Wav holds of a stream follows from its voice, its schedule and its audio tokens.
+    """
+
+    schedule: ChunkSchedule
+    parts: tuple[PartSoFar, ...]  # those that were begun
+    samples: int  # that were received
+    usage: Usage | None = None  # of all parts before the last
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechRequest(Wire):
     """One turn to answer aloud, in a voice."""
 
@@ -182,6 +209,8 @@ class SpeechRequest(Wire):
     streamed: bool = True  # False: the client gets the answer whole, so no playback waits
     then: tuple[NextPart, ...] = ()  # in this order; the usage says how many were answered
     speed: float = 1.0  # that it is played at; it is made at its own pace all the same
+    so_far: SpokenSoFar | None = None  # of an answer that another replica began
+    tries: int = 3  # how often a lost Thinker may be replaced, before the answer fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,3 +224,9 @@ class SpeechDelta(Wire):
     tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    made: tuple[int, ...] = ()  # as in `ThinkerDelta`; it goes with the first sound that it adds to
+    audio_tokens: tuple[int, ...] = ()  # that came from the Thinker with it
+    part: int = 0  # of a text in parts, that these belong to
+    offset: int | None = None  # samples of the answer that came before
+    schedule: ChunkSchedule | None = None  # that the answer is cut by; the first delta says it
+    tries: int | None = None  # that are left to it

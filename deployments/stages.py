@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from deployments.chunker import Chunk, ChunkSchedule
-from deployments.messages import ThinkerDelta, ThinkerRequest, Voice
+from deployments.messages import SpokenSoFar, ThinkerDelta, ThinkerRequest, Voice
 from deployments.priority import Priority
 
 
@@ -70,12 +70,20 @@ class Synthesizer(Protocol):
         """
 
     async def open(
-        self, voice: Voice, *, streamed: bool = True, priority: Priority = "live"
+        self,
+        voice: Voice,
+        *,
+        streamed: bool = True,
+        priority: Priority = "live",
+        so_far: SpokenSoFar | None = None,
     ) -> SpeechStream:
         """Begin a stream in `voice`; one that is not `streamed` has no listener until it ends.
 
         One in the `background` has none either, and takes only the time and the memory that the
         listeners of others leave.
+
+        With `so_far` the stream is made again from its beginning, by the schedule that it had. Its
+        listener has those samples, and the stream is not refused for want of time.
 
         Raises:
             UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.

@@ -80,10 +80,10 @@ def app(args: AppConfig) -> serve.Application:
                 merged(TOKEN2WAV_OPTIONS, sharing(shares.token2wav if shares else None)),
                 args.token2wav.deployment_config,
             )
-        ).bind(args.model, args.token2wav, thinker, args.voice_store)
+        ).bind(args.model, args.token2wav, thinker, args.voice_store, args.recovery)
     return Ingress.options(  # type: ignore[attr-defined]
         **merged(STAGE_OPTIONS, INGRESS_OPTIONS, args.ingress_deployment_config)
-    ).bind(args.http, thinker, token2wav, args.voice_store)
+    ).bind(args.http, thinker, token2wav, args.voice_store, args.recovery)
 
 
 def stage_options(defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:

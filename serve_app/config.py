@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from deployments.errors import ConfigError
+from deployments.resume import Recovery
 from deployments.settings import Settings
 from deployments.thinker.thinker_config import ThinkerConfig
 from deployments.token2wav.token2wav_config import Token2WavConfig
@@ -58,6 +59,8 @@ class AppConfig(BaseModel):
     http: HttpSettings = HttpSettings()
 
     gpu_sharing: GpuSharing = GpuSharing()
+
+    recovery: Recovery = Recovery()
 
     voice_store: str | None = None
     """Where uploaded voices are kept: a folder (from `/` or `~`) that all machines of the graph

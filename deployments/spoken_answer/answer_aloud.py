@@ -9,11 +9,14 @@ from deployments.messages import (
     SAMPLES_PER_AUDIO_TOKEN,
     SpeechDelta,
     SpeechRequest,
+    SpokenSoFar,
     ThinkerDelta,
 )
-from deployments.spoken_answer.long_texts import Think, in_turn
+from deployments.spoken_answer.long_texts import Think, from_the_beginning, in_turn
 from deployments.spoken_answer.pauses import Pauses
 from deployments.stages import SpeechStream, Synthesizer
+
+BYTES_PER_SAMPLE = 2
 
 
 async def answer_aloud(
@@ -25,11 +28,18 @@ async def answer_aloud(
     before the Thinker is asked, so a full Token2Wav refuses without work for the Thinker. However
     the answer ends, the Thinker's request is aborted and the stream closed.
 
+    An answer that another replica began (`so_far`) is made again from its beginning, but only what
+    comes after the samples that were received is yielded.
+
     Raises:
         UnknownVoice, ReferenceAudioUnfit, ServerFull: before the Thinker is asked.
     """
+    so_far = request.so_far
     stream = await synthesizer.open(
-        request.voice, streamed=request.streamed, priority=request.thinker.priority
+        request.voice,
+        streamed=request.streamed,
+        priority=request.thinker.priority,
+        so_far=so_far,
     )
     try:
         if request.speed != 1:
@@ -38,8 +48,8 @@ async def answer_aloud(
             stream = pausing = PausingStream(stream)
             deltas = in_turn(request, stream.schedule, think, pausing.pause)
         else:
-            deltas = think(replace(request.thinker, chunks=stream.schedule))
-        async with aclosing(deltas), aclosing(speak(deltas, stream)) as spoken:
+            deltas = from_the_beginning(request, stream.schedule, think)
+        async with aclosing(deltas), aclosing(speak(deltas, stream, so_far)) as spoken:
             async for delta in spoken:
                 yield delta
     finally:
@@ -72,7 +82,7 @@ class PausingStream:
 
 
 async def speak(
-    deltas: AsyncIterator[ThinkerDelta], stream: SpeechStream
+    deltas: AsyncIterator[ThinkerDelta], stream: SpeechStream, so_far: SpokenSoFar | None = None
 ) -> AsyncGenerator[SpeechDelta]:
     """Turn one answer's deltas into speech, while the rest of the answer is still being made.
 
@@ -80,18 +90,48 @@ async def speak(
     while earlier sound still plays, so no chunk waits for another one. A delta's text, ids and tool
     calls come with its first chunk, or alone where it completes none. The `finish_reason` comes
     with the last of the audio, or after it.
+
+    With `so_far` the first deltas are those that were spoken before: of them only sound is yielded
+    that was not received.
     """
     chunker = Chunker(stream.schedule)
+    sound = _Sound(received=so_far.samples if so_far else 0)
+    replayed = sum(len(part.audio_tokens) for part in so_far.parts) if so_far else 0
+    schedule: ChunkSchedule | None = stream.schedule
     async for delta in deltas:
         chunks: list[Chunk | None] = list(chunker.push(delta.audio_tokens))
         if delta.finish_reason is not None and (last := chunker.finish()):
             chunks.append(last)
+        is_known, replayed = replayed > 0, replayed - len(delta.audio_tokens)
         for number, chunk in enumerate(chunks or [None]):
-            pcm = await stream.synthesize(chunk) if chunk else b""
-            spoken = _words(delta, pcm) if number == 0 else SpeechDelta(pcm=pcm)
+            pcm, offset = sound.next(await stream.synthesize(chunk) if chunk else b"")
+            if is_known:
+                spoken = SpeechDelta(pcm=pcm, part=delta.part)
+            elif number == 0:
+                spoken = _words(delta, pcm)
+            else:
+                spoken = SpeechDelta(pcm=pcm, part=delta.part)
+            spoken = replace(spoken, offset=offset, schedule=schedule)
             if number + 1 >= len(chunks):
                 spoken = replace(spoken, finish_reason=delta.finish_reason, usage=delta.usage)
+            if is_known and not pcm:
+                continue
+            schedule = None
             yield spoken
+
+
+class _Sound:
+    """Counts the samples of a stream, and cuts off those that were received before."""
+
+    def __init__(self, received: int) -> None:
+        self._received = BYTES_PER_SAMPLE * received
+        self._made = 0  # bytes
+
+    def next(self, pcm: bytes) -> tuple[bytes, int]:
+        """What of the next sound is new, and the samples of the stream before that."""
+        new = pcm[max(0, self._received - self._made) :]
+        self._made += len(pcm)
+        return new, max(self._received, self._made - len(new)) // BYTES_PER_SAMPLE
 
 
 def _words(delta: ThinkerDelta, pcm: bytes) -> SpeechDelta:
@@ -101,4 +141,7 @@ def _words(delta: ThinkerDelta, pcm: bytes) -> SpeechDelta:
         reasoning=delta.reasoning,
         token_ids=delta.token_ids,
         tool_calls=delta.tool_calls,
+        made=delta.made,
+        audio_tokens=delta.audio_tokens,
+        part=delta.part,
     )

@@ -15,6 +15,7 @@ from deployments.errors import EngineFailed
 from deployments.messages import (
     AUDIO_TOKENS_PER_SECOND,
     NextPart,
+    PartSoFar,
     SpeechRequest,
     ThinkerDelta,
     ThinkerRequest,
@@ -34,13 +35,31 @@ OnJoint = Callable[[int, float], None]
 before the tokens after the joint are handed out."""
 
 
+async def from_the_beginning(
+    request: SpeechRequest, schedule: ChunkSchedule, think: Think
+) -> AsyncGenerator[ThinkerDelta]:
+    """The deltas of an answer in one part.
+
+    What the Thinker had made before a replica was lost comes first, as one delta.
+    """
+    thinker = replace(request.thinker, chunks=schedule)
+    if request.so_far is not None:
+        (part,) = request.so_far.parts
+        thinker = replace(thinker, made=part.made)
+        yield ThinkerDelta(audio_tokens=part.audio_tokens)
+    async with aclosing(think(thinker)) as deltas:
+        async for delta in deltas:
+            yield delta
+
+
 async def in_turn(
     request: SpeechRequest, schedule: ChunkSchedule, think: Think, on_joint: OnJoint
 ) -> AsyncGenerator[ThinkerDelta]:
     """The deltas of all parts of `request` as those of one answer, whose usage is their sum.
 
-    A part that does not end with `stop` is the last one. However this ends, no part is being made
-    any more.
+    The last delta of a part has the usage up to there. What the Thinker had made before a replica
+    was lost comes first, as one delta a part. A part that does not end with `stop` is the last one.
+    However this ends, no part is being made any more.
 
     Raises:
         EngineFailed: the Thinker made no sound of a part.
@@ -49,9 +68,10 @@ async def in_turn(
     def ask(thinker: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         return think(replace(thinker, chunks=schedule))
 
-    made = _Made()
     parts = [NextPart(request.thinker), *request.then]
-    asking = asyncio.create_task(_ask_for_all(parts, ask, on_joint, made))
+    made = _Made(request.so_far.usage if request.so_far else None)
+    so_far = request.so_far.parts if request.so_far else ()
+    asking = asyncio.create_task(_ask_for_all(parts, ask, on_joint, made, so_far))
     try:
         while (delta := await made.take()) is not None:
             yield delta
@@ -61,15 +81,29 @@ async def in_turn(
 
 
 async def _ask_for_all(
-    parts: Sequence[NextPart], ask: Think, on_joint: OnJoint, made: "_Made"
+    parts: Sequence[NextPart],
+    ask: Think,
+    on_joint: OnJoint,
+    made: "_Made",
+    so_far: Sequence[PartSoFar],
 ) -> None:
     """Have one part made after the other, each when few tokens of those before it are left."""
     try:
-        for part in parts:
-            if part is not parts[0]:
-                await made.until_few_are_left()
+        for number, part in enumerate(parts):
+            begun = so_far[number] if number < len(so_far) else None
+            if number:
+                if begun is None:
+                    await made.until_few_are_left()
                 on_joint(made.tokens, part.pause_s)
-            goes_on = await _ask_for(part, ask, made, is_last=part is parts[-1])
+            if begun is not None:
+                made.add(ThinkerDelta(audio_tokens=begun.audio_tokens, part=number))
+            if number + 1 < len(so_far):
+                continue
+            thinker = replace(part.thinker, made=begun.made) if begun else part.thinker
+            before = made.tokens - len(begun.audio_tokens if begun else ())
+            goes_on = await _ask_for(number, thinker, ask, made, is_last=part is parts[-1])
+            if goes_on and made.tokens == before:
+                raise EngineFailed("the model gave no audio for a part of the text")
             if not goes_on:
                 break
         made.end()
@@ -77,34 +111,35 @@ async def _ask_for_all(
         made.end(error)
 
 
-async def _ask_for(part: NextPart, ask: Think, made: "_Made", *, is_last: bool) -> bool:
-    """Have one part made; gives whether it ended where the next one can follow."""
-    tokens, reason = made.tokens, None
-    async with aclosing(ask(part.thinker)) as deltas:
+async def _ask_for(
+    number: int, thinker: ThinkerRequest, ask: Think, made: "_Made", *, is_last: bool
+) -> bool:
+    """Have the part of that number made; gives whether it ended where the next one can follow."""
+    reason = None
+    async with aclosing(ask(thinker)) as deltas:
         async for delta in deltas:
             reason = delta.finish_reason
-            made.add(delta, ends=is_last or reason != "stop")
-    if reason == "stop" and made.tokens == tokens:
-        raise EngineFailed("the model gave no audio for a part of the text")
+            made.add(replace(delta, part=number), ends=is_last or reason != "stop")
     return reason == "stop"
 
 
 class _Made:
     """Deltas on their way from one task to another, which speaks one before it takes the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, usage: Usage | None) -> None:
+        """`usage`: of the parts that are complete already."""
         self.tokens = 0  # audio tokens of all deltas
         self._taken = self._spoken = 0  # of these
         self._deltas: asyncio.Queue[ThinkerDelta | BaseException | None] = asyncio.Queue()
         self._few_left = asyncio.Event()
-        self._usage = Usage(0, 0, answers=0)
+        self._usage = usage or Usage(0, 0, answers=0)
 
-    def add(self, delta: ThinkerDelta, *, ends: bool) -> None:
+    def add(self, delta: ThinkerDelta, *, ends: bool = False) -> None:
         """Add a delta; the last one of its part says how the answer `ends`, or nothing."""
         self.tokens += len(delta.audio_tokens)
         if delta.usage is not None:
             self._usage += delta.usage
-            delta = replace(delta, usage=self._usage if ends else None)
+            delta = replace(delta, usage=self._usage)
         self._deltas.put_nowait(delta if ends else replace(delta, finish_reason=None))
 
     def end(self, error: BaseException | None = None) -> None:

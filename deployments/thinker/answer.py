@@ -1,7 +1,9 @@
 """One answer on its way out: tokens are sorted, counted, and held until a chunk is whole."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from deployments.chunker import Chunker
 from deployments.errors import EngineFailed
@@ -41,6 +43,7 @@ class _Held:
     audio_tokens: list[int] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     tool_calls: list[ToolCall] = field(default_factory=list)
+    made: list[int] = field(default_factory=list)
 
 
 class _Ids:
@@ -87,7 +90,10 @@ class Answer:
         vocabulary: TextVocabulary,
         stop_ids: frozenset[int],
         prompt_audio_tokens: int = 0,
+        *,
+        can_go_on: bool = False,
     ) -> None:
+        """`can_go_on`: another replica can go on with it, so its deltas say what was made."""
         start = Mode.SPEECH if request.reply == "speech" else Mode.TEXT
         self._literal = vocabulary.literally()
         self._reader: OutputSplitter | LiteralReader | CallReader
@@ -105,6 +111,8 @@ class Answer:
         self._held = _Held()
         self._usage: Usage | None = None
         self._has_calls = False
+        self._can_go_on = can_go_on
+        self._made = 0  # ids, of those that deltas have said
         self.called: str | None = None  # the function that the answer has to call
         self.finished = False
 
@@ -121,6 +129,21 @@ class Answer:
         self.called = name
         self._reader = CallReader(self._literal, name)
 
+    def go_on(self, made: Sequence[int], prompt_tokens: int) -> ThinkerDelta | None:
+        """Take in the ids that another replica made and sent. The last delta, if they were all.
+
+        Args:
+            prompt_tokens: of the prompt, without those ids.
+        """
+        ended = self.push(EngineOutput(tuple(made), prompt_tokens=prompt_tokens))
+        if not self.finished and made[-1] in self._stop_ids:
+            ended = self.finish("stop")
+        self._release()
+        self._made = len(made)
+        if ended is None or not self.finished:
+            return None
+        return ThinkerDelta(finish_reason=ended.finish_reason, usage=ended.usage, offset=self._made)
+
     def push(self, output: EngineOutput) -> ThinkerDelta | None:
         """Take the next ids of the answer; None while they are held.
 
@@ -133,6 +156,8 @@ class Answer:
             if token_id not in self._stop_ids and not self._ended(split):
                 self._take(token_id, split)
         held = self._held
+        if self._can_go_on:
+            held.made += output.token_ids
         held.token_ids += self._ids.release()
         held.text += split.text
         held.reasoning += split.reasoning
@@ -176,14 +201,14 @@ class Answer:
         self._held.token_ids += self._ids.flush(text)
         complete = reason == "stop" and not self._stop.found
         self._held.tool_calls += self._reader.finish(complete).tool_calls
-        last = self._release() or ThinkerDelta()
+        last = self._release() or ThinkerDelta(**self._said())
         finish_reason = _FINISH_REASONS[reason]
         if finish_reason == "stop" and self._has_calls:
             finish_reason = "tool_calls"
         return replace(last, finish_reason=finish_reason, usage=self._usage)
 
     def _release(self) -> ThinkerDelta | None:
-        held, self._held = self._held, _Held()
+        held = self._held
         delta = ThinkerDelta(
             text=held.text,
             reasoning=held.reasoning,
@@ -195,7 +220,19 @@ class Answer:
         if self._usage is not None:
             spoken = self._usage.audio_tokens + len(delta.audio_tokens)
             self._usage = replace(self._usage, audio_tokens=spoken)
-        return None if delta == ThinkerDelta() else delta
+        if delta == ThinkerDelta():
+            return None  # what was made shows nothing yet
+        delta = replace(delta, **self._said())
+        self._held = _Held()
+        return delta
+
+    def _said(self) -> dict[str, Any]:
+        """The fields of a delta that another replica needs in order to go on behind it."""
+        if not self._can_go_on:
+            return {}
+        made, self._held.made = tuple(self._held.made), []
+        offset, self._made = self._made, self._made + len(made)
+        return {"made": made, "offset": offset}
 
     def count(self, output: EngineOutput) -> Usage:
         """Count the ids of an output; gives all that was counted."""

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from deployments.errors import ConfigError, EngineFailed
+from deployments.errors import ConfigError, EngineFailed, EngineLost
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.priority import Places
@@ -91,7 +91,7 @@ class VllmEngine:
 
     def _trusted_runner(self) -> PromptRunner:
         if self._runner is None:
-            raise EngineFailed("the engine is not running")
+            raise EngineLost("the engine is not running")
         self._runner.require_trust()
         return self._runner
 

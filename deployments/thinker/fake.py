@@ -82,7 +82,9 @@ class FakeThinkerEngine:
             text = json.dumps({"said": text}, ensure_ascii=False)
         limit = request.sampling.max_tokens or self._max_tokens
         if request.reply == "text":
-            deltas = [ThinkerDelta(text=c, token_ids=(ord(c),)) for c in text[:limit]]
+            deltas = [
+                ThinkerDelta(text=c, token_ids=(ord(c),), made=(ord(c),)) for c in text[:limit]
+            ]
             cut, tokens, spoken = len(text) > limit, min(len(text), limit), 0
         else:
             whole = audio_tokens_of(text)
@@ -91,7 +93,7 @@ class FakeThinkerEngine:
             cut, tokens, spoken = len(whole) > limit, len(audio), len(audio)
         usage = Usage(prompt_tokens, completion_tokens=tokens, audio_tokens=spoken)
         finish = ThinkerDelta(finish_reason="length" if cut else "stop", usage=usage)
-        return [*deltas, finish]
+        return _behind(request.made, [*deltas, finish])
 
 
 def audio_tokens_of(text: str) -> tuple[int, ...]:
@@ -140,5 +142,21 @@ def _spoken_deltas(
             list(chunker.push(piece))
             pieces.append(piece)
             start += len(piece)
-    deltas = [ThinkerDelta(audio_tokens=piece, token_ids=piece) for piece in pieces]
+    deltas = [ThinkerDelta(audio_tokens=piece, token_ids=piece, made=piece) for piece in pieces]
     return [replace(deltas[0], text=text), *deltas[1:]] if deltas else []
+
+
+def _behind(made: tuple[int, ...], deltas: list[ThinkerDelta]) -> list[ThinkerDelta]:
+    """What is left of `deltas` behind the ids `made`, which end with one of them.
+
+    Raises:
+        EngineFailed: this model would not have made these ids.
+    """
+    offset, left = 0, []
+    for delta in deltas:
+        if offset >= len(made):
+            left.append(replace(delta, offset=offset))
+        elif delta.made != made[offset : offset + len(delta.made)]:
+            raise EngineFailed("the ids that were made before are of another answer")
+        offset += len(delta.made)
+    return left

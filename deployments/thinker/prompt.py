@@ -117,6 +117,10 @@ class PromptBuilder:
             ids.append(self._special.tts_start)
         return replace(prompt, token_ids=ids)
 
+    def behind(self, prompt: Prompt, made: Sequence[int]) -> Prompt:
+        """The prompt of the rest of an answer, of which `made` is the beginning."""
+        return replace(prompt, token_ids=[*prompt.token_ids, *made])
+
     def calling(self, prompt: Prompt, name: str | None = None) -> Prompt:
         """The prompt of an answer that calls a function: of its name, or of its arguments."""
         opening = "function\n" if name is None else f"function\n{name}\n"

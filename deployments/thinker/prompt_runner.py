@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from deployments.errors import EngineFailed, StepAudioError, UnsupportedRequest
+from deployments.errors import EngineFailed, EngineLost, StepAudioError, UnsupportedRequest
 from deployments.messages import SamplingOptions
 from deployments.priority import Priority
 from deployments.thinker.answer import EngineOutput
@@ -54,7 +54,7 @@ class PromptRunner:
     def require_trust(self) -> None:
         """Raise EngineFailed where an answer that begins now could not be trusted."""
         if reason := self._no_longer or self._no_more:
-            raise EngineFailed(reason)
+            raise EngineLost(reason)
 
     def distrust(self, reason: str) -> None:
         """End every answer, and begin none any more: the engine answers nonsense."""
@@ -80,6 +80,7 @@ class PromptRunner:
             EngineFailed: vLLM failed, or the answer cannot be trusted.
         """
         from vllm.renderers.inputs.preprocess import parse_model_prompt
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         raw: dict[str, Any] = {"prompt_token_ids": prompt.token_ids}
         if prompt.audio_pieces:
@@ -105,7 +106,8 @@ class PromptRunner:
                 what = f"its JSON Schema cannot be followed: {one_line(refusal)}"
                 raise UnsupportedRequest(what, param) from None
             logger.exception("vLLM failed at %s", unique_id)  # callers do not see it
-            raise EngineFailed("the model failed to answer") from error
+            failed = EngineLost if isinstance(error, EngineDeadError) else EngineFailed
+            raise failed("the model failed to answer") from error
 
     def sampling(
         self,

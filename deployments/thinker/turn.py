@@ -54,12 +54,22 @@ class Turn:
         if room < request.needed_tokens:
             raise SpeechTooLong(request.needed_tokens, room)
         self._budget = request.sampling.max_tokens or runner.defaults.max_tokens
+        # A thought is a prompt of its own, and vLLM follows a constraint from its beginning alone.
+        can_go_on = not (model.think or request.must_call or request.json_schema)
         self._answer = Answer(
-            request, model.special, model.vocabulary, model.stop_ids, prompt.audio_tokens
+            request,
+            model.special,
+            model.vocabulary,
+            model.stop_ids,
+            prompt.audio_tokens,
+            can_go_on=can_go_on,
         )
 
     async def deltas(self) -> AsyncGenerator[ThinkerDelta]:
-        """The whole answer. Closing the iterator aborts the request in vLLM."""
+        """The whole answer, or what is left of it. Closing the iterator aborts it in vLLM."""
+        if self._request.made and (last := self._go_on(self._request.made)):
+            yield last
+            return
         steps = [self._answer_itself]
         if self._request.must_call:
             steps.insert(0, self._choose_function)
@@ -73,6 +83,13 @@ class Turn:
             async with aclosing(step()) as deltas:
                 async for delta in deltas:
                     yield delta
+
+    def _go_on(self, made: tuple[int, ...]) -> ThinkerDelta | None:
+        """Begin behind the ids that another replica made. The last delta, if they are all."""
+        last = self._answer.go_on(made, self._prompt.length)
+        self._prompt = self._prompts.behind(self._prompt, made)
+        self._budget -= len(made)
+        return last
 
     @property
     def _left(self) -> int:

@@ -4,13 +4,16 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments import mps
 from deployments.chunker import ChunkSchedule
+from deployments.errors import ThinkerLost
 from deployments.heap import IdleCollector, settle_heap
+from deployments.lasting_calls import written
 from deployments.messages import (
     ReferenceAudio,
     SpeechDelta,
@@ -20,6 +23,7 @@ from deployments.messages import (
 )
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
+from deployments.resume import Recovery, Tries
 from deployments.spoken_answer.answer_aloud import answer_aloud
 from deployments.stages import Synthesizer
 from deployments.token2wav.configured_voices import read_voices, voice_files
@@ -76,10 +80,12 @@ class Token2WavDeployment:
         config: Token2WavConfig,
         thinker: DeploymentHandle,
         voice_store: str | None = None,
+        recovery: Recovery = Recovery(),  # noqa: B008
     ) -> None:
         show_in_replica_log()
         started_s = time.monotonic()
         self._thinker = thinker.options(stream=True, _by_reference=False)
+        self._recovery = recovery
         with complaints_shown():
             mps.join()
             store = VoiceStore(voice_store) if voice_store else None
@@ -91,24 +97,22 @@ class Token2WavDeployment:
 
     async def speak(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         """Answer aloud; the last delta carries the `finish_reason`."""
-        spoken = answer_aloud(request, self._synthesizer, self._think)
-        with request_logged(logger, request.thinker.request_id, "speech"):
-            async with aclosing(spoken):
+        tries = Tries(request.tries)
+
+        def think(asked: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+            call = self._thinker.generate.remote
+            return written(asked, call, self._recovery, tries, on_loss=ThinkerLost)
+
+        what = "speech" if request.so_far is None else "speech that goes on here"
+        with request_logged(logger, request.thinker.request_id, what):
+            async with aclosing(answer_aloud(request, self._synthesizer, think)) as spoken:
                 async for delta in spoken:
-                    yield delta
+                    yield replace(delta, tries=tries.left) if tries.spent else delta
 
     async def prepare(self, request_id: str, recording: ReferenceAudio) -> None:
         """Make a voice of `recording` before it is stored. Raises as `Synthesizer.prepare`."""
         with request_logged(logger, request_id, "voice"):
             await self._synthesizer.prepare(recording)
-
-    async def _think(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
-        deltas = self._thinker.generate.remote(request)
-        try:
-            async for delta in deltas:
-                yield delta
-        finally:
-            deltas.cancel()  # does nothing to an answer that is complete
 
     async def voices(self) -> tuple[str, ...]:
         """Names of the configured voices, the default one first."""

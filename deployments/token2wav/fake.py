@@ -4,7 +4,7 @@ import numpy as np
 
 from deployments.chunker import Chunk, ChunkSchedule
 from deployments.errors import ServerFull, UnknownVoice
-from deployments.messages import SAMPLES_PER_AUDIO_TOKEN, Voice
+from deployments.messages import SAMPLES_PER_AUDIO_TOKEN, SpokenSoFar, Voice
 from deployments.priority import Priority, places_for
 
 
@@ -66,7 +66,12 @@ class FakeSynthesizer:
             raise UnknownVoice(voice, known=self._voices)
 
     async def open(
-        self, voice: Voice, *, streamed: bool = True, priority: Priority = "live"
+        self,
+        voice: Voice,
+        *,
+        streamed: bool = True,
+        priority: Priority = "live",
+        so_far: SpokenSoFar | None = None,
     ) -> FakeStream:
         await self.prepare(voice)
         full = priority == "background" and self._in_background >= places_for(
@@ -76,7 +81,8 @@ class FakeSynthesizer:
             raise ServerFull()
         self.open_streams += 1
         self._in_background += priority == "background"
-        return FakeStream(self, self._schedule, priority)
+        schedule = so_far.schedule if so_far else self._schedule
+        return FakeStream(self, schedule, priority)
 
     def left(self, priority: Priority) -> None:
         """A stream of that priority has ended."""

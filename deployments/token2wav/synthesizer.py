@@ -14,7 +14,7 @@ from typing import Any
 
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
 from deployments.errors import EngineFailed, ServerFull
-from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, Voice
+from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, SpokenSoFar, Voice
 from deployments.priority import Priority, places_for
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.canary import Canary, canary_tokens
@@ -27,7 +27,8 @@ from deployments.token2wav.step_loop import StepLoop
 from deployments.token2wav.voice_cache import ReadStored, VoiceCache, nothing_stored
 
 logger = logging.getLogger(__name__)
-BYTES_PER_S = 2 * OUTPUT_SAMPLE_RATE_HZ
+BYTES_PER_SAMPLE = 2
+BYTES_PER_S = BYTES_PER_SAMPLE * OUTPUT_SAMPLE_RATE_HZ
 
 Schedules = Callable[[int, int], ChunkSchedule]
 
@@ -124,23 +125,35 @@ class BatchingSynthesizer:
         await self._require_running().voices.prepared(voice)
 
     async def open(
-        self, voice: Voice, *, streamed: bool = True, priority: Priority = "live"
+        self,
+        voice: Voice,
+        *,
+        streamed: bool = True,
+        priority: Priority = "live",
+        so_far: SpokenSoFar | None = None,
     ) -> "SpokenStream":
         """As `Synthesizer.open`."""
         try:
-            return await self._open(voice, streamed, priority)
+            return await self._open(voice, streamed, priority, so_far)
         except ServerFull as error:
             self._observer.stream_refused(error.reason)
             raise
 
-    async def _open(self, voice: Voice, streamed: bool, priority: Priority) -> "SpokenStream":
+    async def _open(
+        self, voice: Voice, streamed: bool, priority: Priority, so_far: SpokenSoFar | None
+    ) -> "SpokenStream":
         running, now_s = self._require_running(), self._now_s()
-        live = sum(one.priority == "live" for one in self._listeners)
-        schedule = self._schedules(live, running.engine.lookahead)
+        if so_far is None:
+            live = sum(one.priority == "live" for one in self._listeners)
+            schedule = self._schedules(live, running.engine.lookahead)
+        else:
+            schedule = so_far.schedule
         listener = Listener(now_s, schedule, streamed, priority)
         self._require_place(priority, running.engine.max_streams)
         late = running.loop.is_late
-        if not running.admission.fits(self._listeners, listener, now_s, late=late):
+        if so_far is None and not running.admission.fits(
+            self._listeners, listener, now_s, late=late
+        ):
             raise ServerFull(reason="time")
         self._listeners.add(listener)  # before any await, so that two callers cannot take one place
         try:
@@ -149,7 +162,7 @@ class BatchingSynthesizer:
             self._listeners.discard(listener)
             raise
         self._observer.stream_opened(len(self._listeners))
-        return SpokenStream(self, state, listener)
+        return SpokenStream(self, state, listener, heard=so_far.samples if so_far else 0)
 
     def _require_place(self, priority: Priority, places: int) -> None:
         taken = sum(one.priority == "background" for one in self._listeners)
@@ -186,10 +199,12 @@ class BatchingSynthesizer:
         return len(self._listeners)
 
     async def step(self, chunk: StepInput, listener: Listener) -> StepOutput:
-        """Run one stream's chunk, and take note of the sound that goes to its listener."""
-        output = await self._require_running().loop.step(chunk, listener)
-        listener.sent(len(output.pcm) / BYTES_PER_S, self._now_s())
-        return output
+        """Run one stream's chunk."""
+        return await self._require_running().loop.step(chunk, listener)
+
+    def sent(self, pcm_bytes: int, listener: Listener) -> None:
+        """Take note of sound that goes to a stream's listener."""
+        listener.sent(pcm_bytes / BYTES_PER_S, self._now_s())
 
     def close_stream(self, state: Any, listener: Listener) -> None:
         """Free a stream's place; the stream may still be in a step."""
@@ -253,10 +268,18 @@ class _Running:
 class SpokenStream:
     """Implements `deployments.stages.SpeechStream`; holds nothing but its stream's state."""
 
-    def __init__(self, synthesizer: BatchingSynthesizer, state: Any, listener: Listener) -> None:
+    def __init__(
+        self,
+        synthesizer: BatchingSynthesizer,
+        state: Any,
+        listener: Listener,
+        heard: int = 0,
+    ) -> None:
+        """`heard`: the samples from the stream's beginning that its listener has already."""
         self._synthesizer = synthesizer
         self._state = state
         self._listener = listener
+        self._heard_bytes = BYTES_PER_SAMPLE * heard
         self._open = True
 
     @property
@@ -272,6 +295,10 @@ class SpokenStream:
         row = StepInput(self._state, chunk.tokens, chunk.last)
         output = await self._synthesizer.step(row, self._listener)
         self._state = output.state
+        heard = min(self._heard_bytes, len(output.pcm))
+        self._heard_bytes -= heard
+        if heard < len(output.pcm):
+            self._synthesizer.sent(len(output.pcm) - heard, self._listener)
         return output.pcm
 
     def close(self) -> None:

@@ -236,6 +236,7 @@ def graph_backend(config: AppConfig) -> Backend:
     return ServeBackend(
         serve.get_deployment_handle("Thinker", APP_NAME),
         serve.get_deployment_handle("Token2Wav", APP_NAME) if speaks else None,
+        config.recovery,
     )
 
 

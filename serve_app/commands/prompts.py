@@ -23,12 +23,12 @@ from deployments.messages import (
     SpeechRequest,
     ThinkerRequest,
 )
+from deployments.ray_failures import FULL, unwrap
 from deployments.thinker import tasks
 from deployments.thinker.speech_length import speech_length
 from serve_app.commands.outputs import RESULTS, sound_name, text_name
 from serve_app.graph.answers import Delta, complete
 from serve_app.graph.backend import Backend
-from serve_app.graph.failures import FULL, unwrap
 from serve_app.http.transcription.length import most_tokens
 from serve_app.sound.encoding.pcm import seconds_of
 from serve_app.sound.encoding.wav import wav_file

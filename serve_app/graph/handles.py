@@ -4,10 +4,12 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.lasting_calls import spoken, written
 from deployments.messages import (
     ReferenceAudio,
     SpeechDelta,
@@ -15,6 +17,7 @@ from deployments.messages import (
     ThinkerDelta,
     ThinkerRequest,
 )
+from deployments.resume import Recovery, Tries
 from serve_app.graph.answers import text_only
 
 HEARD_WITHIN_S = 1.0  # a stage that answered so lately has a replica that runs
@@ -27,34 +30,36 @@ class ServeBackend:
     30 ms of Python, during which the event loop waits for the interpreter again and again.
     """
 
-    def __init__(self, thinker: DeploymentHandle, token2wav: DeploymentHandle | None) -> None:
+    def __init__(
+        self,
+        thinker: DeploymentHandle,
+        token2wav: DeploymentHandle | None,
+        recovery: Recovery,
+    ) -> None:
         self._thinker = thinker.options(stream=True, _by_reference=False)
         self._token2wav = token2wav and token2wav.options(stream=True, _by_reference=False)
         self._token2wav_calls = token2wav
+        self._recovery = recovery
         self._voices: tuple[str, ...] | None = None
         self._wrote_at = self._spoke_at = -math.inf
 
     async def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         """Text-only answers go straight to the Thinker."""
-        deltas = self._thinker.generate.remote(request)
-        try:
+        call, tries = self._thinker.generate.remote, Tries(self._recovery.tries)
+        async with aclosing(written(request, call, self._recovery, tries)) as deltas:
             async for delta in deltas:
                 self._wrote_at = time.monotonic()
                 yield delta
-        finally:
-            deltas.cancel()  # does nothing to an answer that is complete
 
     async def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         """Spoken answers come from Token2Wav, which pulls the Thinker's tokens itself."""
         if self._token2wav is None:
             raise text_only()
-        deltas = self._token2wav.speak.remote(request)
-        try:
+        answer = spoken(request, self._token2wav.speak.remote, self._recovery)
+        async with aclosing(answer) as deltas:
             async for delta in deltas:
                 self._spoke_at = time.monotonic()
                 yield delta
-        finally:
-            deltas.cancel()
 
     async def voices(self) -> tuple[str, ...]:
         """Names of the configured voices, the default one first."""

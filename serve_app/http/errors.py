@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployments import ray_failures
 from deployments.errors import (
     AnswerCut,
     AudioTooLong,
@@ -35,8 +36,7 @@ from deployments.errors import (
     VoiceStoreFailed,
     VoiceStoreFull,
 )
-from serve_app.graph import failures
-from serve_app.graph.failures import unwrap
+from deployments.ray_failures import unwrap
 from serve_app.http.body_checks import field_name
 
 logger = logging.getLogger(__name__)
@@ -85,12 +85,12 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (
     (AnswerCut, Row(422, INVALID, "answer_incomplete")),
     (UnsupportedRequest, Row(400, INVALID, "unsupported")),
     (RequestError, Row(400, INVALID, None)),
-    *((kind, FULL) for kind in failures.FULL),
+    *((kind, FULL) for kind in ray_failures.FULL),
     (LimitReached, Row(429, "rate_limit_error", "rate_limit_exceeded")),
     (NotReady, Row(503, "server_error", "not_ready")),
     (VoiceStoreFailed, NO_STORE),
     (EngineFailed, Row(503, "server_error", "engine_failed")),
-    *((kind, NO_REPLICA) for kind in failures.NO_REPLICA),
+    *((kind, NO_REPLICA) for kind in ray_failures.NO_REPLICA),
 )
 
 # What HTTP itself refuses: status → (type, code).
@@ -222,7 +222,7 @@ def install_error_handlers(app: FastAPI, retry_after_s: float) -> None:
 
     # A handler for Exception would answer all of these, but raise them again afterwards.
     kinds = [kind for kind, _ in TABLE]
-    kinds += [HTTPException, RequestValidationError, *failures.WRAPPERS]
+    kinds += [HTTPException, RequestValidationError, *ray_failures.WRAPPERS]
     for kind in kinds:
         app.add_exception_handler(kind, answer)
     app.add_exception_handler(ClientDisconnect, nobody_there)

@@ -7,6 +7,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.replica_logs import complaints_shown, show_in_replica_log
+from deployments.resume import Recovery
 from deployments.voice_store import VoiceStore
 from serve_app.graph.handles import ServeBackend
 from serve_app.http.access.gate import access_of
@@ -28,6 +29,7 @@ class Ingress:
         thinker: DeploymentHandle,
         token2wav: DeploymentHandle | None,
         voice_store: str | None = None,
+        recovery: Recovery = Recovery(),  # noqa: B008
     ) -> None:
         show_in_replica_log()
         show_in_replica_log("serve_app")
@@ -39,7 +41,7 @@ class Ingress:
             self._access = access_of(settings, replicas)
             self._voice_store = VoiceStore(voice_store) if voice_store else None
         self._settings = settings
-        self._backend = ServeBackend(thinker, token2wav)
+        self._backend = ServeBackend(thinker, token2wav, recovery)
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve calls it after __init__, in the loop
         app = create_http_app(

@@ -13,9 +13,9 @@ from deployments.errors import (
     VoiceExists,
 )
 from deployments.messages import ReferenceAudio, StoredVoice
+from deployments.ray_failures import unwrap
 from deployments.voice_store import VoiceStore
 from serve_app.graph.answers import text_only
-from serve_app.graph.failures import unwrap
 from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.dependencies import Server, ServerDep, require_multipart, require_ready
 from serve_app.http.streaming import unless_client_leaves

@@ -81,6 +81,7 @@ def fake_graph(**sections: dict[str, Any]) -> AppConfig:
             },
             "http": {"models": [MODEL], **sections.get("http", {})},
             "ingress_deployment_config": on_node(**sections.get("ingress", {})),
+            "recovery": sections.get("recovery", {}),
         }
     )
 

@@ -19,9 +19,12 @@ from tests.integration.graph.conftest import (
 )
 
 
-async def test_a_killed_token2wav_gives_its_client_an_error_and_the_next_request_works(base_url):
+async def test_without_recovery_a_killed_token2wav_is_an_error_and_the_next_request_works(
+    base_url,
+):
     slow = {"seconds_per_delta": 0.3}
-    with served(fake_graph(thinker={"engine_kwargs": slow})):
+    config = fake_graph(thinker={"engine_kwargs": slow}, recovery={"tries": 0})
+    with served(config):
         url, body = f"{base_url}/v1/audio/speech", speech_body("to be killed " * 8)
         async with httpx.AsyncClient(timeout=60) as plain:
             async with plain.stream("POST", url, json=body) as answer:

@@ -2,6 +2,7 @@ import asyncio
 import inspect
 import multiprocessing
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -79,6 +80,27 @@ async def test_the_same_seed_says_the_same_with_and_without_chunks(engine):
     chunked = await collect(engine, speech("hello", sampling=sampling, chunks=ChunkSchedule()))
     assert ids_of(whole) == ids_of(chunked)
     assert len(chunked) < len(whole)
+
+
+@pytest.mark.parametrize("reply", ["text", "speech"])
+async def test_an_answer_goes_on_behind_what_another_engine_made(engine, reply):
+    """Greedy: the engine that goes on reads as a prompt what the first one drew."""
+    fields = {
+        "reply": reply,
+        "sampling": SamplingOptions(temperature=0.0, max_tokens=60),
+        "chunks": ChunkSchedule() if reply == "speech" else None,
+    }
+    messages = tasks.speak("hello") if reply == "speech" else tasks.converse("hello")
+    whole = await collect(engine, ask(messages, **fields))
+    assert len(whole) > 2
+    for received in {1, len(whole) // 2, len(whole) - 1}:
+        made = tuple(i for delta in whole[:received] for i in delta.made)
+        rest = await collect(engine, ask(messages, made=made, **fields))
+        assert [replace(delta, usage=None) for delta in rest] == [
+            replace(delta, usage=None) for delta in whole[received:]
+        ]
+        uncached = replace(whole[-1].usage, cached_prompt_tokens=0)
+        assert replace(rest[-1].usage, cached_prompt_tokens=0) == uncached
 
 
 async def test_max_tokens_ends_an_answer_for_its_length(engine):

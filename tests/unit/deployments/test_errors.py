@@ -26,6 +26,8 @@ EXAMPLES = [
     errors.LimitReached("anna", "send 6 requests in a minute", 9.5),
     errors.NotReady(),
     errors.EngineFailed("the engine died"),
+    errors.EngineLost("it is gone"),
+    errors.ThinkerLost(),
     errors.VoiceStoreFailed("no answer"),
     errors.ConfigError("no such file"),
 ]

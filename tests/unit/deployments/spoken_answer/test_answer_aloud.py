@@ -1,6 +1,7 @@
 """The main path over fake engines: what goes in comes out, whole and in order."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,11 @@ from deployments.messages import (
 from deployments.spoken_answer.answer_aloud import answer_aloud, speak
 from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
 from deployments.token2wav.fake import FakeSynthesizer
+
+
+def shown(delta: SpeechDelta) -> SpeechDelta:
+    """A delta without what only another replica needs, to go on behind it."""
+    return replace(delta, audio_tokens=(), offset=None, schedule=None)
 
 
 def request(text: str, schedule: ChunkSchedule, max_tokens: int | None = None) -> ThinkerRequest:
@@ -77,7 +83,7 @@ async def test_the_sound_before_the_last_chunk_does_not_wait_for_it():
     spoken = speak(deltas(), Stream())
     first = await asyncio.wait_for(anext(spoken), 1)
     second = await asyncio.wait_for(anext(spoken), 1)
-    assert (first, second) == (
+    assert (shown(first), shown(second)) == (
         SpeechDelta(bytes(13), "all", token_ids=(1,)),
         SpeechDelta(bytes(11)),
     )
@@ -85,7 +91,7 @@ async def test_the_sound_before_the_last_chunk_does_not_wait_for_it():
     await asyncio.sleep(0)
     assert not rest.done()
     made.set()
-    assert await rest == SpeechDelta(bytes(7), finish_reason="stop", usage=Usage(1, 30, 25))
+    assert shown(await rest) == SpeechDelta(bytes(7), finish_reason="stop", usage=Usage(1, 30, 25))
     assert [delta async for delta in spoken] == []
 
 
@@ -96,7 +102,7 @@ async def test_a_delta_without_a_whole_chunk_is_handed_on_at_once():
 
     stream = await FakeSynthesizer(ChunkSchedule()).open(None)
     spoken = [delta async for delta in speak(deltas(), stream)]
-    assert spoken[0] == SpeechDelta(text="hm")
+    assert shown(spoken[0]) == SpeechDelta(text="hm")
     assert len(spoken[1].pcm) == 2 * 960 * 2
     assert (spoken[1].token_ids, spoken[1].finish_reason) == ((5,), "length")
 

@@ -100,7 +100,7 @@ async def test_all_parts_are_spoken_in_order_in_one_stream() -> None:
     assert "".join(delta.text for delta in deltas) == "".join(TEXTS)
     assert [delta.finish_reason for delta in deltas if delta.finish_reason] == ["stop"]
     assert deltas[-1].usage == Usage(sum(map(len, TEXTS)), len(tokens), len(tokens), answers=4)
-    assert [delta.usage for delta in deltas[:-1]] == [None] * (len(deltas) - 1)
+    assert [delta.usage.answers for delta in deltas if delta.usage] == [1, 2, 3, 4]
     assert {request.sampling.seed for request in thinker.asked} == {5}
     assert (thinker.active_requests(), synthesizer.open_streams) == (0, 0)
 

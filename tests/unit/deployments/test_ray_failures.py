@@ -3,7 +3,7 @@
 from ray.exceptions import RayTaskError
 
 from deployments.errors import AudioTooLong, EngineFailed
-from serve_app.graph.failures import unwrap
+from deployments.ray_failures import unwrap
 
 
 def through_two_actors(error: Exception) -> Exception:

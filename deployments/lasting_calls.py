@@ -1,0 +1,97 @@
+"""Calls of the stages through Ray's handles, whose streams go on when a replica is lost."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from deployments.errors import EngineFailed, EngineLost
+from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+from deployments.ray_failures import FULL, NO_REPLICA, unwrap
+from deployments.resume import (
+    D,
+    Policy,
+    Progress,
+    Recovery,
+    SpokenProgress,
+    Tries,
+    WrittenProgress,
+    resumed,
+)
+
+logger = logging.getLogger(__name__)
+
+Call = Callable[[Any], Any]
+"""`handle.method.remote` of a handle that streams."""
+
+
+async def written(
+    request: ThinkerRequest,
+    call: Call,
+    recovery: Recovery,
+    tries: Tries,
+    on_loss: Callable[[], EngineFailed] | None = None,
+) -> AsyncGenerator[ThinkerDelta]:
+    """The Thinker's answer. Closing it aborts it.
+
+    Raises:
+        `on_loss()`, if there is one, where no replica could go on; else what the last one raised.
+    """
+    progress = WrittenProgress(request)
+    async with aclosing(
+        _lasting(progress.request, call, progress, recovery, tries, request.request_id)
+    ) as deltas:
+        try:
+            async for delta in deltas:
+                yield delta
+        except Exception as error:
+            if on_loss is not None and is_lost(error):
+                raise on_loss() from error
+            raise
+
+
+async def spoken(
+    request: SpeechRequest, call: Call, recovery: Recovery
+) -> AsyncGenerator[SpeechDelta]:
+    """Token2Wav's answer. Closing it aborts it."""
+    tries = Tries(recovery.tries)
+    progress = SpokenProgress(request, tries)
+    deltas = _lasting(progress.request, call, progress, recovery, tries, request.thinker.request_id)
+    async with aclosing(deltas):
+        async for delta in deltas:
+            yield delta
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether a replica is lost, or full while others are, and the request is not at fault."""
+    return isinstance(unwrap(error), (EngineLost, TimeoutError, *NO_REPLICA))
+
+
+def _lasting(
+    request: Callable[[], Any],
+    call: Call,
+    progress: Progress[D],
+    recovery: Recovery,
+    tries: Tries,
+    request_id: str,
+) -> AsyncGenerator[D]:
+    def is_lost_or_full(error: BaseException) -> bool:
+        return is_lost(error) or (tries.spent > 0 and isinstance(unwrap(error), FULL))
+
+    def note(error: BaseException, tries: Tries) -> None:
+        logger.warning(
+            "%s goes on with another replica, %d tries left: %r",
+            request_id,
+            tries.left,
+            unwrap(error),
+        )
+
+    async def ask() -> AsyncGenerator[D]:
+        deltas = call(request())
+        try:
+            async for delta in deltas:
+                yield delta
+        finally:
+            deltas.cancel()  # does nothing to an answer that is complete
+
+    return resumed(ask, progress, tries, Policy(is_lost_or_full, note, recovery.patience_s))

@@ -1,0 +1,121 @@
+"""Engines whose every output depends on all that came before: a wrong resume changes the rest.
+
+`ChainedThinker` draws each id from a hash of the prompt and of all ids before it.
+`ChainedSynthesizer` makes each chunk's samples of a hash of all ids and of all borders of chunks.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import numpy as np
+
+from deployments.chunker import Chunk, Chunker, ChunkSchedule
+from deployments.messages import (
+    SAMPLES_PER_AUDIO_TOKEN,
+    SpokenSoFar,
+    ThinkerDelta,
+    ThinkerRequest,
+    Usage,
+    Voice,
+)
+
+CODEBOOK_SIZE = 6561
+END = CODEBOOK_SIZE  # the id that ends an answer
+PROMPT_TOKENS = 7
+
+
+def digest(*values: object) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(values).encode(), digest_size=8).digest(), "big")
+
+
+class ChainedThinker:
+    """Answers `tokens` audio tokens, or that many characters; deltas as the chunks need them."""
+
+    def __init__(self, tokens: int) -> None:
+        self._tokens = tokens
+
+    async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        speaks = request.reply == "speech"
+        ids = list(request.made)
+        chunker = Chunker(request.chunks) if speaks and request.chunks else None
+        if chunker:
+            list(chunker.push(ids))
+        while END not in ids:
+            offset, new = len(ids), []
+            wanted = chunker.missing if chunker else 1
+            for _ in range(wanted):
+                new.append(self._draw(request, [*ids, *new]))
+                if new[-1] == END:
+                    break
+            ids += new
+            audio = tuple(i for i in new if i != END)
+            if chunker:
+                list(chunker.push(audio))
+            usage = None
+            if new[-1] == END:
+                usage = Usage(PROMPT_TOKENS, len(ids), len(ids) - 1 if speaks else 0)
+            await asyncio.sleep(0)
+            yield ThinkerDelta(
+                text="" if speaks else "".join(map(chr, audio)),
+                audio_tokens=audio if speaks else (),
+                token_ids=audio,
+                made=tuple(new),
+                offset=offset,
+                finish_reason="stop" if new[-1] == END else None,
+                usage=usage,
+            )
+            if usage:
+                return
+        yield ThinkerDelta(
+            offset=len(ids),
+            finish_reason="stop",
+            usage=Usage(PROMPT_TOKENS, len(ids), len(ids) - 1 if speaks else 0),
+        )
+
+    def _draw(self, request: ThinkerRequest, ids: list[int]) -> int:
+        if len(ids) >= self._tokens:
+            return END
+        return digest(request.request_id, tuple(ids)) % CODEBOOK_SIZE
+
+
+class ChainedStream:
+    def __init__(self, schedule: ChunkSchedule) -> None:
+        self.schedule = schedule
+        self._chain = 0
+
+    def play_at(self, speed: float) -> None:
+        pass
+
+    async def synthesize(self, chunk: Chunk) -> bytes:
+        await asyncio.sleep(0)
+        self._chain = digest(self._chain, chunk.tokens, chunk.last)
+        count = len(chunk.tokens) - (0 if chunk.last else self.schedule.lookahead)
+        # samples of one chunk differ, so that sound from the wrong place differs too
+        seed = np.uint64(self._chain)
+        steps = np.arange(count * SAMPLES_PER_AUDIO_TOKEN // 96, dtype=np.uint64)
+        values = ((seed + steps * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(48)).astype("<u2")
+        return values.tobytes()
+
+    def close(self) -> None:
+        pass
+
+
+class ChainedSynthesizer:
+    """A stream's schedule depends on how many were begun before, as under load."""
+
+    def __init__(self, first: int = 0) -> None:
+        self._begun = first
+
+    async def open(
+        self, voice: Voice, *, streamed: bool = True, so_far: SpokenSoFar | None = None
+    ) -> ChainedStream:
+        self._begun += 1
+        own = ChunkSchedule(ramp=(3 + self._begun % 3, 5), steady=6 + self._begun % 2)
+        return ChainedStream(so_far.schedule if so_far else own)
+
+
+async def everything(deltas: AsyncGenerator) -> list:
+    async with aclosing(deltas):
+        return [delta async for delta in deltas]
