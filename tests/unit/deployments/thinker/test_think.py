@@ -5,6 +5,7 @@ import pytest
 from deployments.errors import PromptTooLong
 from deployments.messages import Function, SamplingOptions, ThinkerRequest, ToolCall
 from deployments.model_files import ModelFiles
+from deployments.priority import Places
 from deployments.thinker import tasks
 from deployments.thinker.answer import EngineOutput
 from deployments.thinker.constraints import Json, OneOf
@@ -35,7 +36,7 @@ class ScriptedRunner:
         self.constraints.append(constraint)
         return max_tokens
 
-    async def run(self, prompt, parameters, request_id, param=None):
+    async def run(self, prompt, parameters, request_id, param=None, priority="live"):
         self.prompts.append(self._spell(prompt.token_ids))
         self.budgets.append(parameters)
         for output in self._scripts.pop(0):
@@ -51,6 +52,7 @@ class ScriptedEngine(VllmEngine):
         self._prompts = PromptBuilder(tokenizer, special, think=True)
         self._stop_ids = frozenset({special.turn_end})
         self._runner = runner
+        self._places = Places(16)
 
 
 @pytest.fixture

@@ -6,10 +6,12 @@ from typing import Any, Self
 import pytest
 
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+from deployments.resume import Recovery
 from serve_app.graph import handles
 from serve_app.graph.handles import ServeBackend
 
 REQUEST = ThinkerRequest("r", ())
+WRITTEN, SPOKEN = ThinkerDelta(finish_reason="stop"), SpeechDelta(finish_reason="stop")
 
 
 class Handle:
@@ -37,8 +39,8 @@ class Asked(ServeBackend):
     """Counts how often Serve's status is asked for, which then shows no replica."""
 
     def __init__(self, *, speaks: bool = True) -> None:
-        token2wav = Handle(SpeechDelta()) if speaks else None
-        super().__init__(Handle(ThinkerDelta()), token2wav)  # type: ignore[arg-type]
+        token2wav = Handle(SPOKEN) if speaks else None
+        super().__init__(Handle(WRITTEN), token2wav, Recovery())  # type: ignore[arg-type]
         self.asked = 0
 
     async def _running(self) -> dict[str, bool]:
@@ -47,11 +49,11 @@ class Asked(ServeBackend):
 
 
 async def written(backend: ServeBackend) -> None:
-    assert [delta async for delta in backend.text(REQUEST)] == [ThinkerDelta()]
+    assert [delta async for delta in backend.text(REQUEST)] == [WRITTEN]
 
 
 async def spoken(backend: ServeBackend) -> None:
-    assert [delta async for delta in backend.speech(SpeechRequest(REQUEST))] == [SpeechDelta()]
+    assert [delta async for delta in backend.speech(SpeechRequest(REQUEST))] == [SPOKEN]
 
 
 async def test_before_the_first_answer_serve_is_asked() -> None:
