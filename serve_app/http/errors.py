@@ -84,7 +84,7 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (
     (SpeechTooLong, Row(400, INVALID, "context_length_exceeded")),
     (AnswerCut, Row(422, INVALID, "answer_incomplete")),
     (UnsupportedRequest, Row(400, INVALID, "unsupported")),
-    (RequestError, Row(400, INVALID, None)),
+    (RequestError, Row(400, INVALID, "invalid_value")),
     *((kind, FULL) for kind in ray_failures.FULL),
     (LimitReached, Row(429, "rate_limit_error", "rate_limit_exceeded")),
     (NotReady, Row(503, "server_error", "not_ready")),

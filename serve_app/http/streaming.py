@@ -132,6 +132,9 @@ class StreamedBody(StreamingResponse):
 class EventStream(StreamedBody):
     """Server-sent events of `items`, which are closed however the sending ends.
 
+    An error is an event, and then the body has no end: who reads `speech.audio.delta` alone, as
+    LiveKit does, would take the sound before it for all of it.
+
     Written here because streams come in bursts and share one event loop: a second of sound takes
     sse_starlette's encoder 0.3 ms, and 3 µs here.
     """
@@ -165,14 +168,15 @@ class EventStream(StreamedBody):
             if done_mark:
                 yield _event("[DONE]")
         except Exception as error:
-            log_if_ours(error)
             body = {"type": "error", **error_answer(error).body}
             yield b"event: error\n" + _event(json.dumps(body, ensure_ascii=False))
-        self._ended = True
+            raise  # clients that skip events they do not know see the broken connection
+        finally:
+            self._ended = True
 
 
 def events(items: AsyncGenerator[BaseModel], *, done_mark: bool = False) -> Response:
-    """Server-sent events of `items`; a later error becomes an `error` event, the last one.
+    """Server-sent events of `items`; a later error becomes the last event of a body without an end.
 
     `done_mark` ends the stream with `[DONE]`, as chat completions do.
     """

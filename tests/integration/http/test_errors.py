@@ -41,7 +41,7 @@ ROWS = [
     (errors.SpeechTooLong(20_000, 16_384), 400, "context_length_exceeded"),
     (errors.AnswerCut(1024), 422, "answer_incomplete"),
     (errors.UnsupportedRequest("not that"), 400, "unsupported"),
-    (errors.RequestError("wrong"), 400, None),
+    (errors.RequestError("wrong"), 400, "invalid_value"),
     (errors.ServerFull(), 429, "server_full"),
     (BackPressureError(5, 5), 429, "server_full"),
     (errors.EngineFailed("it died"), 503, "engine_failed"),

@@ -237,16 +237,22 @@ async def test_speech_that_is_cut_breaks_the_connection_without_a_traceback(
     assert not [record for record in caplog.records if record.exc_info]
 
 
-async def test_events_of_speech_that_is_cut_end_with_an_error(
-    scripted_raw: Any, caplog: pytest.LogCaptureFixture
+async def test_events_of_speech_that_is_cut_end_with_an_error_and_break_off(
+    listening: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with scripted_raw(ScriptedBackend(SOUND, CUT)) as client:
-        answer = await client.post("/v1/audio/speech", json=SAY | {"stream_format": "sse"})
-    *deltas, last = sse_data(answer.text)
+    app = create_http_app(ScriptedBackend(SOUND, CUT), HttpSettings(models=(MODEL,)))
+    received = ""
+    async with listening(app) as url, httpx.AsyncClient(base_url=url) as client:
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+            body = SAY | {"stream_format": "sse"}
+            async with client.stream("POST", "/v1/audio/speech", json=body) as answer:
+                async for piece in answer.aiter_text():
+                    received += piece
+    *deltas, last = sse_data(received)
     assert [delta["type"] for delta in deltas] == ["speech.audio.delta"] * 2
     assert (last["type"], last["error"]["code"]) == ("error", "answer_incomplete")
     assert "120 tokens" in last["error"]["message"]
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_speech_that_is_cut_before_its_first_sound_is_a_422() -> None:

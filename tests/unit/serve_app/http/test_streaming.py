@@ -4,13 +4,15 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 
-from deployments.errors import ServerFull
+from deployments.errors import ServerFull, SpeechTooLong
 from serve_app.http import streaming
+from serve_app.http.errors import StreamBroken
 from serve_app.http.streaming import base64_of, events, first_then_rest
 from serve_app.http.transcription.types import TranscriptDelta
 
@@ -110,20 +112,27 @@ async def test_events_are_announced_as_a_stream_that_nobody_should_keep_or_hold_
     }
 
 
-async def test_a_later_error_is_the_last_event() -> None:
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [(ServerFull(), "server_full"), (SpeechTooLong(9, 8), "context_length_exceeded")],
+)
+async def test_a_later_error_is_the_last_event_of_a_body_that_has_no_end(
+    failure: Exception, code: str
+) -> None:
     async def breaks() -> AsyncGenerator[TranscriptDelta]:
         yield TranscriptDelta(delta="x")
-        raise ServerFull
+        raise failure
 
     sent = Sent()
-    await events(breaks(), done_mark=True)(SCOPE, never_leaves, sent)
-    assert sent.ended
+    with suppress(StreamBroken):  # for the server; the caller's own error leaves no traceback
+        await events(breaks(), done_mark=True)(SCOPE, never_leaves, sent)
+    assert not sent.ended
     _, error = sent.pieces
     name, data, *end = error.decode().split("\n")
     assert (name, end) == ("event: error", ["", ""])
     told = json.loads(data.removeprefix("data: "))
     assert told["type"] == "error"
-    assert told["error"]["code"] == "server_full"
+    assert told["error"]["code"] == code
 
 
 async def test_a_silent_stream_is_kept_alive_with_comments(
