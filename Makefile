@@ -12,6 +12,8 @@ OTHER_VLLMS := 0.27.1 $(shell sed -n 's/^vllm==//p' requirements/gpu.txt)
 TRITON := 3.6.0
 # Of tests that share nothing but files of their own. What starts Ray, vLLM or a server runs alone.
 IN_PARALLEL := -n 2 --dist loadfile
+# Unmodified clients of OpenAI's API, each in an environment of its own.
+CLIENTS := .venv-clients
 # How long `make soak` asks.
 SECONDS ?= 3600
 # The small trained checkpoint that configs/cpu.yaml serves.
@@ -19,7 +21,7 @@ NANO := configs/nano
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup serve demo test soak chaos oldest hour lint format locks clean
+.PHONY: help setup serve demo test clients soak chaos oldest hour lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -49,12 +51,22 @@ test: .venv/ready ## lint, type check and every test that needs no GPU
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(IN_PARALLEL) tests/unit tests/parity tests/integration/http
+	@$(MAKE) -s $(CLIENTS)/ready || echo "some clients could not be installed; their tests skip"
+	$(BIN)/python -m pytest -rs $(IN_PARALLEL) tests/unit tests/parity tests/integration/http tests/clients
 	$(BIN)/python -m pytest --ignore tests/integration/http tests/integration tests/gpu
 	@test -d .venv/triton/triton-$(TRITON).dist-info || $(BIN)/pip install -q --no-deps --upgrade \
 	  --target .venv/triton triton==$(TRITON)
 	PYTHONPATH=.venv/triton REQUIRE_TRITON=1 $(BIN)/python -m pytest \
 	  $(IN_PARALLEL) tests/unit/deployments/token2wav_resident tests/unit/deployments/token2wav/test_engines.py
+
+$(CLIENTS)/ready: .venv/ready tests/clients/install.sh $(wildcard tests/clients/*/requirements.txt \
+  tests/clients/*/package-lock.json)
+	@echo "OpenAI's clients in Python and JavaScript, LiveKit, Pipecat, openai-agents"
+	@tests/clients/install.sh $(CLIENTS)
+	@touch $@
+
+clients: $(CLIENTS)/ready ## real clients against the server: OpenAI's, LiveKit, Pipecat, openai-agents
+	REQUIRE_CLIENTS=1 $(BIN)/python -m pytest $(IN_PARALLEL) tests/clients
 
 soak: .venv/ready ## hostile and honest traffic for an hour, or for SECONDS=...
 	$(BIN)/python -m tests.benchmarks.run_soak --seconds $(SECONDS) --out soak.json
@@ -80,6 +92,7 @@ format: .venv/ready ## rewrite the code in the project's format
 
 locks: .venv/ready ## resolve requirements/*.txt again, as requirements/README.md says
 	requirements/make_locks.sh
+	tests/clients/make_locks.sh
 
 clean: ## remove what was made here
-	rm -rf .venv demo output_step_audio2
+	rm -rf .venv $(CLIENTS) demo output_step_audio2

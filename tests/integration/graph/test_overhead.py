@@ -5,16 +5,13 @@ deployments that do nothing is asked in turn, and the graph is compared with tha
 """
 
 import asyncio
-import socket
 import statistics
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
-import uvicorn
 from ray import serve
 
 from deployments.chunker import ChunkSchedule
@@ -25,6 +22,7 @@ from serve_app.http.application import create_http_app
 from serve_app.http.settings import HttpSettings
 from tests.integration.graph.bare_chain import bare_chain
 from tests.integration.graph.conftest import MODEL, fake_graph, served
+from tests.served import served as served_in_a_thread
 
 REQUESTS = 80
 UNCOUNTED = 15  # they fill the caches
@@ -61,15 +59,8 @@ def in_one_process() -> Iterator[str]:
     backend = FakeServeBackend(FakeThinkerEngine(), FakeSynthesizer(schedule))
     asyncio.run(backend.start())
     app = create_http_app(backend, HttpSettings(models=(MODEL,)))
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()  # so that a request that comes before the server waits
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with served_in_a_thread(app) as url:
+        yield url
 
 
 @contextmanager

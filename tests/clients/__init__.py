@@ -1,0 +1,1 @@
+"""Unmodified clients against the server, each in an environment of its own."""
