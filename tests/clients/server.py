@@ -25,6 +25,11 @@ from tests.served import served
 MODEL = "step-audio-2-mini"
 KEY = "sk-the-key-of-the-clients"
 LIMITED_KEY = "sk-one-request-a-minute"
+LIMITED: dict[str, Any] = {
+    "api_keys": {"clients": KEY, "limited": LIMITED_KEY},
+    "limits_of_key": {"limited": {"requests_per_minute": 1}},
+}
+OPEN: dict[str, Any] = {"api_keys": {}, "limits_of_key": {}}
 BREAKS_OFF = "break off"  # a text whose answer fails after its first piece
 
 
@@ -99,15 +104,10 @@ class Server:
 @contextmanager
 def fake_server(folder: Path, **settings: Any) -> Iterator[Server]:
     """The server, until the block ends; uploaded voices are kept in `folder`."""
-    backend = BreakingBackend(FakeThinkerEngine(), FakeSynthesizer(ChunkSchedule(), ("anna",)))
+    backend = BreakingBackend(FakeThinkerEngine(), FakeSynthesizer(ChunkSchedule(), ("ben",)))
     asyncio.run(backend.start())
-    keys = {"clients": KEY, "limited": LIMITED_KEY}
-    limits = {"limited": {"requests_per_minute": 1}}
-    app = create_http_app(
-        backend,
-        HttpSettings(models=(MODEL,), api_keys=keys, limits_of_key=limits, **settings),
-        voice_store=VoiceStore(str(folder)),
-    )
+    http = HttpSettings(**{"models": (MODEL,), **LIMITED, **settings})
+    app = create_http_app(backend, http, voice_store=VoiceStore(str(folder)))
     noted = Noted(Front(app))
     with served(noted) as url:
         yield Server(url, noted.requests)

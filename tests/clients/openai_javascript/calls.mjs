@@ -39,7 +39,7 @@ async function speech() {
     const sound = events.map((event) => Buffer.from(event.audio, "base64"));
     writeFileSync(`sse.${response_format}`, Buffer.concat(sound));
   }
-  const quick = { ...said, voice: { id: "anna" }, response_format: "wav", speed: 2 };
+  const quick = { ...said, voice: { id: "ben" }, response_format: "wav", speed: 2 };
   const answer = await client.audio.speech.create({ ...quick, instructions: "Whisper." });
   writeFileSync("quick.wav", Buffer.from(await answer.arrayBuffer()));
 }

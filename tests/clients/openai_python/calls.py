@@ -57,7 +57,7 @@ def speech(client: openai.OpenAI) -> None:
         Path(f"sse.{form}").write_bytes(b"".join(base64.b64decode(d["audio"]) for d in deltas))
         heard[f"done of {form}"] = done
     client.audio.speech.create(
-        **{**said, "voice": {"id": "anna"}},
+        **{**said, "voice": {"id": "ben"}},
         response_format="wav",
         instructions="Whisper.",
         speed=2,
