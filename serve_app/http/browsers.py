@@ -5,10 +5,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.http.rate_headers import RATE_HEADERS
 from serve_app.http.settings import HttpSettings
 
 METHODS = ("GET", "POST", "DELETE")
-READABLE = ("Retry-After", "X-Request-Id")  # by a page of another origin
+READABLE = ("Retry-After", "X-Request-Id", *RATE_HEADERS)  # by a page of another origin
 MICROPHONE = "microphone=(self), camera=(), geolocation=()"
 
 # Swagger UI writes styles into its elements and draws its icons from `data:` URLs.

@@ -1,14 +1,14 @@
 """Whose request it is, before a router sees it, as plain ASGI."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from starlette._utils import get_route_path
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from deployments.errors import LimitReached
@@ -50,7 +50,7 @@ class KeyGate:
 
     Sets `request.state.owner` to the key's name, or to EVERYBODY where no key is needed, and
     `request.state.allowance` to what that key may still use, or to None. `GET` and `HEAD` count for
-    no limit.
+    no limit. The others are answered with OpenAI's headers about the key's requests.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
@@ -61,19 +61,23 @@ class KeyGate:
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
         try:
-            with self._admitted(scope):
+            allowance = self._allowance(scope)
+            send = _saying_what_is_left(send, allowance)
+            with allowance.stream() if allowance else nullcontext():
                 return await self._app(scope, receive, send)
         except (_Unauthorized, LimitReached) as error:
             refusal = _refusal(error, scope)
         await refusal(scope, receive, send)
 
-    def _admitted(self, scope: Scope) -> AbstractContextManager[None]:
+    def _allowance(self, scope: Scope) -> Allowance | None:
+        """What the request counts for, if it counts for anything.
+
+        Raises _Unauthorized.
+        """
         owner = self._owner(scope)
         allowance = self._access.allowances.get(owner)
         scope.setdefault("state", {}).update(owner=owner, allowance=allowance)
-        if allowance is None or _only_reads(scope):
-            return nullcontext()
-        return allowance.stream()
+        return None if _only_reads(scope) else allowance
 
     def _owner(self, scope: Scope) -> str:
         """Raises _Unauthorized."""
@@ -91,6 +95,19 @@ class KeyGate:
 class _Unauthorized(HTTPException):
     def __init__(self) -> None:
         super().__init__(401, "the API key is missing or wrong", {"WWW-Authenticate": "Bearer"})
+
+
+def _saying_what_is_left(send: Send, allowance: Allowance | None) -> Send:
+    """`send` of an answer whose headers say what is left of its key's requests."""
+    if allowance is None:
+        return send
+
+    async def send_with_rate(message: Message) -> None:
+        if message["type"] == "http.response.start" and (left := allowance.requests_left()):
+            MutableHeaders(scope=message).update(left.headers())
+        await send(message)
+
+    return send_with_rate
 
 
 def _only_reads(scope: Scope) -> bool:

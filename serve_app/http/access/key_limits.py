@@ -1,10 +1,12 @@
 """What one API key may still use. Pure: the clock is an argument."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from deployments.errors import ConfigError, LimitReached
+from serve_app.http.rate_headers import RequestsLeft
 from serve_app.http.settings import HttpSettings, KeyLimits
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
@@ -27,6 +29,10 @@ class TokenBucket:
         """How long until it holds `tokens`, or all that it can hold; 0 if it does."""
         missing = min(tokens, self._capacity) - self._now()
         return max(0.0, missing * self._period_s / self._capacity)
+
+    def left(self) -> float:
+        """The tokens that it holds now; below zero if too many were spent."""
+        return self._now()
 
     def spend(self, tokens: float) -> None:
         """Take `tokens` out."""
@@ -77,6 +83,17 @@ class Allowance:
     def counts_audio(self) -> bool:
         """Whether anybody needs to call `spend_audio`."""
         return bool(self._audio)
+
+    def requests_left(self) -> RequestsLeft | None:
+        """What this replica still grants of the requests of a minute; None if they have no limit.
+
+        A request that is under way is counted already.
+        """
+        limit = self._limits.requests_per_minute
+        if self._requests is None or limit is None:
+            return None
+        left = max(0, math.floor(self._requests.left()))
+        return RequestsLeft(limit, left, reset_s=self._requests.wait_s(math.inf))
 
     @contextmanager
     def stream(self) -> Iterator[None]:

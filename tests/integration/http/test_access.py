@@ -80,6 +80,25 @@ async def test_what_is_over_a_limit_is_a_429_that_says_when_to_try_again() -> No
             assert await say(openai)
 
 
+async def test_an_answer_says_what_is_left_of_its_key_s_requests() -> None:
+    graph = await started(limits_of_key={"anna": {"requests_per_minute": 3}})
+    async with raw_client(graph.app, "annas-key") as client:
+        answers = [await client.post("/v1/audio/speech", json=SPEECH) for _ in range(4)]
+        refused = await client.post("/v1/audio/speech", json={})
+        read = await client.get("/v1/models")
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    left = [answer.headers["x-ratelimit-remaining-requests"] for answer in answers]
+    assert left == ["2", "1", "0", "0"]
+    for answer in (*answers, refused):
+        assert answer.headers["x-ratelimit-limit-requests"] == "3"
+        minutes, _, seconds = answer.headers["x-ratelimit-reset-requests"].rpartition("m")
+        assert 19 <= 60 * int(minutes or 0) + float(seconds.removesuffix("s")) <= 60
+    assert not [name for name in read.headers if name.startswith("x-ratelimit")]
+    async with raw_client(graph.app, "bens-key") as client:
+        unlimited = await client.post("/v1/audio/speech", json=SPEECH)
+    assert not [name for name in unlimited.headers if name.startswith("x-ratelimit")]
+
+
 async def test_a_stream_counts_until_its_answer_has_ended(listening: Any) -> None:
     graph = Graph(seconds_per_delta=0.05, api_keys=KEYS, key_limits={"concurrent_streams": 1})
     await graph.backend.start()

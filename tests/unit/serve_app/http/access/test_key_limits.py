@@ -51,6 +51,34 @@ def test_requests_of_a_minute_may_come_at_once_and_are_regained_evenly(clock: Cl
         use(allowance)
 
 
+def test_what_is_left_of_a_minute_s_requests_goes_down_and_comes_back(clock: Clock) -> None:
+    allowance = Allowance("anna", KeyLimits(requests_per_minute=6), now_s=clock)
+    use(allowance, 2)
+    left = allowance.requests_left()
+    assert left is not None
+    assert left.headers() == {
+        "x-ratelimit-limit-requests": "6",
+        "x-ratelimit-remaining-requests": "4",
+        "x-ratelimit-reset-requests": "20s",
+    }
+    clock.now_s += 25
+    left = allowance.requests_left()
+    assert left is not None
+    assert (left.remaining, left.reset_s) == (6, 0)
+
+
+def test_a_replica_says_what_it_grants_itself(clock: Clock) -> None:
+    limits = KeyLimits(requests_per_minute=6)
+    left = Allowance("anna", limits, replicas=3, now_s=clock).requests_left()
+    assert left is not None
+    assert (left.limit, left.remaining) == (6, 2)
+
+
+def test_nothing_is_said_of_requests_without_a_limit(clock: Clock) -> None:
+    allowance = Allowance("anna", KeyLimits(audio_s_per_minute=6), now_s=clock)
+    assert allowance.requests_left() is None
+
+
 def test_a_refused_request_counts_for_nothing(clock: Clock) -> None:
     limits = KeyLimits(requests_per_minute=3, concurrent_streams=1)
     allowance = Allowance("anna", limits, retry_after_s=2.0, now_s=clock)
