@@ -31,7 +31,7 @@ def agents(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("client", "spoken", "written"), [("livekit", 11, 3), ("pipecat", 4, 2), ("agents", 6, 3)]
+    ("client", "spoken", "written"), [("livekit", 11, 4), ("pipecat", 4, 2), ("agents", 6, 3)]
 )
 def test_no_call_warns_and_none_is_tried_again(
     request: pytest.FixtureRequest, client: str, spoken: int, written: int
@@ -57,7 +57,7 @@ def test_livekit_opens_its_connection_with_a_request_that_is_answered(livekit: R
     assert opened <= {200}
 
 
-@pytest.mark.parametrize("model", ["default", "whisper-1"])
+@pytest.mark.parametrize("model", ["default", "whisper-1", "gpt-transcribe"])
 def test_livekit_gets_its_transcript_and_its_language(livekit: Run, model: str) -> None:
     assert livekit.heard[f"transcript of {model}"].startswith("heard ")
     assert livekit.heard[f"language of {model}"] == "en"

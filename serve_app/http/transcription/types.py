@@ -90,8 +90,6 @@ class TranscriptionForm(TranslationForm):
         **TranslationForm.honoured,
         "include": ([],),
         "timestamp_granularities": ([], ["segment"]),
-        "keywords": ([],),
-        "languages": ([],),
         "known_speaker_names": ([],),
         "known_speaker_references": ([],),
     }
@@ -124,10 +122,11 @@ class TranscriptionForm(TranslationForm):
 
     @property
     def language_written(self) -> str:
-        return self.language or "unknown"
+        return self.language or (self.languages[0] if len(self.languages) == 1 else "unknown")
 
     def messages(self, samples: np.ndarray) -> tuple[Message, ...]:
-        return tasks.transcribe(samples, self.language, self.prompt)
+        hints = (self.prompt or "", ", ".join(self.keywords))
+        return tasks.transcribe(samples, self.language, " ".join(filter(None, hints)))
 
     def cutting(self) -> Cutting | None:
         fields = {

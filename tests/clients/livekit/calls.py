@@ -40,7 +40,9 @@ def recording() -> rtc.AudioFrame:
 
 
 async def transcripts() -> None:
-    for name, options in (("default", {}), ("whisper-1", {"model": "whisper-1"})):
+    hints = {"model": "gpt-transcribe", "keywords": ["Zoë"]}  # it goes with `languages`, too
+    asked: dict[str, dict[str, Any]] = {"default": {}, "whisper-1": {"model": "whisper-1"}}
+    for name, options in {**asked, "gpt-transcribe": hints}.items():
         stt = openai.STT(**options)
         event = await stt.recognize(recording())
         heard[f"transcript of {name}"] = event.alternatives[0].text

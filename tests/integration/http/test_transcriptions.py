@@ -7,6 +7,7 @@ import pytest
 from openai import APIError, APIStatusError, AsyncOpenAI, BadRequestError
 
 from deployments.messages import ThinkerDelta, Usage
+from deployments.thinker.fake import echo
 from serve_app.http.application import create_http_app
 from serve_app.http.settings import HttpSettings
 from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
@@ -135,6 +136,32 @@ async def test_a_prompt_reaches_the_model(
 
     names = "Hotel names: Adlon, Sacher, Ritz."
     assert await input_tokens(prompt=names) == await input_tokens() + len(names)
+
+
+async def test_keywords_reach_the_model_after_the_prompt_and_languages_are_taken(
+    scripted_raw: Any, recording: Recording
+) -> None:
+    backend = ScriptedBackend(ThinkerDelta(text="x", finish_reason="stop"))
+    hints = {"prompt": "Hotels:", "keywords[]": ["Adlon", "Sacher"], "languages[]": ["de", "en"]}
+    async with scripted_raw(backend) as client:
+        for form in ({}, hints, {"keywords": "Ritz"}):
+            answer = await client.post(
+                "/v1/audio/transcriptions", data={"model": MODEL, **form}, files={"file": recording}
+            )
+            assert answer.status_code == 200
+    plain, hinted, alone = (echo(r.messages[0]) for r in backend.thinker_requests)
+    assert (hinted, alone) == (f"{plain}Hotels: Adlon, Sacher", f"{plain}Ritz")
+
+
+@pytest.mark.parametrize(
+    ("languages", "told"), [(["de"], "de"), (["de", "en"], "unknown"), ([], "unknown")]
+)
+async def test_the_only_language_named_comes_back(
+    raw: httpx.AsyncClient, recording: Recording, languages: list[str], told: str
+) -> None:
+    form = {"model": MODEL, "response_format": "verbose_json", "languages[]": languages}
+    answer = await raw.post("/v1/audio/transcriptions", data=form, files={"file": recording})
+    assert answer.json()["language"] == told
 
 
 @pytest.mark.parametrize("path", ["transcriptions", "translations"])
