@@ -27,14 +27,23 @@ async def test_without_recovery_a_killed_token2wav_is_an_error_and_the_next_requ
     with served(config):
         url, body = f"{base_url}/v1/audio/speech", speech_body("to be killed " * 8)
         async with httpx.AsyncClient(timeout=60) as plain:
-            async with plain.stream("POST", url, json=body) as answer:
-                assert answer.status_code == 200
-                chunks = answer.aiter_raw()
-                await anext(chunks)
+            as_events = {**body, "stream_format": "sse"}
+            async with (
+                plain.stream("POST", url, json=body) as raw,
+                plain.stream("POST", url, json=as_events) as events,
+            ):
+                assert raw.status_code == events.status_code == 200
+                chunks, lines = raw.aiter_raw(), events.aiter_lines()
+                await asyncio.gather(anext(chunks), anext(lines))
                 ray.kill(replica_of("Token2Wav"))
                 with pytest.raises(httpx.HTTPError):
                     async for _ in chunks:
                         pass
+                received = []
+                with pytest.raises(httpx.HTTPError):
+                    async for line in lines:
+                        received.append(line)
+            assert "event: error" in received  # before the connection broke
             await until_spoken(plain, base_url, "hi", within_s=60)
 
 
