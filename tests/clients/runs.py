@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serve_app.sound.wav import wav_file
 
 from deployments.thinker.fake import audio_tokens_of
+from serve_app.sound.encoding.wav import wav_file
 from tests.clients.server import Asked, Server, fake_server
 from tests.places import ROOT
 from tests.sounds import decoded

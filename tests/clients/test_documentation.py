@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serve_app.sound.formats import FORMATS
 
 from deployments.audio import decode_audio
+from serve_app.sound.encoding.formats import FORMATS
 from tests.clients.runs import SAMPLE, node_modules, output_of
 from tests.clients.server import OPEN, fake_server
 from tests.places import ROOT
