@@ -71,9 +71,15 @@ def output_of(command: Sequence[str | Path], folder: Path, server: Server) -> st
     return done.stdout
 
 
-def python_of(client: str) -> Path:
-    """The interpreter of a client's environment; skips the test where there is none."""
-    return installed(ENVIRONMENTS / client / "bin" / "python")
+def python_of(client: str, otherwise: Path | None = None) -> Path:
+    """The interpreter of a client's environment.
+
+    Where there is none it is the one `otherwise`, or else the test skips.
+    """
+    python = ENVIRONMENTS / client / "bin" / "python"
+    if otherwise is not None and not (python.exists() or must_be_installed()):
+        return otherwise
+    return installed(python)
 
 
 def node_modules(folder: Path) -> None:
@@ -83,7 +89,12 @@ def node_modules(folder: Path) -> None:
 
 
 def installed(path: Path) -> Path:
-    if not path.exists() and "REQUIRE_CLIENTS" not in os.environ:
+    if not path.exists() and not must_be_installed():
         pytest.skip(f"{path.relative_to(ROOT)} is not installed: `make clients` installs it")
     assert path.exists(), path
     return path
+
+
+def must_be_installed() -> bool:
+    """Whether a client that is not installed fails its tests."""
+    return "REQUIRE_CLIENTS" in os.environ
