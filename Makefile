@@ -16,12 +16,14 @@ IN_PARALLEL := -n 2 --dist loadfile
 CLIENTS := .venv-clients
 # How long `make soak` asks.
 SECONDS ?= 3600
+# How many requests `make fuzz` draws for each endpoint.
+EXAMPLES ?= 1000
 # The small trained checkpoint that configs/cpu.yaml serves.
 NANO := configs/nano
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup serve demo test clients soak chaos oldest hour lint format locks clean
+.PHONY: help setup serve demo test clients soak chaos fuzz oldest hour lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -66,6 +68,9 @@ $(CLIENTS)/ready: .venv/ready tests/clients/install.sh $(wildcard tests/clients/
 
 clients: $(CLIENTS)/ready ## real clients against the server: OpenAI's, LiveKit, Pipecat, openai-agents
 	REQUIRE_CLIENTS=1 $(BIN)/python -m pytest $(IN_PARALLEL) tests/clients
+
+fuzz: .venv/ready ## requests drawn from the OpenAPI document, EXAMPLES=... an endpoint
+	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/integration/http/test_openapi.py
 
 soak: .venv/ready ## hostile and honest traffic for an hour, or for SECONDS=...
 	$(BIN)/python -m tests.benchmarks.run_soak --seconds $(SECONDS) --out soak.json

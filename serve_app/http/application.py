@@ -1,6 +1,7 @@
 """The FastAPI application: one router a resource, over any Backend."""
 
 import time
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
@@ -15,20 +16,24 @@ from serve_app.http.chat import router as chat
 from serve_app.http.chat.spoken_turns import SpokenTurns, spoken_turns_of
 from serve_app.http.dependencies import Server
 from serve_app.http.docs.router import add_docs
+from serve_app.http.documented import OF_ALL, error_answers, without_validation_errors
 from serve_app.http.errors import Failures, install_error_handlers
 from serve_app.http.middleware import BodyLimits, RequestId
 from serve_app.http.models import router as models
 from serve_app.http.settings import HttpSettings
 from serve_app.http.speech import router as speech
 from serve_app.http.transcription import router as transcriptions
-from serve_app.http.types import ErrorBody
 from serve_app.http.voices import router as voices
 
 DESCRIPTION = "Speech to text, text to speech and speech to speech, under OpenAI's names."
 KEY = Depends(HTTPBearer(auto_error=False, description="An API key, if the server has any."))
-ERRORS: dict[int | str, dict[str, object]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 404, 408, 413, 415, 422, 429, 500, 503)
-}
+
+
+class Application(FastAPI):
+    """FastAPI, but its document says what this server answers."""
+
+    def openapi(self) -> dict[str, Any]:
+        return without_validation_errors(super().openapi())
 
 
 def create_http_app(
@@ -43,7 +48,7 @@ def create_http_app(
     By default spoken answers are kept as `settings` say and uploaded voices nowhere; keys and
     limits are those of `settings` for one replica.
     """
-    app = FastAPI(title="Step-Audio 2", description=DESCRIPTION, docs_url=None, redoc_url=None)
+    app = Application(title="Step-Audio 2", description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.server = Server(
         backend=backend,
         settings=settings,
@@ -54,7 +59,9 @@ def create_http_app(
     )
     app.state.spoken_turns = spoken_turns or spoken_turns_of(settings)
     for module in (speech, transcriptions, chat, voices, models):
-        app.include_router(module.router, prefix="/v1", responses=ERRORS, dependencies=[KEY])
+        app.include_router(
+            module.router, prefix="/v1", responses=error_answers(*OF_ALL), dependencies=[KEY]
+        )
     app.include_router(health.router)
     add_docs(app)
     install_error_handlers(app, settings.retry_after_s)

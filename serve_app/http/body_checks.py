@@ -21,7 +21,14 @@ from starlette.types import Receive, Scope
 
 NOT_UNICODE = "the text is not Unicode"
 NOT_FINITE = "the number is not finite"
+NO_FILE = "and a part without a filename is no file"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# The event loop reads a body, and every stream waits meanwhile: a million values take it seconds.
+# Text of so many commas and brackets exceeds a model's context.
+MAX_VALUES = 50_000
+# What is no file of a form stays in memory. A field is a prompt at most.
+MAX_FIELDS, MAX_FIELD_BYTES = 100, 256 << 10
+MAX_FILES = 4
 Step = str | int
 
 
@@ -50,7 +57,10 @@ class CheckedRequest(Request):
         self._list_fields = list_fields
 
     async def json(self) -> Any:
-        return read_json(await self.body())
+        value = read_json(await self.body())
+        if not isinstance(value, dict):
+            raise _bad("the body must be a JSON object")
+        return value
 
     async def _get_form(self, **limits: Any) -> FormData:
         if self._form is None:
@@ -65,6 +75,8 @@ def read_json(body: bytes) -> Any:
         HTTPException: 400, with the `param` at fault where there is one.
     """
     body = body.removeprefix(BYTE_ORDER_MARK)
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise _bad(f"the body has more than {MAX_VALUES} values, or commas and brackets in texts")
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError as error:
@@ -138,7 +150,14 @@ async def read_form(request: Request, list_fields: frozenset[str] = frozenset())
     headers = Headers({"content-type": f"{kind}; charset=latin-1"})
     async with aclosing(request.stream()) as stream:
         try:
-            form = await MultiPartParser(headers, stream).parse()
+            parser = MultiPartParser(
+                headers,
+                stream,
+                max_files=MAX_FILES,
+                max_fields=MAX_FIELDS,
+                max_part_size=MAX_FIELD_BYTES,
+            )
+            form = await parser.parse()
         except MultiPartException as error:
             raise _bad(error.message) from None
     try:
@@ -165,7 +184,7 @@ def _utf8(latin1: str, param: str | None) -> str:
     try:
         return latin1.encode("latin-1").decode()
     except UnicodeError:
-        what = f"{param}: {NOT_UNICODE}" if param else f"a field's name: {NOT_UNICODE}"
+        what = f"{param}: {NOT_UNICODE}, {NO_FILE}" if param else f"a field's name: {NOT_UNICODE}"
         raise _bad(what, param) from None
 
 

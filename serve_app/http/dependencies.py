@@ -9,7 +9,7 @@ from fastapi import Depends, HTTPException, Request
 
 from deployments.audio import decode_audio
 from deployments.errors import AudioTooLong, StepAudioError
-from deployments.messages import INPUT_SAMPLE_RATE_HZ, Voice
+from deployments.messages import INPUT_SAMPLE_RATE_HZ, ReferenceAudio, Voice
 from deployments.voice_store import EVERYBODY, VoiceStore
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
@@ -17,8 +17,9 @@ from serve_app.http.access.key_limits import Allowance
 from serve_app.http.access.metering import MeteredBackend
 from serve_app.http.body_checks import media_type
 from serve_app.http.openai_names import voice_behind
+from serve_app.http.recordings import file_of, require_voice
 from serve_app.http.settings import HttpSettings
-from serve_app.http.types import VoiceName, voice_name
+from serve_app.http.types import AskedVoice, VoiceAudio, voice_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,20 @@ class Server:
                 404, {"message": message, "param": "model", "code": "model_not_found"}
             )
 
-    async def voice(self, asked: VoiceName | None) -> Voice:
-        """The voice that a request means; None asks for the default one.
+    async def voice(self, asked: AskedVoice | None, param: str) -> Voice:
+        """The voice that a request means by its field `param`; None asks for the default one.
 
-        A configured voice comes before an alias, and both before an uploaded one.
+        A configured voice comes before an alias, and both before an uploaded one. A recording is
+        checked as an upload is, and kept nowhere but among the voices that stay prepared.
 
         Raises:
             VoiceStoreFailed: the name is not configured, and the store does not answer.
+            AudioUnreadable, VoiceSampleUnfit: the recording is not fit to be a voice.
         """
+        if isinstance(asked, VoiceAudio):
+            recording = await file_of(asked.audio, f"{param}.audio")
+            await require_voice(recording, f"{param}.audio")
+            return ReferenceAudio(recording)
         name, aliases = voice_name(asked), self.settings.voice_aliases
         if name is None:
             return None

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments import ray_failures
@@ -38,11 +39,13 @@ from deployments.errors import (
 )
 from deployments.ray_failures import unwrap
 from serve_app.http.body_checks import field_name
+from serve_app.http.types import UNNAMED
 
 logger = logging.getLogger(__name__)
 
 INVALID = "invalid_request_error"
 MESSAGE_CHARS, PARAM_CHARS = 1000, 200
+METHOD_NOT_ALLOWED = 405
 CLIENT_GONE = 499  # no client reads it; the access log shows it
 
 
@@ -147,9 +150,15 @@ def _cut(text: str, limit: int) -> str:
 
 def _first_complaint(error: RequestValidationError) -> tuple[str, str | None]:
     complaint = error.errors()[0]
-    param = field_name([p for p in complaint["loc"] if p not in ("body", "query", "path")])
+    param = field_name([step for step in complaint["loc"] if _is_field(step)])
     text = complaint["msg"].removeprefix("Value error, ")
+    if text.startswith("Expected UploadFile"):  # FastAPI's
+        text = "it must be a file, whose part of the form has a filename"
     return (f"{param}: {text}" if param else text), param or None
+
+
+def _is_field(step: str | int) -> bool:
+    return step not in ("body", "query", "path") and not str(step).startswith(UNNAMED)
 
 
 def log_if_ours(error: BaseException) -> None:
@@ -209,12 +218,21 @@ class Failures:
         await JSONResponse(told.body, told.status, told.headers)(scope, receive, send)
 
 
+def methods_of(scope: Scope) -> list[str]:
+    """The methods of a path; Starlette names those of the first route that has the path."""
+    routes = [each for each in scope["app"].routes if each.matches(scope)[0] is not Match.NONE]
+    methods = {method for route in routes for method in getattr(route, "methods", None) or ()}
+    return sorted(methods or ("GET", "HEAD"))  # of files
+
+
 def install_error_handlers(app: FastAPI, retry_after_s: float) -> None:
     """Answer every exception that is foreseen in the one shape; `Failures` has the rest."""
 
     async def answer(request: Request, error: Exception) -> Response:
         log_if_ours(error)
         answer = error_answer(error, retry_after_s)
+        if answer.status == METHOD_NOT_ALLOWED:
+            answer.headers["Allow"] = ", ".join(methods_of(request.scope))
         return JSONResponse(answer.body, answer.status, answer.headers)
 
     async def nobody_there(request: Request, error: Exception) -> Response:

@@ -7,12 +7,13 @@ from fastapi import APIRouter
 
 from deployments.errors import NotReady
 from serve_app.http.dependencies import ServerDep
+from serve_app.http.documented import error_answers
 
 router = APIRouter(tags=["health"])
 
 
 @router.head("/health", include_in_schema=False)
-@router.get("/health", summary="Is the server ready?")
+@router.get("/health", summary="Is the server ready?", responses=error_answers(413, 500, 503))
 async def health(server: ServerDep) -> dict[str, str]:
     if not await server.readiness.ask():
         raise NotReady

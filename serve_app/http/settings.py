@@ -62,8 +62,9 @@ class HttpSettings(Settings):
     cors_origins: tuple[str, ...] = ()
     """Origins such as `https://example.org` whose pages may call the server; `*` is every one."""
 
-    max_input_chars: int = Field(default=4096, ge=1)
-    """The longest text that one request may have spoken (OpenAI's limit)."""
+    max_input_chars: int = Field(default=4096, ge=1, le=1 << 20)
+    """The longest text that one request may have spoken (OpenAI's limit); 1048576 at most, as of
+    every text in JSON."""
 
     max_passage_s: float = Field(default=26.0, ge=1)
     """The longest text that the model speaks in one go, in the seconds that a quick voice takes:

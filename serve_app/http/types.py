@@ -6,13 +6,28 @@ change nothing whatever their value stand in `without_effect`.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from deployments.errors import UnsupportedRequest
 from deployments.messages import Usage
 from deployments.priority import Priority
+
+# No model's context holds so much text. To read 20 MB takes the event loop half a second.
+MAX_TEXT_CHARS = 1 << 20
 
 
 class ApiRequest(BaseModel):
@@ -50,6 +65,43 @@ class TieredRequest(ApiRequest):
         return "flex" if self.service_tier == "flex" else "default"
 
 
+class JsonObject(BaseModel):
+    """An object of a JSON body: `true` is no number in it, and "1" neither."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, str_max_length=MAX_TEXT_CHARS)
+
+
+class JsonRequest(TieredRequest, JsonObject):
+    """A request's body in JSON; a form has nothing but text."""
+
+
+MOST_EXACT = 2**53  # a larger float may stand for its neighbours, too
+
+
+def _whole(number: Any) -> Any:
+    if isinstance(number, float) and number.is_integer() and abs(number) <= MOST_EXACT:
+        return int(number)
+    return number
+
+
+WholeNumber = Annotated[int, BeforeValidator(_whole)]
+"""An integer of a JSON body, which may be written as 1.0."""
+
+
+def at_most(limit: int) -> BeforeValidator:
+    """Refuses a longer list or object before its items are looked at: each one's error takes time.
+
+    Pydantic counts a list by itself, but not in a union, and an object after its items.
+    """
+
+    def refuse_more(value: Any) -> Any:
+        if isinstance(value, list | dict) and len(value) > limit:
+            raise ValueError(f"at most {limit} items, not {len(value)}")
+        return value
+
+    return BeforeValidator(refuse_more)
+
+
 class ApiAnswer(BaseModel):
     """A body that leaves out fields without a value, but for those in `nullable`."""
 
@@ -60,15 +112,53 @@ class ApiAnswer(BaseModel):
         fields = serialize(self).items()
         return {key: value for key, value in fields if value is not None or key in self.nullable}
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Of the fields: of a serializer pydantic knows nothing but that it gives an object."""
+        fields: Any = {key: value for key, value in schema.items() if key != "serialization"}
+        return handler(fields)
 
-class VoiceId(BaseModel):
+
+class InputAudio(JsonObject):
+    """A recording."""
+
+    model_config = ConfigDict(str_max_length=None)
+
+    data: str = Field(description="Base64 of a file.")
+    format: str = Field(description="Any: the file itself says which it is.")
+
+
+class VoiceId(JsonObject):
+    """A voice by its id or name."""
+
     id: str
 
 
-VoiceName = str | VoiceId
+class VoiceAudio(JsonObject):
+    """Not OpenAI's: a voice of this request alone, from a recording that comes with it."""
+
+    audio: InputAudio
 
 
-def voice_name(voice: VoiceName | None) -> str | None:
+def _kind_of_voice(voice: Any) -> str:
+    if not isinstance(voice, dict):
+        return UNNAMED + "name"
+    return UNNAMED + ("recording" if "audio" in voice else "id")
+
+
+UNNAMED = "<>"  # begins the names of a union's members, which no error repeats
+AskedVoice = Annotated[
+    Annotated[str, Tag(f"{UNNAMED}name")]
+    | Annotated[VoiceId, Tag(f"{UNNAMED}id")]
+    | Annotated[VoiceAudio, Tag(f"{UNNAMED}recording")],
+    Discriminator(_kind_of_voice),
+]
+"""What a request may give as its voice."""
+
+
+def voice_name(voice: str | VoiceId | None) -> str | None:
     """The name that a request gives its voice; None asks for the default one."""
     return voice.id if isinstance(voice, VoiceId) else voice
 
@@ -98,3 +188,9 @@ class ErrorBody(BaseModel):
     """Every error's body."""
 
     error: ErrorDetail
+
+
+class ErrorEvent(ErrorBody):
+    """The last event of a stream that breaks off."""
+
+    type: Literal["error"]

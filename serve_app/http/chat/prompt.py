@@ -1,11 +1,9 @@
 """OpenAI's conversation → the messages of the model's own roles."""
 
-import asyncio
-import base64
 import json
 from collections.abc import Sequence
 
-from deployments.errors import AudioUnreadable, UnsupportedRequest
+from deployments.errors import UnsupportedRequest
 from deployments.messages import (
     INPUT_SAMPLE_RATE_HZ,
     AudioPart,
@@ -19,8 +17,10 @@ from deployments.messages import (
 from deployments.thinker import tasks
 from serve_app.http.chat.spoken_turns import CallersTurns
 from serve_app.http.chat.tool_choice import offered_tools
-from serve_app.http.chat.types import ChatBody, ChatMessage, ContentPart, InputAudio
+from serve_app.http.chat.types import ChatBody, ChatMessage, ContentPart
 from serve_app.http.dependencies import Server
+from serve_app.http.recordings import file_of
+from serve_app.http.types import InputAudio
 
 ROLES = {
     "system": Role.SYSTEM,
@@ -89,11 +89,7 @@ def _text_of(part: ContentPart) -> str:
 
 
 async def _recording(audio: InputAudio, param: str, server: Server, spent_s: float) -> AudioPart:
-    try:
-        data = await asyncio.to_thread(base64.b64decode, audio.data, validate=True)
-    except ValueError:  # binascii.Error, or a character outside ASCII
-        raise AudioUnreadable("its data is not base64", param=f"{param}.data") from None
-    return AudioPart(await server.decode(data, param, spent_s))
+    return AudioPart(await server.decode(await file_of(audio, param), param, spent_s))
 
 
 def _seconds_of(parts: Sequence[Part]) -> float:

@@ -14,11 +14,13 @@ from serve_app.http.chat import tool_choice
 from serve_app.http.chat.answer import ChatWriter
 from serve_app.http.chat.prompt import chat_messages
 from serve_app.http.chat.spoken_turns import CallersTurns
-from serve_app.http.chat.types import ChatBody, ChatCompletion
+from serve_app.http.chat.types import ChatBody, ChatChunk, ChatCompletion
 from serve_app.http.dependencies import Server, ServerDep, require_json, require_ready_for_text
+from serve_app.http.documented import OF_BODIES, as_events, error_answers
 from serve_app.http.streaming import collect, events, first_then_rest
 
 STREAMED_FORMATS = ("pcm16",)  # OpenAI's rule too
+STREAMED = {"text/event-stream": as_events(ChatChunk, done_mark=True)}
 
 router = APIRouter(
     tags=["chat"],
@@ -39,7 +41,7 @@ SpokenTurnsDep = Annotated[CallersTurns, Depends(get_spoken_turns)]
     "/chat/completions",
     summary="Answer a conversation",
     response_model=ChatCompletion,
-    responses={200: {"content": {"text/event-stream": {}}}},
+    responses={200: {"content": STREAMED}, **error_answers(*OF_BODIES, 404)},
 )
 async def create_completion(
     body: ChatBody, request: Request, server: ServerDep, turns: SpokenTurnsDep
@@ -61,7 +63,7 @@ async def create_completion(
     )
     writer = ChatWriter(body, turns, spoken=spoken)
     if body.audio is not None and spoken:
-        voice = await server.voice(body.audio.voice)
+        voice = await server.voice(body.audio.voice, "audio.voice")
         speech = SpeechRequest(thinker, voice, streamed=bool(body.stream))
         deltas: AsyncGenerator[Delta] = complete(server.backend.speech(speech))
     else:

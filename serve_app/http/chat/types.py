@@ -3,21 +3,39 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    FailFast,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from deployments.messages import SamplingOptions, Usage
-from serve_app.http.types import ApiAnswer, TieredRequest, VoiceName
+from serve_app.http.types import (
+    ApiAnswer,
+    AskedVoice,
+    InputAudio,
+    JsonObject,
+    JsonRequest,
+    WholeNumber,
+    at_most,
+)
 
 # OpenAI takes 4, others more. Each is looked for at every token, where all streams wait for it.
 MAX_STOP_STRINGS = 16
+# The model divides and multiplies in float32: what is smaller or larger makes no finite logits.
+MIN_TOP_P, MIN_PENALTY, MAX_PENALTY = 1e-6, 0.01, 100
+MAX_TOOLS = 128  # OpenAI's limit
+MAX_MODALITIES, MAX_BIASES = 8, 1024
+# Each message is five tokens or more, whatever it says.
+MAX_MESSAGES, MAX_PARTS = 4096, 1024
+NULL = {"type": "null"}
 
 
-class InputAudio(BaseModel):
-    data: str  # base64 of a file
-    format: str  # any that can be decoded; the file itself says which it is
-
-
-class _Variant(BaseModel):
+class _Variant(JsonObject):
     """An object whose `type` names the field that it brings."""
 
     type: str
@@ -29,6 +47,20 @@ class _Variant(BaseModel):
         if self.type in self.bring and getattr(self, self.type) is None:
             raise ValueError(f"an object of type {self.type!r} needs the field {self.type!r}")
         return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Of the fields, and of what the type asks for."""
+        json_schema = handler.resolve_ref_schema(handler(schema))
+        json_schema["allOf"] = [_needed_by(type_) for type_ in sorted(cls.bring)]
+        return json_schema
+
+
+def _needed_by(type_: str) -> JsonSchemaValue:
+    named = {"properties": {"type": {"const": type_}}}
+    return {"if": named, "then": {"required": [type_], "properties": {type_: {"not": NULL}}}}
 
 
 class ContentPart(_Variant):
@@ -46,53 +78,61 @@ def _as_parts(content: Any) -> Any:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-class AudioId(BaseModel):
+Content = Annotated[
+    list[ContentPart],
+    Field(max_length=MAX_PARTS),
+    FailFast(),
+    BeforeValidator(_as_parts, json_schema_input_type=str | list[ContentPart] | None),
+]
+
+
+class AudioId(JsonObject):
     id: str
 
 
-class FunctionCall(BaseModel):
+class FunctionCall(JsonObject):
     name: str
     arguments: str
 
 
-class ToolCallIn(BaseModel):
+class ToolCallIn(JsonObject):
     id: str
     type: Literal["function"] = "function"
     function: FunctionCall
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(JsonObject):
     """A turn of the conversation; which fields count depends on its role."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[list[ContentPart], BeforeValidator(_as_parts)] = []
+    content: Content = Field(default=[])
     audio: AudioId | None = None  # an assistant's: the spoken answer of that id
-    tool_calls: list[ToolCallIn] | None = None
+    tool_calls: Annotated[list[ToolCallIn], Field(max_length=MAX_TOOLS)] | None = None
     tool_call_id: str | None = None
 
 
-class Function(BaseModel):
+class Function(JsonObject):
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class Tool(BaseModel):
+class Tool(JsonObject):
     type: Literal["function"]
     function: Function
 
 
-class AudioOutput(BaseModel):
+class AudioOutput(JsonObject):
     format: Literal["wav", "aac", "mp3", "flac", "opus", "pcm16"]
-    voice: VoiceName | None = None
+    voice: AskedVoice | None = None
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(JsonObject):
     include_usage: bool = False
 
 
-class JsonSchemaFormat(BaseModel):
+class JsonSchemaFormat(JsonObject):
     name: str | None = None
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")  # None: any object
 
@@ -104,16 +144,16 @@ class ResponseFormat(_Variant):
     bring: ClassVar[frozenset[str]] = frozenset({"json_schema"})
 
 
-class FunctionName(BaseModel):
+class FunctionName(JsonObject):
     name: str
 
 
-class NamedTool(BaseModel):
+class NamedTool(JsonObject):
     type: Literal["function"]
     function: FunctionName
 
 
-class AllowedTools(BaseModel):
+class AllowedTools(JsonObject):
     mode: Literal["auto", "required"]
     tools: list[NamedTool] = Field(min_length=1)
 
@@ -132,7 +172,10 @@ def _as_choice(choice: Any) -> Any:
     return {"type": choice} if isinstance(choice, str) else choice
 
 
-class ChatBody(TieredRequest):
+Mode = Literal["none", "auto", "required"]
+
+
+class ChatBody(JsonRequest):
     """`POST /v1/chat/completions`."""
 
     honoured: ClassVar[Mapping[str, tuple[Any, ...]]] = {
@@ -163,29 +206,34 @@ class ChatBody(TieredRequest):
     )
 
     model: str
-    messages: list[ChatMessage] = Field(min_length=1)
-    modalities: list[Literal["text", "audio"]] | None = Field(default=None, min_length=1)
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES), FailFast()]
+    modalities: list[Literal["text", "audio"]] | None = Field(
+        default=None, min_length=1, max_length=MAX_MODALITIES
+    )
     audio: AudioOutput | None = None
-    tools: list[Tool] | None = None
-    tool_choice: Annotated[ToolChoice | None, BeforeValidator(_as_choice)] = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Annotated[
+        ToolChoice | None,
+        BeforeValidator(_as_choice, json_schema_input_type=Mode | ToolChoice | None),
+    ] = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
     temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_p: float | None = Field(default=None, ge=MIN_TOP_P, le=1)
     # Not OpenAI's, but what other servers call the model's own penalty.
-    repetition_penalty: float | None = Field(default=None, gt=0)
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: str | list[str] | None = None
+    repetition_penalty: float | None = Field(default=None, ge=MIN_PENALTY, le=MAX_PENALTY)
+    max_tokens: WholeNumber | None = Field(default=None, ge=1)
+    max_completion_tokens: WholeNumber | None = Field(default=None, ge=1)
+    seed: WholeNumber | None = Field(default=None, ge=-(2**63), lt=2**63)
+    stop: Annotated[str | list[str] | None, at_most(MAX_STOP_STRINGS)] = None
 
-    n: int | None = None
+    n: WholeNumber | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = None
-    logit_bias: dict[str, float] | None = None
+    top_logprobs: WholeNumber | None = None
+    logit_bias: Annotated[dict[str, float] | None, at_most(MAX_BIASES)] = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     functions: Any = None
@@ -195,13 +243,6 @@ class ChatBody(TieredRequest):
     moderation: Any = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
-
-    @field_validator("stop")
-    @classmethod
-    def _are_few(cls, stop: str | list[str] | None) -> str | list[str] | None:
-        if isinstance(stop, list) and len(stop) > MAX_STOP_STRINGS:
-            raise ValueError(f"at most {MAX_STOP_STRINGS} strings, not {len(stop)}")
-        return stop
 
     @property
     def spoken(self) -> bool:

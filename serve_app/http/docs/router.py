@@ -19,6 +19,7 @@ async def docs() -> Response:
     return HTMLResponse(PAGE)
 
 
+@router.head("/docs/page.js")
 @router.get("/docs/page.js")
 async def script() -> Response:
     return Response(SCRIPT, media_type="text/javascript")

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from serve_app.http.dependencies import Server, ServerDep
+from serve_app.http.documented import error_answers
 from serve_app.http.models.types import Model, ModelList
 
 router = APIRouter(tags=["models"])
@@ -17,7 +18,9 @@ async def list_models(server: ServerDep) -> ModelList:
 
 
 @router.head("/models/{name:path}", include_in_schema=False)
-@router.get("/models/{name:path}", summary="One model")  # names may hold a slash
+@router.get(
+    "/models/{name:path}", summary="One model", responses=error_answers(404)
+)  # names may hold a slash
 async def get_model(name: str, server: ServerDep) -> Model:
     server.require_model(name)
     return _model(server, name)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
@@ -23,6 +22,7 @@ from deployments.thinker.speech_length import speech_length
 from serve_app.graph.answers import all_of, uncut
 from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.dependencies import Server, ServerDep, require_json, require_ready
+from serve_app.http.documented import OF_BODIES, as_events, as_file, error_answers
 from serve_app.http.speech.types import SpeechAudioDelta, SpeechAudioDone, SpeechBody
 from serve_app.http.speech.whole import sound_file
 from serve_app.http.streaming import StreamedBody, base64_of, events, first_then_rest
@@ -33,7 +33,8 @@ from serve_app.sound.passages import Passage, passages
 from serve_app.sound.spoken_text import spoken_text
 
 SHORT = 200  # characters, which are cut in no time
-SENT: dict[str, dict[str, Any]] = {kind: {} for kind in (*MEDIA_TYPES, "text/event-stream")}
+SENT = {kind: as_file(kind) for kind in MEDIA_TYPES}
+SENT["text/event-stream"] = as_events(SpeechAudioDelta | SpeechAudioDone)
 
 router = APIRouter(
     tags=["audio"],
@@ -46,7 +47,7 @@ router = APIRouter(
     "/audio/speech",
     summary="Speak a text",
     response_class=StreamingResponse,
-    responses={200: {"content": SENT}},
+    responses={200: {"content": SENT}, **error_answers(*OF_BODIES, 404, 422)},
 )
 async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -> Response:
     form, text = check(body, server)
@@ -56,7 +57,7 @@ async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -
     speed = body.speed or 1.0
     speech = SpeechRequest(
         first,
-        await server.voice(body.voice),
+        await server.voice(body.voice, "voice"),
         streamed=body.stream,
         then=tuple(map(NextPart, others, pauses_s)),
         speed=speed,

@@ -4,15 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from serve_app.http.types import ApiAnswer, TieredRequest, TokenUsage, VoiceName
+from serve_app.http.types import ApiAnswer, AskedVoice, JsonRequest, TokenUsage, WholeNumber
 
 
-class SpeechBody(TieredRequest):
+class SpeechBody(JsonRequest):
     """`POST /v1/audio/speech`."""
 
     model: str
     input: str = Field(min_length=1)
-    voice: VoiceName | None = None
+    voice: AskedVoice | None = None
     instructions: str | None = None
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
     speed: Annotated[float, Field(ge=0.25, le=4)] | None = None
@@ -23,7 +23,7 @@ class SpeechBody(TieredRequest):
     temperature: float | None = Field(
         default=None, ge=0, le=2, description="How freely tokens are drawn; 0 draws greedily."
     )
-    seed: int | None = Field(
+    seed: WholeNumber | None = Field(
         default=None, ge=-(2**63), lt=2**63, description="The same seed draws the same tokens."
     )
 

@@ -9,12 +9,15 @@ from starlette.responses import Response
 
 from deployments.messages import ThinkerDelta
 from serve_app.http.dependencies import Server, ServerDep, require_multipart, require_ready_for_text
+from serve_app.http.documented import OF_BODIES, as_events, as_text, error_answers
 from serve_app.http.streaming import collect, events, first_then_rest
 from serve_app.http.transcription.answers import timed_answer, transcript_events, untimed_answer
 from serve_app.http.transcription.question import Question
 from serve_app.http.transcription.recording import RecordingReader
 from serve_app.http.transcription.segments import Segment, segments
 from serve_app.http.transcription.types import (
+    TranscriptDelta,
+    TranscriptDone,
     Transcription,
     TranscriptionForm,
     TranscriptionRoute,
@@ -29,15 +32,22 @@ router = APIRouter(
     route_class=TranscriptionRoute,
 )
 Written = Response | Transcription | VerboseTranscription
+SENT = {
+    "text/plain": as_text("The transcript, or subtitles."),
+    "text/event-stream": as_events(TranscriptDelta | TranscriptDone),
+}
+ANSWERS = {200: {"content": SENT}, **error_answers(*OF_BODIES, 404, 422)}
+Multipart = Form(media_type="multipart/form-data")
 
 
 @router.post(
     "/audio/transcriptions",
     summary="Transcribe speech",
     response_model=Transcription | VerboseTranscription,
+    responses=ANSWERS,
 )
 async def create_transcription(
-    form: Annotated[TranscriptionForm, Form()], request: Request, server: ServerDep
+    form: Annotated[TranscriptionForm, Multipart], request: Request, server: ServerDep
 ) -> Written:
     return await _write_down(form, request, server)
 
@@ -46,9 +56,10 @@ async def create_transcription(
     "/audio/translations",
     summary="Translate speech",
     response_model=Transcription | VerboseTranscription,
+    responses=ANSWERS,
 )
 async def create_translation(
-    form: Annotated[TranslationForm, Form()], request: Request, server: ServerDep
+    form: Annotated[TranslationForm, Multipart], request: Request, server: ServerDep
 ) -> Written:
     return await _write_down(form, request, server)
 

@@ -1,41 +1,42 @@
 """`/v1/audio/voices`: create, list, look up, delete."""
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Request
 
-from deployments.audio import channels_of, decode_audio
-from deployments.errors import (
-    AudioTooLong,
-    RequestError,
-    UnsupportedRequest,
-    VoiceExists,
-)
+from deployments.errors import RequestError, UnsupportedRequest, VoiceExists
 from deployments.messages import ReferenceAudio, StoredVoice
 from deployments.ray_failures import unwrap
 from deployments.voice_store import VoiceStore
 from serve_app.graph.answers import text_only
 from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.dependencies import Server, ServerDep, require_multipart, require_ready
+from serve_app.http.documented import OF_BODIES, error_answers
+from serve_app.http.recordings import MAX_SAMPLE_BYTES, require_voice
 from serve_app.http.streaming import unless_client_leaves
-from serve_app.http.voices.sample_checks import MAX_S, check_sample, energetic_s, wrong_length
 from serve_app.http.voices.types import ListedVoice, Voice, VoiceDeleted, VoiceForm, VoiceList
 
-MAX_SAMPLE_BYTES = 10 << 20  # OpenAI's limit
+Multipart = Form(media_type="multipart/form-data")
 
 router = APIRouter(tags=["voices"], dependencies=[Depends(require_ready)], route_class=CheckedRoute)
 
 
-@router.post("/audio/voices", summary="Make a voice", dependencies=[Depends(require_multipart)])
+@router.post(
+    "/audio/voices",
+    summary="Make a voice",
+    dependencies=[Depends(require_multipart)],
+    responses=error_answers(*OF_BODIES),
+)
 async def create_voice(
-    form: Annotated[VoiceForm, Form()], request: Request, server: ServerDep
+    form: Annotated[VoiceForm, Multipart],
+    request: Request,
+    server: ServerDep,
 ) -> Voice:
     form.refuse_unsupported()
     store = require_store(server)
     await _require_free(form.name, server, store)
     recording = await _sample(form)
-    await asyncio.to_thread(check_recording, recording)
+    await require_voice(recording, "audio_sample")
     await unless_client_leaves(request, _prepare(recording, request.state.request_id, server))
     limit = server.settings.max_voices
     return _uploaded(await store.create(form.name, recording, server.owner, limit))
@@ -44,7 +45,7 @@ async def create_voice(
 @router.head("/audio/voices", include_in_schema=False)
 @router.head("/audio/voices/", include_in_schema=False)
 @router.get("/audio/voices/", include_in_schema=False)
-@router.get("/audio/voices", summary="List the voices")
+@router.get("/audio/voices", summary="List the voices", responses=error_answers(503))
 async def list_voices(server: ServerDep) -> VoiceList:
     uploaded = await server.voice_store.voices(server.owner) if server.voice_store else []
     data = [_fixed(name, server) for name in await _fixed_names(server)]
@@ -52,7 +53,8 @@ async def list_voices(server: ServerDep) -> VoiceList:
     return VoiceList(data=data, voices=[ListedVoice(id=one.id, name=one.name) for one in data])
 
 
-@router.get("/audio/voices/{voice_id:path}", summary="One voice")
+@router.head("/audio/voices/{voice_id:path}", include_in_schema=False)
+@router.get("/audio/voices/{voice_id:path}", summary="One voice", responses=error_answers(404, 503))
 async def get_voice(voice_id: str, server: ServerDep) -> Voice:
     if voice_id in await _fixed_names(server):
         return _fixed(voice_id, server)
@@ -63,7 +65,11 @@ async def get_voice(voice_id: str, server: ServerDep) -> Voice:
     return _uploaded(voice)
 
 
-@router.delete("/audio/voices/{voice_id:path}", summary="Delete an uploaded voice")
+@router.delete(
+    "/audio/voices/{voice_id:path}",
+    summary="Delete an uploaded voice",
+    responses=error_answers(400, 404, 429, 503),
+)
 async def delete_voice(voice_id: str, server: ServerDep) -> VoiceDeleted:
     if voice_id in await _fixed_names(server):
         message = f"the voice {voice_id!r} is in the server's configuration: it cannot be deleted"
@@ -83,22 +89,6 @@ def require_store(server: Server) -> VoiceStore:
     return server.voice_store
 
 
-def check_recording(recording: bytes) -> None:
-    """Refuse a file that is no recording of a voice.
-
-    Raises:
-        AudioUnreadable, VoiceSampleUnfit: both name `audio_sample`.
-    """
-    try:
-        samples, rate_hz = decode_audio(recording, max_s=MAX_S)
-        check_sample(samples, rate_hz, channels_of(recording), energetic_s)
-    except AudioTooLong as error:
-        raise wrong_length(error.seconds) from None
-    except RequestError as error:
-        error.param = "audio_sample"
-        raise
-
-
 async def _require_free(name: str, server: Server, store: VoiceStore) -> None:
     if not await server.backend.voices():
         raise text_only()
@@ -110,11 +100,7 @@ async def _sample(form: VoiceForm) -> bytes:
     if form.audio_sample is None:
         message = "audio_sample: a recording of the voice is needed"
         raise RequestError(message, param="audio_sample")
-    recording = await form.audio_sample.read(MAX_SAMPLE_BYTES + 1)
-    if len(recording) > MAX_SAMPLE_BYTES:
-        message = f"audio_sample is larger than {MAX_SAMPLE_BYTES} bytes"
-        raise HTTPException(413, {"message": message, "param": "audio_sample"})
-    return recording
+    return await form.audio_sample.read(MAX_SAMPLE_BYTES + 1)
 
 
 async def _prepare(recording: bytes, request_id: str, server: Server) -> None:

@@ -95,7 +95,7 @@ async def test_json_that_is_nested_without_end_is_a_400(raw: httpx.AsyncClient) 
 
 
 async def test_more_stop_strings_than_can_be_looked_for_are_a_400(raw: httpx.AsyncClient) -> None:
-    for count, status in ((16, 200), (17, 400), (100_000, 400)):
+    for count, status in ((16, 200), (17, 400), (40_000, 400)):
         stop = [f"never {number}" for number in range(count)]
         answer = await post_json(raw, "chat/completions", {"messages": [USER], "stop": stop})
         assert answer.status_code == status

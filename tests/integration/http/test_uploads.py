@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from serve_app.http.application import create_http_app
 from serve_app.http.settings import HttpSettings
 from tests.integration.http.conftest import Graph, ScriptedBackend
-from tests.integration.http.helpers import MODEL
+from tests.integration.http.helpers import MODEL, eventually
 
 FORM = "multipart/form-data; boundary=b"
 HEAD = (
@@ -24,9 +24,11 @@ HEAD = (
 class Upload:
     """One request whose body comes as a test says; counts what is taken of it."""
 
-    def __init__(self, body: AsyncIterator[bytes], declared: int | None = None) -> None:
+    def __init__(
+        self, body: AsyncIterator[bytes], declared: int | None = None, kind: str = FORM
+    ) -> None:
         self._body = body
-        self._headers = [(b"content-type", FORM.encode())]
+        self._headers = [(b"content-type", kind.encode())]
         if declared is not None:
             self._headers.append((b"content-length", str(declared).encode()))
         self.taken = 0
@@ -113,6 +115,15 @@ async def test_ten_gigabytes_are_refused_before_more_than_the_limit_is_held(
     assert held < 2 << 20  # a file goes to the disk from 1 MiB on
 
 
+@pytest.mark.parametrize(
+    "path", ["audio/speech", "chat/completions", "audio/voices", "audio/translations", "models"]
+)
+async def test_ten_declared_gigabytes_are_refused_unread_wherever_they_are_sent(path: str) -> None:
+    upload = Upload(endless(), declared=10 << 30)
+    await upload.send_to(app_of(), f"/v1/{path}")
+    assert (upload.status, upload.taken) == (413, 0)
+
+
 async def test_an_answer_may_take_longer_than_an_upload() -> None:
     graph = Graph(seconds_per_delta=0.05, upload_timeout_s=0.1)
     await graph.backend.start()
@@ -121,3 +132,46 @@ async def test_an_answer_may_take_longer_than_an_upload() -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         answer = await client.post("/v1/audio/speech", json=body)
     assert answer.status_code == 200 and answer.elapsed.total_seconds() > 0.1
+
+
+async def trickle() -> AsyncIterator[bytes]:
+    yield HEAD
+    while True:
+        await asyncio.sleep(0.05)
+        yield b"x"
+
+
+TRICKLED = (
+    ("/v1/audio/transcriptions", FORM),
+    ("/v1/audio/voices", FORM),
+    ("/v1/chat/completions", "application/json"),
+)
+
+
+@pytest.mark.parametrize(("path", "kind"), TRICKLED)
+async def test_an_upload_that_trickles_is_a_408(path: str, kind: str) -> None:
+    upload = Upload(trickle(), kind=kind)
+    async with asyncio.timeout(60):
+        await upload.send_to(app_of(upload_timeout_s=0.3), path)
+    assert upload.status == 408
+
+
+async def test_uploads_that_trickle_hold_neither_memory_nor_anybody_else() -> None:
+    graph = Graph()
+    await graph.backend.start()
+    uploads = [(Upload(trickle(), kind=kind), path) for path, kind in TRICKLED * 30]
+    tracemalloc.start()
+    slow = [asyncio.create_task(upload.send_to(graph.app, path)) for upload, path in uploads]
+    assert await eventually(lambda: all(upload.taken > len(HEAD) for upload, _ in uploads), 60)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    transport = httpx.ASGITransport(graph.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        body = {"model": MODEL, "input": "Meanwhile.", "response_format": "pcm"}
+        answer = await client.post("/v1/audio/speech", json=body)
+    assert answer.status_code == 200
+    assert not any(upload.status for upload, _ in uploads)
+    assert held / len(uploads) < 100_000
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 
-from serve_app.http.body_checks import field_name, read_json
+from serve_app.http.body_checks import MAX_VALUES, field_name, read_json
 
 HALF = "ab\ud83d"  # half an emoji
 
@@ -60,7 +60,7 @@ def test_numbers_that_are_not_finite_are_refused_by_their_field(number: str) -> 
         b"{",
         b'{"a": 1} x',
         b'"\xff"',
-        b"[" * 100_000,
+        b"[" * 40_000,
         b'{"a":' * 300 + b"1" + b"}" * 300,
         b'{"a": ' + b"9" * 5000 + b"}",
         '{"a": 1}'.encode("utf-16"),
@@ -79,3 +79,9 @@ def test_whole_emoji_control_characters_and_a_byte_order_mark_are_read() -> None
 def test_a_field_is_named_as_it_is_reached() -> None:
     assert field_name(("messages", 0, "content", 2, "text")) == "messages[0].content[2].text"
     assert field_name((0, "a")) == "[0].a"
+
+
+def test_more_values_than_any_context_holds_are_refused_before_they_are_read() -> None:
+    at_most = b"[" + b"0," * (MAX_VALUES - 1) + b"0]"
+    assert len(read_json(at_most)) == MAX_VALUES
+    assert "values" in refusal_of(at_most + b",")["message"]

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from deployments.errors import VoiceSampleUnfit
-from serve_app.http.voices.sample_checks import check_sample, clipped_part, energetic_s
+from serve_app.sound.voice_samples import check_sample, clipped_part, energetic_s
 from tests.places import ROOT
 
 SPEECH, RATE_HZ = soundfile.read(
