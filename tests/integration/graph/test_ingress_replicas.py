@@ -1,7 +1,9 @@
-"""Several replicas of the ingress: each honours the `audio.id`s of all of them, dead ones too."""
+"""Several replicas of the ingress: each knows the voices and `audio.id`s of all, dead ones too."""
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from ray.serve._private.logging_utils import get_serve_logs_dir
 from tests.integration.graph.conftest import MODEL, fake_graph, replica_record, served
 
 REPLICAS = 3
+VOICE = Path("configs/nano/voices/low.wav")
 HONOURED_WITHIN_S = 60.0
 ASK: list[Any] = [{"role": "user", "content": "hello"}]
 SPOKEN: dict[str, Any] = {
@@ -29,8 +32,14 @@ def config(tmp_path_factory: pytest.TempPathFactory):
         "spoken_turn_keys_file": str(secret),
         "spoken_turns_folder": str(tmp_path_factory.mktemp("turns")),
     }
-    # All on the proxy's node: it calls replicas elsewhere only where its own node has none.
-    return fake_graph(http=http, ingress={"node": "first_node", "num_replicas": REPLICAS})
+    voices = str(tmp_path_factory.mktemp("voices"))
+
+    def on(node: str) -> Any:
+        """All on one node: the proxy calls replicas elsewhere only where its own node has none."""
+        ingress = {"node": node, "num_replicas": REPLICAS}
+        return fake_graph(http=http, ingress=ingress).model_copy(update={"voice_store": voices})
+
+    return on
 
 
 @pytest.fixture
@@ -53,6 +62,21 @@ async def streamed(client: openai.AsyncOpenAI) -> str:
     return next(piece.id for piece in audio if piece and piece.id)
 
 
+async def upload(client: openai.AsyncOpenAI) -> str:
+    """The id of a new voice."""
+    sample = ("low.wav", VOICE.read_bytes())
+    voice = await client.audio.voices.create(name="mine", audio_sample=sample, consent="cons_1")
+    return voice.id
+
+
+async def speak(client: openai.AsyncOpenAI, voice: str, request_id: str = "") -> None:
+    """Speak in that voice."""
+    headers = {"x-request-id": request_id} if request_id else {}
+    await client.audio.speech.create(
+        model=MODEL, voice={"id": voice}, input="hello", extra_headers=headers
+    )
+
+
 async def go_on(client: openai.AsyncOpenAI, turn_id: str, request_id: str = "") -> None:
     """Ask the next question after that answer."""
     spoken: Any = {"role": "assistant", "audio": {"id": turn_id}}
@@ -63,23 +87,27 @@ async def go_on(client: openai.AsyncOpenAI, turn_id: str, request_id: str = "") 
 
 
 @pytest.mark.timeout(400)
-async def test_an_audio_id_is_honoured_by_every_replica_after_a_death_and_after_a_restart(
+async def test_every_replica_knows_voices_and_turns_after_a_death_and_a_restart_elsewhere(
     config: Any, client: openai.AsyncOpenAI
 ) -> None:
-    with served(config) as application:
-        turns = [await whole(client), await streamed(client)]
-        requests = [f"next-{turn}-{n}" for n in range(20) for turn in (0, 1)]
-        for request in requests:
-            await go_on(client, turns[int(request.split("-")[1])], request)
+    with served(config("first_node")) as application:
+        asks = [
+            partial(go_on, client, await whole(client)),
+            partial(go_on, client, await streamed(client)),
+            partial(speak, client, await upload(client)),
+        ]
+        for number in range(20):
+            for kind, ask in enumerate(asks):
+                await ask(f"next-{kind}-{number}")
         logs = [*Path(get_serve_logs_dir()).glob(f"replica_{application}_Ingress_*.log")]
         assert len(logs) == REPLICAS
-        for turn in (0, 1):
-            await until_logged(logs, f"next-{turn}-")
+        for kind in range(len(asks)):
+            await until_logged(logs, f"next-{kind}-")
 
         ray.kill(ray.get_actor(replica_record("Ingress")["Name"], namespace="serve"))
-        await until_honoured(client, turns)
-    with served(config):
-        await until_honoured(client, turns)
+        await until_honoured(asks)
+    with served(config("second_node")):
+        await until_honoured(asks)
 
 
 async def until_logged(logs: list[Path], part: str) -> None:
@@ -89,13 +117,13 @@ async def until_logged(logs: list[Path], part: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def until_honoured(client: openai.AsyncOpenAI, turns: list[str]) -> None:
+async def until_honoured(asks: Sequence[Callable[[], Awaitable[None]]]) -> None:
     """Until 20 requests in a row are; a replica that just died may fail one, never refuse it."""
     deadline = time.monotonic() + HONOURED_WITHIN_S
     in_a_row = 0
     while in_a_row < 20:
         try:
-            await go_on(client, turns[in_a_row % 2])
+            await asks[in_a_row % len(asks)]()
             in_a_row += 1
         except (openai.InternalServerError, openai.APIConnectionError):
             in_a_row = 0
