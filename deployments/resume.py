@@ -86,6 +86,7 @@ class WrittenProgress:
         self._request = request
         self._made = list(request.made)
         self._has_all = True
+        self._goes_on = bool(request.made)
 
     @property
     def can_go_on(self) -> bool:
@@ -93,11 +94,11 @@ class WrittenProgress:
 
     def request(self) -> ThinkerRequest:
         """What a replica is asked: to begin, or to go on."""
+        self._goes_on = bool(self._made)
         return replace(self._request, made=tuple(self._made))
 
     def accept(self, delta: ThinkerDelta) -> None:
-        if delta.offset is not None and delta.offset != len(self._made):
-            raise OutOfStep(delta.offset, len(self._made))
+        _require_next(delta.offset, len(self._made), goes_on=self._goes_on)
         self._made += delta.made
         shows = delta.text or delta.reasoning or delta.audio_tokens or delta.tool_calls
         if shows and not delta.made:
@@ -115,6 +116,7 @@ class SpokenProgress:
         self._usages: list[Usage | None] = [None]  # up to the end of each part, once it is known
         self._samples = 0
         self._has_all = True
+        self._goes_on = False
 
     @property
     def can_go_on(self) -> bool:
@@ -126,6 +128,7 @@ class SpokenProgress:
 
     def request(self) -> SpeechRequest:
         """What a replica is asked: to begin, or to go on."""
+        self._goes_on = self._schedule is not None and self._has_begun
         if self._schedule is None or not self._has_begun:
             return replace(self._request, tries=self._tries.left)
         parts = tuple(PartSoFar(tuple(made), tuple(audio)) for made, audio in self._parts)
@@ -134,8 +137,7 @@ class SpokenProgress:
         return replace(self._request, so_far=so_far, tries=self._tries.left)
 
     def accept(self, delta: SpeechDelta) -> None:
-        if delta.offset is not None and delta.offset != self._samples:
-            raise OutOfStep(delta.offset, self._samples)
+        _require_next(delta.offset, self._samples, goes_on=self._goes_on)
         self._schedule = self._schedule or delta.schedule
         self._samples += len(delta.pcm) // BYTES_PER_SAMPLE
         while len(self._parts) <= delta.part:
@@ -151,6 +153,17 @@ class SpokenProgress:
         shows = delta.text or delta.reasoning or delta.audio_tokens or delta.tool_calls
         if (shows and not delta.made) or (delta.pcm and delta.offset is None):
             self._has_all = False
+
+
+def _require_next(offset: int | None, expected: int, *, goes_on: bool) -> None:
+    """Raise OutOfStep unless a delta begins where the one before it ended.
+
+    A replica of a version that knows no offsets cannot go on: it begins anew.
+    """
+    if offset is None and goes_on:
+        raise OutOfStep(0, expected)
+    if offset is not None and offset != expected:
+        raise OutOfStep(offset, expected)
 
 
 @dataclass(frozen=True, slots=True)

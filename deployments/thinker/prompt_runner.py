@@ -13,7 +13,7 @@ from deployments.thinker.answer import EngineOutput
 from deployments.thinker.constraints import Constraint, Json, OneOf
 from deployments.thinker.prompt import Prompt
 from deployments.thinker.sampling import Sampling
-from deployments.thinker.vllm_plugin.compat import refusal_of
+from deployments.thinker.vllm_plugin.compat import is_death, refusal_of
 from deployments.weight_files import one_line
 
 VLLM_PRIORITY: Mapping[Priority, int] = {"live": 0, "background": 1}  # the lowest goes first
@@ -80,7 +80,6 @@ class PromptRunner:
             EngineFailed: vLLM failed, or the answer cannot be trusted.
         """
         from vllm.renderers.inputs.preprocess import parse_model_prompt
-        from vllm.v1.engine.exceptions import EngineDeadError
 
         raw: dict[str, Any] = {"prompt_token_ids": prompt.token_ids}
         if prompt.audio_pieces:
@@ -106,7 +105,7 @@ class PromptRunner:
                 what = f"its JSON Schema cannot be followed: {one_line(refusal)}"
                 raise UnsupportedRequest(what, param) from None
             logger.exception("vLLM failed at %s", unique_id)  # callers do not see it
-            failed = EngineLost if isinstance(error, EngineDeadError) else EngineFailed
+            failed = EngineLost if is_death(error) else EngineFailed
             raise failed("the model failed to answer") from error
 
     def sampling(

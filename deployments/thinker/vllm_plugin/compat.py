@@ -68,6 +68,13 @@ def feature_hook(base: type) -> type:
     return ItemsOnly if "hf_kwargs" in parameters else ItemsOnlyBefore031
 
 
+def is_death(error: Exception) -> bool:
+    """Whether vLLM says that its engine process has ended."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    return isinstance(error, EngineDeadError)
+
+
 def refusal_of(error: Exception) -> BaseException | None:
     """Why vLLM refused a request, or None where it failed at it."""
     import vllm.exceptions

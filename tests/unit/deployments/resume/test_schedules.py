@@ -213,6 +213,23 @@ def test_a_stream_that_breaks_up_to_three_times_is_exact() -> None:
     require_exact_at_random(Undisturbed(2), parts=2, runs=RUNS)
 
 
+@pytest.mark.parametrize("stage", ["Thinker", "Token2Wav"])
+def test_a_replica_of_an_older_version_repeats_nothing(stage: str) -> None:
+    """It knows neither what was made before nor offsets, and would begin anew."""
+
+    class OlderSecond(World):
+        async def _faulty(self, which: str, deltas: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+            is_older = which == stage and bool(self.happened)
+            async with aclosing(super()._faulty(which, deltas)) as answered:
+                async for delta in answered:
+                    yield replace(delta, offset=None, made=()) if is_older else delta
+
+    for number in range(1, 4):
+        world = OlderSecond((Fault(stage, number, "error"),))
+        with pytest.raises(EngineFailed):
+            asyncio.run(everything(world.spoken(speech())))
+
+
 def test_a_text_that_breaks_anywhere_is_exact() -> None:
     def ask(faults: tuple[Fault, ...]) -> list[Any]:
         return asyncio.run(everything(World(faults).written(ThinkerRequest("text", ()))))
