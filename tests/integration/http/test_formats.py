@@ -214,8 +214,12 @@ async def test_a_failure_in_mid_sound_breaks_the_body_and_frees_the_encoder(
     async with listening(app) as url, httpx.AsyncClient(base_url=url) as client:
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
             await client.post("/v1/audio/speech", json=body)
-        answer = await client.post("/v1/audio/speech", json=body | {"stream_format": "sse"})
-    *_, error = sse_data(answer.text)
+        events, body = "", body | {"stream_format": "sse"}
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+            async with client.stream("POST", "/v1/audio/speech", json=body) as answer:
+                async for piece in answer.aiter_text():
+                    events += piece
+    *_, error = sse_data(events)
     assert error["error"]["code"] == "engine_failed"
     assert await eventually(lambda: open_encoders() == 0)
 
