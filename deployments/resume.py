@@ -28,7 +28,7 @@ from deployments.messages import (
 )
 from deployments.settings import Settings
 
-WAITS_S = (0.0, 0.1, 0.5)  # before each of them, and up to half as much again by chance
+WAITS_S = (0.0, 0.1, 0.5)  # before the first further attempt, the second…; by chance half more
 BYTES_PER_SAMPLE = 2
 
 D = TypeVar("D", ThinkerDelta, SpeechDelta)
@@ -81,7 +81,7 @@ class Progress(Protocol[Received]):
 
 
 class WrittenProgress:
-    """Of an answer of the Thinker's."""
+    """What was received of an answer of the Thinker's."""
 
     def __init__(self, request: ThinkerRequest) -> None:
         self._request = request
@@ -107,7 +107,7 @@ class WrittenProgress:
 
 
 class SpokenProgress:
-    """Of a spoken answer, in one part or several."""
+    """What was received of a spoken answer, in one part or several."""
 
     def __init__(self, request: SpeechRequest, tries: Tries) -> None:
         self._request = request
