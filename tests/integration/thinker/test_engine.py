@@ -277,10 +277,20 @@ async def test_a_gpu_is_warmed_up_with_every_batch_and_answers_of_just_their_len
     assert len(made) == exercises > 40
 
 
+@pytest.mark.timeout(90)
 async def test_a_live_request_goes_into_a_full_batch_before_one_in_the_background(engine):
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
     runner, order = engine._runner, []
     prompt = engine._prompts.build(tasks.converse("hello"), "text")
-    parameters = runner.sampling(ENDLESS, 5000)
+    # A model with random weights may end an answer at once, and its place would be free.
+    parameters = SamplingParams(
+        max_tokens=5000,
+        ignore_eos=True,
+        detokenize=False,
+        output_kind=RequestOutputKind.DELTA,
+    )
 
     async def run(name, priority):
         async with aclosing(runner.run(prompt, parameters, name, priority=priority)) as outputs:
@@ -312,6 +322,7 @@ async def test_a_live_request_goes_into_a_full_batch_before_one_in_the_backgroun
     assert order[places:] == ["live", "background"]
 
 
+@pytest.mark.timeout(90)
 async def test_background_work_has_half_of_the_batch_and_the_rest_is_refused(engine):
     half = engine._runner.llm.vllm_config.scheduler_config.max_num_seqs // 2
     working = [
