@@ -63,7 +63,7 @@ async def spoken(
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether a replica is lost, or full while others are, and the request is not at fault."""
+    """Whether a replica is lost, and the request is not at fault."""
     return isinstance(unwrap(error), (EngineLost, TimeoutError, *NO_REPLICA))
 
 

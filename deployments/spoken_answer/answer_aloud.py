@@ -105,12 +105,10 @@ async def speak(
         is_known, replayed = replayed > 0, replayed - len(delta.audio_tokens)
         for number, chunk in enumerate(chunks or [None]):
             pcm, offset = sound.next(await stream.synthesize(chunk) if chunk else b"")
-            if is_known:
+            if is_known or number > 0:
                 spoken = SpeechDelta(pcm=pcm, part=delta.part)
-            elif number == 0:
-                spoken = _words(delta, pcm)
             else:
-                spoken = SpeechDelta(pcm=pcm, part=delta.part)
+                spoken = _words(delta, pcm)
             spoken = replace(spoken, offset=offset, schedule=schedule)
             if number + 1 >= len(chunks):
                 spoken = replace(spoken, finish_reason=delta.finish_reason, usage=delta.usage)

@@ -1,4 +1,4 @@
-"""Token2Wav as a Ray Serve deployment: a thin shell around `pipeline.answer_aloud`."""
+"""Token2Wav as a Ray Serve deployment: a thin shell around `spoken_answer.answer_aloud`."""
 
 import logging
 import time

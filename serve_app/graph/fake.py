@@ -1,6 +1,6 @@
 """A fake of the graph for tests: both stages in this process, without Ray.
 
-What is not Ray's is the served code: a spoken answer lives in `pipeline.answer_aloud`.
+What is not Ray's is the served code: a spoken answer lives in `spoken_answer.answer_aloud`.
 """
 
 from collections.abc import AsyncGenerator
