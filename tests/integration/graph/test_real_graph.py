@@ -227,9 +227,16 @@ async def test_speech_that_is_cut_ends_as_an_error(base_url, graph):
     async with httpx.AsyncClient(base_url=base_url, timeout=60) as plain:
         with pytest.raises(httpx.RemoteProtocolError):
             await plain.post("/v1/audio/speech", json=body)
-        events = await plain.post("/v1/audio/speech", json=body | {"stream_format": "sse"})
-    assert "speech.audio.delta" in events.text and "speech.audio.done" not in events.text
-    assert "answer_incomplete" in events.text.splitlines()[-2]
+        lines = []
+        with pytest.raises(httpx.RemoteProtocolError):
+            async with plain.stream(
+                "POST", "/v1/audio/speech", json=body | {"stream_format": "sse"}
+            ) as events:
+                async for line in events.aiter_lines():
+                    lines.append(line)
+    text = "\n".join(lines)
+    assert "speech.audio.delta" in text and "speech.audio.done" not in text
+    assert "answer_incomplete" in lines[-2]
 
 
 async def test_a_disconnect_frees_the_request_in_vllm(graph, base_url):
