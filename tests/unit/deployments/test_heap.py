@@ -1,7 +1,10 @@
 """The collector of a warm process; each in a process of its own, whose settings may change."""
 
+import platform
 import subprocess
 import sys
+
+import pytest
 
 SETTLED = """
 import gc, weakref
@@ -66,3 +69,29 @@ assert gc.get_stats()[2]["collections"] == full, "not so soon again"
 
 def test_an_idle_process_frees_what_refused_requests_left():
     subprocess.run([sys.executable, "-c", IDLE], check=True)
+
+
+# Blocks between others that stay: malloc keeps them when they are free.
+FREED = """
+from deployments.heap import FULL_EVERY_S, IdleCollector
+
+def resident_mib():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
+
+now_s = 0.0
+collector = IdleCollector(lambda: now_s)
+before = resident_mib()
+blocks = [bytes([number % 256]) * 60_000 for number in range(2_000)]
+stays = blocks[::50]
+del blocks
+assert resident_mib() > before + 50, "malloc kept them"
+now_s = FULL_EVERY_S
+collector.collect_if(idle=True)
+assert resident_mib() < before + 10
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc than glibc's")
+def test_an_idle_process_gives_free_memory_back():
+    subprocess.run([sys.executable, "-c", FREED], check=True)

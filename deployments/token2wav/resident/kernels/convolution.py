@@ -9,6 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+SNAKED = 16  # positions of a program of `snakes`
+RAISED = 32  # positions of a program of `raise_rate`
 ACTIVATIONS = {"none": 0, "snake": 1, "leaky": 2, "elu": 3}
 
 
@@ -186,9 +188,9 @@ def snakes(
 ) -> None:
     """Several snakes of one signal. x [rows, capacity, C], alpha [n, C], out [n, *x.shape]."""
     rows, capacity, channels = x.shape
-    _snake_kernel[(triton.cdiv(capacity, 16), rows, len(alpha))](
+    _snake_kernel[(triton.cdiv(capacity, SNAKED), rows, len(alpha))](
         x, alpha, out, lengths, held, capacity, rate, extra, out.stride(0),
-        C=channels, BT=16, num_warps=4,
+        C=channels, BT=SNAKED, num_warps=4,
     )  # fmt: skip
 
 
@@ -201,7 +203,7 @@ def raise_rate(
     `reflect` prepends position 1, mirrored before position 0, to out [rows, capacity, C].
     """
     rows, capacity, channels = out.shape
-    _raise_kernel[(triton.cdiv(capacity, 32), rows)](
+    _raise_kernel[(triton.cdiv(capacity, RAISED), rows)](
         products, bias, out, lengths, held, products.shape[1], capacity, rate,
-        C=channels, TAPS=taps, STRIDE=stride, REFLECT=reflect, BT=32, num_warps=4,
+        C=channels, TAPS=taps, STRIDE=stride, REFLECT=reflect, BT=RAISED, num_warps=4,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from torch import Tensor
 from deployments.token2wav.resident.kernels.convolution import row_length
 
 PAD = 8  # positions of silence before an excitation; a strided convolution reads 7 of them
+SPECTRA = 64  # positions of a program of `analyse` or `invert`
 EMITTED = 1024  # samples that one program of the last kernel makes
 EXCITATION_CHANNELS = 32  # of which 18 are used: rows of a product begin at 16 bytes
 
@@ -156,10 +157,10 @@ def analyse(
     `basis` [window, channels] holds window and transform; positions outside a row are zero.
     """
     rows, capacity, channels = out.shape
-    _analyse_kernel[(triton.cdiv(capacity, 64), rows)](
+    _analyse_kernel[(triton.cdiv(capacity, SPECTRA), rows)](
         source, basis, out, lengths, held, source.shape[1], capacity,
         SAMPLES_PER_FRAME=samples_per_frame, N=len(basis), HOP=hop, CHANNELS=channels,
-        BT=64, FRONT=PAD, PRECISION="ieee", num_warps=4,
+        BT=SPECTRA, FRONT=PAD, PRECISION="ieee", num_warps=4,
     )  # fmt: skip
 
 
@@ -169,9 +170,9 @@ def invert(
 ) -> None:  # fmt: skip
     """Log magnitudes and phases [rows, n, 2 * bins] into windowed frames [rows, n, window]."""
     rows, capacity, width = out.shape
-    _invert_kernel[(triton.cdiv(capacity, 64), rows)](
+    _invert_kernel[(triton.cdiv(capacity, SPECTRA), rows)](
         logits, *bases, out, lengths, held, capacity,
-        BINS=logits.shape[2] // 2, RATE=rate, N=width, BT=64, LIMIT=limit,
+        BINS=logits.shape[2] // 2, RATE=rate, N=width, BT=SPECTRA, LIMIT=limit,
         PRECISION="ieee", num_warps=4,
     )  # fmt: skip
 

@@ -25,7 +25,9 @@ def wide_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interpreter's time goes by programs, not by their size."""
     if find_spec("triton") is None or torch.cuda.is_available():
         return
-    from deployments.token2wav.resident.kernels import convolution
+    from deployments.token2wav.resident.kernels import convolution, waves
 
     tiles = convolution.tile_sizes
     monkeypatch.setattr(convolution, "tile_sizes", lambda *sizes: {**tiles(*sizes), "BT": 1024})
+    for module, tile in ((convolution, "SNAKED"), (convolution, "RAISED"), (waves, "SPECTRA")):
+        monkeypatch.setattr(module, tile, 1024)
