@@ -171,11 +171,15 @@ class Recorder(Protocol):
         `tags` are all those of the metric.
         """
 
+    def refresh(self) -> None:
+        """Set all gauges again. Ray's agents forget one that has not been set for 20 s."""
+
 
 class Unrecorded:
     """Records nothing."""
 
     def record(self, metric: Metric, value: float = 1.0, **tags: str) -> None: ...
+    def refresh(self) -> None: ...
 
 
 UNRECORDED = Unrecorded()
@@ -186,10 +190,17 @@ class ServeRecorder:
 
     def __init__(self) -> None:
         self._record = {metric: _instrument(metric) for metric in METRICS}
+        self._gauges: dict[Metric, float] = {}
 
     def record(self, metric: Metric, value: float = 1.0, **tags: str) -> None:
+        if metric.kind == "gauge":
+            self._gauges[metric] = value
         if value or metric.kind != "counter":  # Ray refuses to count nothing
             self._record[metric](value, tags)
+
+    def refresh(self) -> None:
+        for metric, value in self._gauges.items():
+            self._record[metric](value, {})
 
 
 def _instrument(metric: Metric) -> Any:

@@ -122,6 +122,7 @@ class Token2WavDeployment:
         return self._synthesizer.voices()
 
     async def check_health(self) -> None:
+        recorder().refresh()
         await self._synthesizer.check_health()
         self._heap.collect_if(idle=not self._synthesizer.open_streams)
 

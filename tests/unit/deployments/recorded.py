@@ -17,6 +17,8 @@ class Recorded:
         if value or metric.kind != "counter":
             self._values.append((metric, value, tags))
 
+    def refresh(self) -> None: ...
+
     def of(self, metric: Metric, **tags: str) -> list[float]:
         """The values of a metric that have at least these tags, in their order."""
         return [
