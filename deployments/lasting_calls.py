@@ -7,6 +7,7 @@ from typing import Any
 
 from deployments.errors import EngineFailed, EngineLost
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+from deployments.metrics import RESUMED, recorder
 from deployments.ray_failures import FULL, NO_REPLICA, unwrap
 from deployments.resume import (
     D,
@@ -85,6 +86,8 @@ def _lasting(
             tries.left,
             unwrap(error),
         )
+        stage = "Token2Wav" if isinstance(progress, SpokenProgress) else "Thinker"
+        recorder().record(RESUMED, stage=stage, cause=type(unwrap(error)).__name__)
 
     async def ask() -> AsyncGenerator[D]:
         deltas = call(request())

@@ -32,7 +32,7 @@ def build_engine(model: str, config: ThinkerConfig) -> ThinkerEngine:
 
     files = find_model(model)
     files.require(token2wav=False, weights=config.reads_weights)
-    return VllmEngine(files, config)
+    return VllmEngine(files, config, metrics_to_ray=True)
 
 
 @serve.deployment(name="Thinker")

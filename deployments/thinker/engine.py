@@ -26,9 +26,13 @@ from deployments.weight_files import one_line
 class VllmEngine:
     """Answers turns with vLLM; implements `deployments.stages.ThinkerEngine`."""
 
-    def __init__(self, files: ModelFiles, config: ThinkerConfig) -> None:
+    def __init__(
+        self, files: ModelFiles, config: ThinkerConfig, *, metrics_to_ray: bool = False
+    ) -> None:
+        """`metrics_to_ray`: vLLM's own metrics go to Ray's agents, as a replica's do."""
         self._files = files
         self._config = config
+        self._metrics_to_ray = metrics_to_ray
         self._runner: PromptRunner | None = None
         self._canary: Canary | None = None
 
@@ -100,6 +104,7 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         from deployments.thinker.vllm_plugin import register
+        from deployments.thinker.vllm_plugin.compat import ray_stat_loggers
         from deployments.thinker.vllm_plugin.startup import engine_arguments, prepare_environment
 
         self._on_cpu = on_cpu = prepare_environment()
@@ -120,7 +125,10 @@ class VllmEngine:
         self._stop_ids = frozenset({special.turn_end, *ends} - {None})
         arguments = engine_arguments(self._files, config, self._config.engine_kwargs, on_cpu=on_cpu)
         try:
-            llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+            llm = AsyncLLM.from_engine_args(
+                AsyncEngineArgs(**arguments),
+                stat_loggers=ray_stat_loggers() if self._metrics_to_ray else None,
+            )
         except (TypeError, ValueError) as error:
             raise ConfigError(f"vLLM refuses engine_kwargs: {one_line(error)}") from error
         except Exception as error:  # of its process, which has said more in the replica's log

@@ -21,6 +21,7 @@ from deployments.messages import (
     ThinkerDelta,
     ThinkerRequest,
 )
+from deployments.metrics import recorder
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
 from deployments.resume import Recovery, Tries
@@ -28,6 +29,7 @@ from deployments.spoken_answer.answer_aloud import answer_aloud
 from deployments.stages import Synthesizer
 from deployments.token2wav.configured_voices import read_voices, voice_files
 from deployments.token2wav.fake import FakeSynthesizer
+from deployments.token2wav.metrics_observer import MetricsObserver
 from deployments.token2wav.observer import SynthesisObserver
 from deployments.token2wav.synthesizer import BatchingSynthesizer
 from deployments.token2wav.token2wav_config import Token2WavConfig
@@ -49,7 +51,7 @@ def build_synthesizer(
     """
     if config.engine == "fake":
         schedule = config.schedule(open_streams=0, lookahead=ChunkSchedule().lookahead)
-        return FakeSynthesizer(schedule, tuple(config.voices), config.max_streams)
+        return FakeSynthesizer(schedule, tuple(config.voices), config.max_streams, observer)
 
     from deployments.token2wav.engines import load_engine
 
@@ -72,7 +74,7 @@ def build_synthesizer(
 class Token2WavDeployment:
     """Pulls one Thinker stream a request and speaks it; a stream's state is a local here."""
 
-    observer: SynthesisObserver | None = None  # of a replica that is measured
+    observer: SynthesisObserver | None = None  # by default metrics; a benchmark has its own
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self,
@@ -89,7 +91,8 @@ class Token2WavDeployment:
         with complaints_shown():
             mps.join()
             store = VoiceStore(voice_store) if voice_store else None
-            self._synthesizer = build_synthesizer(model, config, self.observer, store)
+            observer = self.observer or MetricsObserver(recorder())
+            self._synthesizer = build_synthesizer(model, config, observer, store)
             await self._synthesizer.start()
         settle_heap()
         self._heap = IdleCollector()
@@ -119,6 +122,7 @@ class Token2WavDeployment:
         return self._synthesizer.voices()
 
     async def check_health(self) -> None:
+        recorder().refresh()
         await self._synthesizer.check_health()
         self._heap.collect_if(idle=not self._synthesizer.open_streams)
 

@@ -6,6 +6,7 @@ from deployments.chunker import Chunk, ChunkSchedule
 from deployments.errors import ServerFull, UnknownVoice
 from deployments.messages import SAMPLES_PER_AUDIO_TOKEN, SpokenSoFar, Voice
 from deployments.priority import Priority, places_for
+from deployments.token2wav.observer import SynthesisObserver, Unobserved
 
 
 class FakeStream:
@@ -42,10 +43,12 @@ class FakeSynthesizer:
         schedule: ChunkSchedule,
         voices: tuple[str, ...] = (),
         max_streams: int | None = None,
+        observer: SynthesisObserver | None = None,
     ) -> None:
         self._schedule = schedule
         self._voices = ("default", *voices)
         self._max_streams = 64 if max_streams is None else max_streams
+        self._observer = observer or Unobserved()
         self.open_streams = 0
         self._in_background = 0
 
@@ -78,9 +81,11 @@ class FakeSynthesizer:
             priority, self._max_streams
         )
         if full or self.open_streams >= self._max_streams:
+            self._observer.stream_refused("memory")
             raise ServerFull()
         self.open_streams += 1
         self._in_background += priority == "background"
+        self._observer.stream_opened(self.open_streams)
         schedule = so_far.schedule if so_far else self._schedule
         return FakeStream(self, schedule, priority)
 
@@ -88,3 +93,4 @@ class FakeSynthesizer:
         """A stream of that priority has ended."""
         self.open_streams -= 1
         self._in_background -= priority == "background"
+        self._observer.stream_closed(self.open_streams)

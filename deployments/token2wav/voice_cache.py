@@ -67,6 +67,7 @@ class VoiceCache:
                 self._configured[name] = await self._prepare(recording.data)
             except RequestError as error:
                 raise ConfigError(f"the voice {name!r} ({recording.path}): {error}") from error
+            self._report_kept()
 
     async def prepared(self, voice: Voice) -> Any:
         """What the engine opens a stream in.
@@ -95,11 +96,13 @@ class VoiceCache:
             task = self._recorded[key] = asyncio.create_task(prepare())
             if len(self._recorded) > self._kept_recordings:
                 self._recorded.popitem(last=False)
+            self._report_kept()
         self._recorded.move_to_end(key)
         try:
             return await asyncio.shield(task)  # others may wait for the same voice
         except Exception:
             self._recorded.pop(key, None)
+            self._report_kept()
             raise
 
     async def _prepare_stored(self, voice: StoredVoice) -> Any:
@@ -113,3 +116,6 @@ class VoiceCache:
             voice = await place_between_steps(pieces, self._between_steps)
         self._observer.voice_prepared(self._now_s() - began_s)
         return voice
+
+    def _report_kept(self) -> None:
+        self._observer.voices_kept(len(self._configured) + len(self._recorded))

@@ -15,7 +15,7 @@ from serve_app.bench import stage_cli
 from serve_app.bench.client import Target
 from serve_app.bench.inputs import recordings, texts
 from serve_app.bench.load import Arrivals, ClosedLoop, Extent, Poisson
-from serve_app.bench.metrics import RequestTrace
+from serve_app.bench.measures import RequestTrace
 from serve_app.bench.options import json_object, positive_integers, positive_numbers
 from serve_app.bench.plot import PlotUnavailable, plot_speech, require_plot
 from serve_app.bench.report import JsonFile, print_speech, speech_results

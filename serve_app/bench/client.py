@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from serve_app.bench.inputs import Input, SpeechInput, TextInput
-from serve_app.bench.metrics import BYTES_PER_SECOND, OK, Arrival, RequestTrace
+from serve_app.bench.measures import BYTES_PER_SECOND, OK, Arrival, RequestTrace
 from serve_app.bench.pcm import (
     CHECKED_BYTES,
     EVENT_STREAM,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate, repeat
 
 from serve_app.bench.client import PreparedRequest
-from serve_app.bench.metrics import RequestTrace
+from serve_app.bench.measures import RequestTrace
 
 Send = Callable[[PreparedRequest], Awaitable[RequestTrace]]
 Progress = Callable[[RequestTrace], None]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from serve_app.bench.client import SPEECH_PATH, BenchClient, PreparedRequest, Target
 from serve_app.bench.load import ClosedLoop, Extent, run_load
-from serve_app.bench.metrics import (
+from serve_app.bench.measures import (
     BYTES_PER_SECOND,
     Arrival,
     Percentiles,

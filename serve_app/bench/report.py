@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from serve_app.bench import metrics
+from serve_app.bench import measures
 from serve_app.bench.environment import environment
-from serve_app.bench.metrics import Percentiles, RequestTrace, play
+from serve_app.bench.measures import Percentiles, RequestTrace, play
 from serve_app.bench.overhead import ClientOverhead
 from serve_app.bench.speech import Level, SpeechResult
 from serve_app.whole_files import reason, require_new_file, write_whole
@@ -59,7 +59,7 @@ class JsonFile:
         if self._path is None:
             return
         what = {"benchmark": kind, "environment": self._environment, "settings": settings}
-        whole = json_bytes({**what, "definitions": metrics.__doc__, **results})
+        whole = json_bytes({**what, "definitions": measures.__doc__, **results})
         try:
             write_whole(self._path, whole)
             self.failure = None
@@ -110,7 +110,7 @@ def print_speech(
     console.print(heard)
     console.print(served)
     for level in levels:
-        failures = {what: n for what, n in level.summary.outcomes.items() if what != metrics.OK}
+        failures = {what: n for what, n in level.summary.outcomes.items() if what != measures.OK}
         if failures:
             told = ", ".join(f"{what}: {n}" for what, n in failures.items())
             console.print(f"Failed at {level.arrivals.label}: {told}", style="red")

@@ -7,7 +7,7 @@ from functools import partial
 from serve_app.bench.client import BenchClient, PreparedRequest, Target, prepare
 from serve_app.bench.inputs import Input, SpeechInput, TextInput, mix
 from serve_app.bench.load import Arrivals, ClosedLoop, Extent, run_load
-from serve_app.bench.metrics import RequestTrace, Summary, summarize
+from serve_app.bench.measures import RequestTrace, Summary, summarize
 from serve_app.bench.overhead import ClientOverhead, measure_overhead
 
 POISSON_CLIENTS_FOR_OVERHEAD = 64

@@ -187,6 +187,19 @@ def serve(
 
 
 @cli.command()
+def metrics(
+    form: Annotated[
+        Literal["table", "dashboard", "alerts"],
+        typer.Argument(help="Markdown, a Grafana dashboard in JSON, or Prometheus' rules in YAML."),
+    ] = "table",
+) -> None:
+    """Print what the server's metrics are, or what is made of them for Grafana and Prometheus."""
+    from serve_app.commands.metrics.command import text_of
+
+    print(text_of(form), end="")
+
+
+@cli.command()
 def demo(
     base_url: Annotated[str, typer.Option(help="A running server.")] = "http://127.0.0.1:8000",
     audio_path: Annotated[

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 
+from deployments.metrics import UNRECORDED, Recorder
 from deployments.voice_store import VoiceStore
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
@@ -42,11 +43,12 @@ def create_http_app(
     spoken_turns: SpokenTurns | None = None,
     voice_store: VoiceStore | None = None,
     access: Access | None = None,
+    recorder: Recorder = UNRECORDED,
 ) -> FastAPI:
     """The HTTP surface of `backend`.
 
     By default spoken answers are kept as `settings` say and uploaded voices nowhere; keys and
-    limits are those of `settings` for one replica.
+    limits are those of `settings` for one replica. `recorder` gets the metrics of answers.
     """
     app = Application(title="Step-Audio 2", description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.server = Server(
@@ -56,6 +58,7 @@ def create_http_app(
         text_readiness=Readiness(backend.ready_for_text),
         started_at=int(time.time()),
         voice_store=voice_store,
+        recorder=recorder,
     )
     app.state.spoken_turns = spoken_turns or spoken_turns_of(settings)
     for module in (speech, transcriptions, chat, voices, models):

@@ -10,9 +10,12 @@ from fastapi import Depends, HTTPException, Request
 from deployments.audio import decode_audio
 from deployments.errors import AudioTooLong, StepAudioError
 from deployments.messages import INPUT_SAMPLE_RATE_HZ, ReferenceAudio, Voice
+from deployments.metrics import UNRECORDED, Recorder
 from deployments.voice_store import EVERYBODY, VoiceStore
 from serve_app.graph.backend import Backend
+from serve_app.graph.measured import MeasuredBackend
 from serve_app.graph.readiness import Readiness
+from serve_app.http.access.gate import is_from_inside
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.access.metering import MeteredBackend
 from serve_app.http.body_checks import media_type
@@ -33,12 +36,14 @@ class Server:
     started_at: int  # Unix time
     voice_store: VoiceStore | None = None  # None keeps no uploaded voices
     owner: str = EVERYBODY  # the name of the API key that the request came by
+    recorder: Recorder = UNRECORDED  # of the metrics of clients' answers
 
     def for_caller(self, owner: str, allowance: Allowance | None) -> Self:
-        """The parts as one caller uses them."""
+        """The parts as one client uses them."""
+        backend: Backend = MeasuredBackend(self.backend, self.recorder)
         if allowance is not None and allowance.counts_audio:
-            return replace(self, owner=owner, backend=MeteredBackend(self.backend, allowance))
-        return replace(self, owner=owner) if owner != self.owner else self
+            backend = MeteredBackend(backend, allowance)
+        return replace(self, owner=owner, backend=backend)
 
     def require_model(self, name: str) -> None:
         """Answer 404 unless the model goes by `name` here."""
@@ -99,6 +104,8 @@ class Server:
 
 async def get_server(request: Request) -> Server:
     server: Server = request.app.state.server
+    if is_from_inside(request.scope):
+        return server
     return server.for_caller(request.state.owner, request.state.allowance)
 
 

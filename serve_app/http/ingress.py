@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.metrics import recorder
 from deployments.replica_logs import complaints_shown, show_in_replica_log
 from deployments.resume import Recovery
 from deployments.voice_store import VoiceStore
@@ -45,7 +46,12 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve calls it after __init__, in the loop
         app = create_http_app(
-            self._backend, self._settings, self._turns, self._voice_store, self._access
+            self._backend,
+            self._settings,
+            self._turns,
+            self._voice_store,
+            self._access,
+            recorder(),
         )
         server: Server = app.state.server
         rehearsal = rehearse(app, self._backend, self._settings)

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from serve_app.bench.metrics import RequestTrace
+from serve_app.bench.measures import RequestTrace
 from tests.benchmarks.graph_load import Load, right_length
 
 # By the titles of the processes that hold a GPU.

@@ -17,7 +17,7 @@ from deployments.chunker import AUDIO_TOKEN_S
 from serve_app.bench.client import BenchClient, PreparedRequest, Target, prepare
 from serve_app.bench.inputs import Input, SpeechInput, texts
 from serve_app.bench.load import Arrivals, ClosedLoop, Extent, Poisson, run_load
-from serve_app.bench.metrics import RequestTrace, play, summarize
+from serve_app.bench.measures import RequestTrace, play, summarize
 from serve_app.bench.overhead import measure_overhead
 from tests.benchmarks.graph_config import MODEL
 

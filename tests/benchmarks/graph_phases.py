@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from serve_app.bench import metrics
+from serve_app.bench import measures
 from serve_app.bench.inputs import SpeechInput
 from tests.benchmarks import graph_deaths, graph_voices, run_hostile
 from tests.benchmarks.gpu_memory import GpuSampler
@@ -227,7 +227,7 @@ def _spell(fields: dict[str, Any]) -> str:
 def _one_line(phase: Phase) -> str:
     trouble = phase.error or (f"cut after {phase.cut_after_s:.0f} s" if phase.cut_after_s else "")
     good = [trace for trace in phase.traces if trace.ok]
-    ttfa = metrics.percentiles(trace.ttfa_s for trace in good)
+    ttfa = measures.percentiles(trace.ttfa_s for trace in good)
     if not phase.traces:
         return f"{phase.name}: {phase.wall_s:.1f} s {trouble}"
     told = f"TTFA p50 {1000 * ttfa.p50:.0f} ms" if ttfa else "no answer"

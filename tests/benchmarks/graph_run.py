@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from serve_app.bench import metrics
+from serve_app.bench import measures
 from serve_app.bench.environment import PACKAGES
 from serve_app.bench.report import json_bytes
 from serve_app.whole_files import write_whole
@@ -36,7 +36,7 @@ class Run:
             "cpus": os.cpu_count(),
             "environment": {n: v for n, v in os.environ.items() if n.startswith("VLLM_")},
             "packages": {name: found for name in PACKAGES if (found := _version(name))},
-            "definitions": metrics.__doc__,
+            "definitions": measures.__doc__,
             "seconds": {},
             "phases": [],
             "failure": None,

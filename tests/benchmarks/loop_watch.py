@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any
 
-from serve_app.bench.metrics import Percentiles, percentiles
+from serve_app.bench.measures import Percentiles, percentiles
 from tests.benchmarks.callback_clock import UNSEEN, CallbackClock, LongCallback
 
 BEAT_S = 0.002

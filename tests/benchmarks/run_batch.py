@@ -30,7 +30,7 @@ from rich.console import Console
 from serve_app.bench.client import Target
 from serve_app.bench.inputs import MEDIUM, SHORT, TextInput
 from serve_app.bench.load import ClosedLoop, Extent
-from serve_app.bench.metrics import Summary
+from serve_app.bench.measures import Summary
 from serve_app.bench.speech import Workload, bench_speech
 from serve_app.commands.batch import command
 from serve_app.commands.batch.answers import read_answers

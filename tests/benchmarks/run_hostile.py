@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from serve_app.bench.inputs import synthetic_wav
-from serve_app.bench.metrics import percentiles
+from serve_app.bench.measures import percentiles
 from serve_app.commands.word_error_rate import word_error_rate
 from tests.benchmarks.graph_load import expected_audio_s
 from tests.benchmarks.hostile_clients import (

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from deployments.token2wav.observer import StepReport, Unobserved
-from serve_app.bench.metrics import Percentiles, percentiles
+from serve_app.bench.measures import Percentiles, percentiles
 
 MOST_STEPS = 20_000
 

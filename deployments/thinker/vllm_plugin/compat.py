@@ -68,6 +68,22 @@ def feature_hook(base: type) -> type:
     return ItemsOnly if "hf_kwargs" in parameters else ItemsOnlyBefore031
 
 
+def ray_stat_loggers() -> list[type]:
+    """For `AsyncLLM`: vLLM's metrics through Ray's agents, in place of this process's own registry.
+
+    The time between two tokens is left out: it would be recorded for each request in each step.
+    """
+    from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+    class RayStatLogger(RayPrometheusStatLogger):
+        def record(self, scheduler_stats: Any, iteration_stats: Any, **more: Any) -> None:
+            if iteration_stats is not None:
+                iteration_stats.inter_token_latencies_iter.clear()
+            super().record(scheduler_stats, iteration_stats, **more)
+
+    return [RayStatLogger]
+
+
 def is_death(error: Exception) -> bool:
     """Whether vLLM says that its engine process has ended."""
     from vllm.v1.engine.exceptions import EngineDeadError

@@ -17,7 +17,7 @@ from deployments.messages import AUDIO_TOKENS_PER_SECOND, Message, SamplingOptio
 from deployments.stages import ThinkerEngine
 from deployments.thinker import tasks
 from serve_app.bench.inputs import TEXTS, synthetic_speech
-from serve_app.bench.metrics import Percentiles, percentiles
+from serve_app.bench.measures import Percentiles, percentiles
 
 FORCED_SPEECH = "serve_app.bench.forced_speech:ForcedSpeech"
 

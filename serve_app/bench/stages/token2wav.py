@@ -25,7 +25,7 @@ from deployments.token2wav import engines
 from deployments.token2wav.contract import StepEngine, StepInput
 from deployments.token2wav.placing import place_whole
 from deployments.token2wav.token2wav_config import Token2WavConfig
-from serve_app.bench.metrics import Percentiles, percentiles
+from serve_app.bench.measures import Percentiles, percentiles
 
 T = TypeVar("T")
 SERVED: tuple[Literal["native", "reference"], ...] = ("native", "reference")

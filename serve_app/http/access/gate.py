@@ -82,7 +82,7 @@ class KeyGate:
     def _owner(self, scope: Scope) -> str:
         """Raises _Unauthorized."""
         path = get_route_path(scope)
-        if not self._access.keys or INSIDE in scope or not path.startswith("/v1"):
+        if not self._access.keys or is_from_inside(scope) or not path.startswith("/v1"):
             return EVERYBODY
         owner = self._access.keys.owner_of(_bearer(scope))
         if owner is not None:
@@ -138,3 +138,8 @@ def from_inside(app: ASGIApp) -> ASGIApp:
         await app({**scope, INSIDE: True}, receive, send)
 
     return call
+
+
+def is_from_inside(scope: Scope) -> bool:
+    """Whether the server itself calls."""
+    return INSIDE in scope

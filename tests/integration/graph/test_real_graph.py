@@ -19,6 +19,7 @@ import pytest
 import ray
 import soundfile
 
+from deployments.metrics import CHUNKS, STEP_ROWS, STEP_TIME, VOICE_PREPARATION, VOICES_CACHED
 from deployments.thinker.speech_length import speech_length
 from deployments.token2wav.configured_voices import SHIPPED_VOICE
 from serve_app.checkpoint import make_checkpoint
@@ -30,6 +31,7 @@ from tests.integration.graph.conftest import (
     requests_in_thinker,
     served,
 )
+from tests.integration.graph.scraping import samples_of, scraped, scraped_until
 from tests.places import NANO, ROOT
 
 RECORDINGS = (SHIPPED_VOICE, NANO / "voices" / "low.wav", ROOT / "tests/nano/recordings/012.ogg")
@@ -281,6 +283,19 @@ async def test_translations_models_and_health_answer_too(client, base_url):
     async with httpx.AsyncClient(base_url=base_url) as plain:
         assert (await plain.get("/health")).status_code == 200
         assert (await plain.get("/docs")).status_code == 200
+
+
+async def test_the_metrics_of_both_engines_are_exported(graph, client):
+    await client.audio.speech.create(**SPEECH, input="good morning")
+    of_steps = (STEP_ROWS, STEP_TIME, CHUNKS, VOICES_CACHED, VOICE_PREPARATION)
+
+    def missing(samples):
+        return [metric.name for metric in of_steps if not samples_of(metric, samples)]
+
+    assert missing(await scraped_until(lambda samples: not missing(samples), graph)) == []
+    names = {sample.name for sample in await scraped()}
+    assert {"ray_vllm_num_requests_running", "ray_vllm_generation_tokens_total"} <= names
+    assert not any("inter_token" in name for name in names)  # recorded for each token
 
 
 async def test_a_killed_token2wav_fails_its_streams_and_the_next_one_works(client, base_url):

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from serve_app.bench.inputs import SpeechInput
-from serve_app.bench.metrics import Arrival, RequestTrace
+from serve_app.bench.measures import Arrival, RequestTrace
 from serve_app.config import AppConfig
 from tests.benchmarks.graph_config import (
     GB,

@@ -8,7 +8,7 @@ import pytest
 from serve_app.bench.client import BenchClient, Target, prepare
 from serve_app.bench.inputs import TEXTS, SpeechInput, TextInput, mix, recordings, texts
 from serve_app.bench.load import ClosedLoop, Extent, Poisson, poisson_times
-from serve_app.bench.metrics import Arrival, RequestTrace
+from serve_app.bench.measures import Arrival, RequestTrace
 from serve_app.bench.overhead import held_at, measure_overhead
 from serve_app.bench.speech import Level, Workload, bench_speech
 from tests.unit.serve_app.bench.fake_server import Script, serving

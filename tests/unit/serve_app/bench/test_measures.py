@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.bench.metrics import (
+from serve_app.bench.measures import (
     Arrival,
     PlaybackGaps,
     RequestTrace,

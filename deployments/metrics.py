@@ -1,0 +1,228 @@
+"""Every metric once: its name, unit, buckets and what it says. `recorder()` is where they go.
+
+Ray's agent on each node exports them to Prometheus (docs/metrics.md). Ray puts `ray_` before the
+names, `_total` behind those of counters, and adds the tags `deployment`, `replica` and
+`application`.
+
+A call takes some microseconds, so nothing is recorded for each token or each delta of an answer.
+An observer adds up what belongs to one answer or one step, and records it at the end.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Protocol
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metric:
+    """What is known of a metric before anything is recorded."""
+
+    name: str
+    kind: Kind
+    unit: str
+    sentence: str
+    tags: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()  # upper limits, of a histogram alone
+
+    @property
+    def exported(self) -> str:
+        """The name in Prometheus; of a histogram, that of its series without their endings."""
+        return f"ray_{self.name}" + ("_total" if self.kind == "counter" else "")
+
+
+FIRST_SOUND = Metric(
+    "step_audio2_first_sound_seconds",
+    "histogram",
+    "s",
+    "The time from the request of a spoken answer to its first sound, where a client listens while "
+    "the answer is made.",
+    buckets=(0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0),
+)
+REAL_TIME_FACTOR = Metric(
+    "step_audio2_real_time_factor",
+    "histogram",
+    "1",
+    "The time that a client waited for all parts of a spoken answer, divided by the time that the "
+    "answer plays.",
+    buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 4.0),
+)
+UNDERRUNS = Metric(
+    "step_audio2_underruns",
+    "counter",
+    "gaps",
+    "Gaps that clients heard: they had played all that was sent before the next sound came.",
+)
+SILENCE = Metric(
+    "step_audio2_silence_seconds",
+    "histogram",
+    "s",
+    "The length of all gaps of one answer that a client listened to; most answers have none and "
+    "count in the first bucket.",
+    buckets=(0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+)
+ANSWERS = Metric(
+    "step_audio2_answers",
+    "counter",
+    "answers",
+    "Answers by how they ended: `done`, `left` by their client, `invalid` requests, `refused` for "
+    "lack of room, `failed`.",
+    tags=("reply", "end"),
+)
+REFUSED = Metric(
+    "step_audio2_answers_refused",
+    "counter",
+    "answers",
+    "Answers that were refused: no `memory` or no `time` for one more stream, or the queue of a "
+    "stage is `full`.",
+    tags=("reason",),
+)
+RESUMED = Metric(
+    "step_audio2_answers_resumed",
+    "counter",
+    "answers",
+    "Answers that went on with another replica of a stage, by the name of the error that ended the "
+    "attempt before.",
+    tags=("stage", "cause"),
+)
+TOKENS = Metric(
+    "step_audio2_tokens",
+    "counter",
+    "tokens",
+    "Tokens of answers that reached their end: `prompt`, the `cached` ones among these, "
+    "`completion`, and the `audio` ones among these.",
+    tags=("kind",),
+)
+STREAMS_OPEN = Metric(
+    "step_audio2_streams_open",
+    "gauge",
+    "streams",
+    "Streams that are open in a replica of Token2Wav.",
+)
+STEP_ROWS = Metric(
+    "step_audio2_step_rows",
+    "histogram",
+    "rows",
+    "Streams that shared one step of Token2Wav.",
+    buckets=(1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128),
+)
+STEP_TIME = Metric(
+    "step_audio2_step_seconds",
+    "histogram",
+    "s",
+    "The time of one step of Token2Wav.",
+    buckets=(0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0),
+)
+CHUNKS = Metric(
+    "step_audio2_chunks",
+    "counter",
+    "chunks",
+    "Chunks that became sound in a step.",
+)
+LATE_CHUNKS = Metric(
+    "step_audio2_late_chunk_seconds",
+    "histogram",
+    "s",
+    "How much too late the sound of a chunk was for its listener; chunks in time do not count. The "
+    "cause is the last thing that it waited for: `tokens`, a `step` to begin, or the step's `end`.",
+    tags=("cause",),
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
+)
+VOICES_CACHED = Metric(
+    "step_audio2_voices_cached",
+    "gauge",
+    "voices",
+    "Voices that a replica of Token2Wav holds prepared, configured ones and others.",
+)
+VOICE_PREPARATION = Metric(
+    "step_audio2_voice_preparation_seconds",
+    "histogram",
+    "s",
+    "The time from a voice's recording to the voice, of each that was prepared.",
+    buckets=(0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+)
+
+METRICS: tuple[Metric, ...] = (
+    FIRST_SOUND,
+    REAL_TIME_FACTOR,
+    UNDERRUNS,
+    SILENCE,
+    ANSWERS,
+    REFUSED,
+    RESUMED,
+    TOKENS,
+    STREAMS_OPEN,
+    STEP_ROWS,
+    STEP_TIME,
+    CHUNKS,
+    LATE_CHUNKS,
+    VOICES_CACHED,
+    VOICE_PREPARATION,
+)
+
+
+class Recorder(Protocol):
+    """Where values of metrics go."""
+
+    def record(self, metric: Metric, value: float = 1.0, **tags: str) -> None:
+        """Count `value` (nothing where it is 0), or observe it, or set a gauge to it.
+
+        `tags` are all those of the metric.
+        """
+
+    def refresh(self) -> None:
+        """Set all gauges again. Ray's agents forget one that has not been set for 20 s."""
+
+
+class Unrecorded:
+    """Records nothing."""
+
+    def record(self, metric: Metric, value: float = 1.0, **tags: str) -> None: ...
+    def refresh(self) -> None: ...
+
+
+UNRECORDED = Unrecorded()
+
+
+class ServeRecorder:
+    """Records through Ray Serve, in a replica."""
+
+    def __init__(self) -> None:
+        self._record = {metric: _instrument(metric) for metric in METRICS}
+        self._gauges: dict[Metric, float] = {}
+
+    def record(self, metric: Metric, value: float = 1.0, **tags: str) -> None:
+        if metric.kind == "gauge":
+            self._gauges[metric] = value
+        if value or metric.kind != "counter":  # Ray refuses to count nothing
+            self._record[metric](value, tags)
+
+    def refresh(self) -> None:
+        for metric, value in self._gauges.items():
+            self._record[metric](value, {})
+
+
+def _instrument(metric: Metric) -> Any:
+    """Ray's function that takes a value and its tags."""
+    from ray.serve import metrics
+
+    what = {"description": metric.sentence, "tag_keys": metric.tags}
+    if metric.kind == "counter":
+        return metrics.Counter(metric.name, **what).inc
+    if metric.kind == "gauge":
+        return metrics.Gauge(metric.name, **what).set
+    return metrics.Histogram(metric.name, boundaries=list(metric.buckets), **what).observe
+
+
+@cache
+def recorder() -> Recorder:
+    """That of this process, which records nothing unless it is a replica of Ray Serve's."""
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        serve.get_replica_context()
+    except RayServeException:
+        return UNRECORDED
+    return ServeRecorder()

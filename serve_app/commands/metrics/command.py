@@ -1,0 +1,21 @@
+"""`step-audio2 metrics`: prints what the repository holds of them, made anew from their table."""
+
+import json
+from typing import Literal
+
+import yaml
+
+from serve_app.commands.metrics.alerts import alerts
+from serve_app.commands.metrics.dashboard import dashboard
+from serve_app.commands.metrics.table import table
+
+Form = Literal["table", "dashboard", "alerts"]
+
+
+def text_of(form: Form) -> str:
+    """The Markdown table, Grafana's JSON, or Prometheus' rules in YAML; it ends with a newline."""
+    if form == "table":
+        return table()
+    if form == "dashboard":
+        return json.dumps(dashboard(), indent=2) + "\n"
+    return yaml.safe_dump(alerts(), sort_keys=False, width=100)
