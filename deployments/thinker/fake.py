@@ -20,6 +20,7 @@ from deployments.messages import (
     ToolCall,
     Usage,
 )
+from deployments.stages import Steps
 
 AUDIO_TOKENS_PER_CHARACTER = 4
 CODEBOOK_SIZE = 6561
@@ -45,6 +46,7 @@ class FakeThinkerEngine:
         self._spoilt_by = spoilt_by
         self._spoilt = False
         self._active: set[str] = set()
+        self._deltas_made = 0
 
     async def start(self) -> None:
         pass
@@ -60,6 +62,10 @@ class FakeThinkerEngine:
         """Requests that are neither finished nor aborted."""
         return len(self._active)
 
+    def steps(self) -> Steps:
+        """A step is a delta, and takes no time."""
+        return Steps(self._deltas_made)
+
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         if self._spoilt_by is not None and echo(request.messages[-1]) == self._spoilt_by:
             self._spoilt = True
@@ -68,6 +74,7 @@ class FakeThinkerEngine:
         try:
             for delta in self._answer(request):
                 await asyncio.sleep(self._seconds_per_delta)
+                self._deltas_made += 1
                 yield delta
         finally:
             self._active.discard(request.request_id)

@@ -6,6 +6,7 @@ from deployments.chunker import Chunk, ChunkSchedule
 from deployments.errors import ServerFull, UnknownVoice
 from deployments.messages import SAMPLES_PER_AUDIO_TOKEN, SpokenSoFar, Voice
 from deployments.priority import Priority, places_for
+from deployments.stages import Steps
 
 
 class FakeStream:
@@ -24,6 +25,7 @@ class FakeStream:
         self.speed = speed
 
     async def synthesize(self, chunk: Chunk) -> bytes:
+        self._synthesizer.chunks_made += 1
         seen = len(chunk.tokens)
         consumed = chunk.tokens[: seen if chunk.last else seen - self.schedule.lookahead]
         return np.repeat(np.array(consumed, dtype="<i2"), SAMPLES_PER_AUDIO_TOKEN).tobytes()
@@ -47,6 +49,7 @@ class FakeSynthesizer:
         self._voices = ("default", *voices)
         self._max_streams = 64 if max_streams is None else max_streams
         self.open_streams = 0
+        self.chunks_made = 0
         self._in_background = 0
 
     async def start(self) -> None:
@@ -57,6 +60,10 @@ class FakeSynthesizer:
 
     def close(self) -> None:
         pass
+
+    def steps(self) -> Steps:
+        """A step is a chunk, and takes no time."""
+        return Steps(self.chunks_made)
 
     def voices(self) -> tuple[str, ...]:
         return self._voices

@@ -16,11 +16,12 @@ from deployments.chunker import Chunk, Chunker, ChunkSchedule
 from deployments.errors import EngineFailed, ServerFull
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, SpokenSoFar, Voice
 from deployments.priority import Priority, places_for
+from deployments.stages import Steps
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.canary import Canary, canary_tokens
 from deployments.token2wav.configured_voices import VoiceRecording
 from deployments.token2wav.contract import StepEngine, StepInput, StepOutput
-from deployments.token2wav.engine_threads import Runner, ThreadRunner
+from deployments.token2wav.engine_threads import CountingRunner, Runner, ThreadRunner
 from deployments.token2wav.observer import SynthesisObserver, Unobserved
 from deployments.token2wav.schedule import Listener
 from deployments.token2wav.step_loop import StepLoop
@@ -73,7 +74,8 @@ class BatchingSynthesizer:
         self._read_stored = read_stored
         self._observer = observer or Unobserved()
         self._admission = admission
-        self._steps, self._encoding = runner("token2wav"), runner("token2wav-voices")
+        self._steps = CountingRunner(runner("token2wav"), now_s)
+        self._encoding = runner("token2wav-voices")
         self._now_s = now_s
         self._listeners: set[Listener] = set()
         self._canary = Canary()
@@ -116,6 +118,10 @@ class BatchingSynthesizer:
         self._running = _Running(engine, voices, admission, loop, stepping)
         await self._warm_up()
         await self._hear_canary(self._running)
+
+    def steps(self) -> Steps:
+        """As `Synthesizer.steps`. The pieces of a voice's preparation between the steps count."""
+        return self._steps.steps()
 
     def voices(self) -> tuple[str, ...]:
         return tuple(self._recordings)

@@ -10,7 +10,7 @@ The names of structured outputs are the same from 0.27 to 0.32.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from transformers import BatchFeature
@@ -66,6 +66,24 @@ def feature_hook(base: type) -> type:
     if "prompt" in parameters:
         return PromptAndItems
     return ItemsOnly if "hf_kwargs" in parameters else ItemsOnlyBefore031
+
+
+def step_logger(on_step: Callable[[], None]) -> Callable[..., Any]:
+    """One of `stat_loggers` of vLLM's `AsyncLLM`: calls `on_step` after every step of the engine.
+
+    vLLM reports every step, also one in the middle of a long prompt that gave no request a token.
+    """
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class StepLogger(StatLoggerBase):
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
+
+        def record(self, *statistics: Any, **others: Any) -> None:
+            on_step()
+
+        def log_engine_initialized(self) -> None: ...
+
+    return StepLogger
 
 
 def is_death(error: Exception) -> bool:
