@@ -47,10 +47,16 @@ async def require_health(engine: Engine, stuck_s: float) -> None:
 class Heartbeats:
     """The heartbeats of one replica."""
 
-    def __init__(self, replica: str, steps: Callable[[], Steps]) -> None:
-        """`replica` names it to those who call it; `steps` are its engine's."""
+    def __init__(self, replica: str, steps: Callable[[], Steps], stuck_s: float) -> None:
+        """
+        Args:
+            replica: names it to those who call it.
+            steps: of its engine.
+            stuck_s: an engine that is in one step for longer is stuck.
+        """
         self._replica = replica
         self._steps = steps
+        self._stuck_s = stuck_s
         self._ticks = Ticks()
 
     async def among(self, deltas: AsyncGenerator[D], nothing: D) -> AsyncGenerator[D]:
@@ -82,8 +88,8 @@ class Heartbeats:
     def _beat(self, *, alone: bool, late: bool) -> Heartbeat:
         steps = self._steps()
         # A loop that was held up has not seen yet what its engine did meanwhile.
-        step_s = 0.0 if late else steps.under_way_s
-        return Heartbeat(self._replica, steps.made, step_s, alone)
+        stuck = steps.under_way_s > self._stuck_s and not late
+        return Heartbeat(self._replica, steps.made, steps.under_way_s, stuck, alone)
 
 
 class _Line(Generic[D]):

@@ -144,6 +144,7 @@ class Heartbeat(Wire):
     replica: str  # Ray Serve's unique id
     steps: int  # that the engine has made
     step_s: float  # how long the step under way has taken; 0 where the engine has nothing to do
+    stuck: bool  # whether that is more than a step of this engine can take
     alone: bool  # whether its delta says nothing else
 
 

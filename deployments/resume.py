@@ -52,9 +52,10 @@ class Recovery(Settings):
     """A replica that is silent for so long hangs, and its streams go on with another one. Two
     heartbeats are up to 0.75 s apart."""
 
-    stuck_s: Annotated[float, Field(ge=0.5)] = 2.0
-    """So does a replica whose engine has been in one step for so long, and it is replaced. A GPU's
-    steps take milliseconds; a CPU's can take many seconds."""
+    stuck_s: Annotated[float, Field(ge=0.5)] | None = None
+    """So does a replica whose engine has been in one step for so long, and it is replaced.
+
+    None: 2 s on a GPU, whose steps take milliseconds, and 60 s on a CPU."""
 
 
 class OutOfStep(EngineFailed):

@@ -11,6 +11,10 @@ from deployments.chunker import Chunk, ChunkSchedule
 from deployments.messages import SpokenSoFar, ThinkerDelta, ThinkerRequest, Voice
 from deployments.priority import Priority
 
+# No step takes longer, unless its engine is stuck. A GPU's take milliseconds (docs/figures.md). A
+# CPU's can be that of a long prompt, on cores that other processes use too.
+LONGEST_GPU_STEP_S, LONGEST_CPU_STEP_S = 2.0, 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Steps:
@@ -34,6 +38,10 @@ class ThinkerEngine(Protocol):
 
     def active_requests(self) -> int:
         """Requests that are neither finished nor aborted."""
+
+    @property
+    def longest_step_s(self) -> float:
+        """An engine that is in a step for longer is stuck."""
 
     def steps(self) -> Steps:
         """How far it is. An engine that hangs stays in its step."""
@@ -71,6 +79,10 @@ class Synthesizer(Protocol):
     @property
     def open_streams(self) -> int:
         """Streams that are open now."""
+
+    @property
+    def longest_step_s(self) -> float:
+        """An engine that is in a step for longer is stuck."""
 
     def steps(self) -> Steps:
         """How far it is. An engine that hangs stays in its step."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from deployments.errors import ReplicaHangs
 from deployments.messages import Heartbeat, SpeechDelta, ThinkerDelta
-from deployments.resume import Recovery, is_cancelled
+from deployments.resume import is_cancelled
 from deployments.ticks import TICK_S, Ticks
 
 D = TypeVar("D", ThinkerDelta, SpeechDelta)
@@ -29,8 +29,9 @@ class Response(Protocol[Sent]):
 class Watch:
     """Gives up the streams of those replicas of a stage that hang."""
 
-    def __init__(self, recovery: Recovery) -> None:
-        self._recovery = recovery
+    def __init__(self, silence_s: float) -> None:
+        """`silence_s`: a replica of which nothing is heard for so long hangs."""
+        self._silence_s = silence_s
         self._ticks = Ticks()
         self._has_heard = False
 
@@ -44,10 +45,10 @@ class Watch:
         Only a replica that sends heartbeats can be missed, and only while somebody reads.
 
         Raises:
-            ReplicaHangs: nothing was heard for `silence_s`, or the engine's step under way has
-                taken longer than `stuck_s`.
+            ReplicaHangs: nothing was heard for `silence_s`, or the replica says that its engine
+                is stuck.
         """
-        stream = _Stream(response, self._recovery)
+        stream = _Stream(response, self._silence_s)
         self._ticks.join(stream.on_tick)
         try:
             stream.is_read = True
@@ -71,18 +72,18 @@ class Watch:
 class _Stream:
     """What is known of one stream's replica."""
 
-    def __init__(self, response: Response[Any], recovery: Recovery) -> None:
+    def __init__(self, response: Response[Any], silence_s: float) -> None:
         self.is_read = False
         self.silent_s = 0.0
         self.lost: ReplicaHangs | None = None
         self._response = response
-        self._recovery = recovery
+        self._silence_s = silence_s
         self._replica: str | None = None
 
     def hear(self, heartbeat: Heartbeat) -> None:
         """Raise ReplicaHangs where the engine is stuck."""
         self._replica = heartbeat.replica
-        if heartbeat.step_s > self._recovery.stuck_s:
+        if heartbeat.stuck:
             self.lost = ReplicaHangs(
                 heartbeat.replica, f"its engine has been in one step for {heartbeat.step_s:.1f} s"
             )
@@ -93,6 +94,6 @@ class _Stream:
         if late or not self.is_read or self._replica is None or self.lost is not None:
             return
         self.silent_s += TICK_S
-        if self.silent_s >= self._recovery.silence_s:
+        if self.silent_s >= self._silence_s:
             self.lost = ReplicaHangs(self._replica, f"no heartbeat for {self.silent_s:.1f} s")
             self._response.cancel()

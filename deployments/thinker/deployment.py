@@ -49,7 +49,6 @@ class ThinkerDeployment:
     ) -> None:
         show_in_replica_log()
         started_s = time.monotonic()
-        self._recovery = recovery
         # With `distributed_executor_backend: ray` vLLM's engine process connects to Ray. vLLM gives
         # it the address, except where VLLM_WORKER_MULTIPROC_METHOD is set: Ray would guess one.
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
@@ -58,7 +57,8 @@ class ThinkerDeployment:
             self._engine = build_engine(model, config)
             await self._engine.start()
         replica = serve.get_replica_context().replica_id.unique_id
-        self._heartbeats = Heartbeats(replica, self._engine.steps)
+        self._stuck_s = recovery.stuck_s or self._engine.longest_step_s
+        self._heartbeats = Heartbeats(replica, self._engine.steps, self._stuck_s)
         settle_heap()
         self._heap = IdleCollector()
         logger.info("Thinker: ready after %.1f s", time.monotonic() - started_s)
@@ -74,7 +74,7 @@ class ThinkerDeployment:
                     yield delta
 
     async def check_health(self) -> None:
-        await require_health(self._engine, self._recovery.stuck_s)
+        await require_health(self._engine, self._stuck_s)
         self._heap.collect_if(idle=not self._engine.active_requests())
 
     def __del__(self) -> None:

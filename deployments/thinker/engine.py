@@ -11,7 +11,7 @@ from deployments.errors import ConfigError, EngineFailed, EngineLost
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.priority import Places
-from deployments.stages import Steps
+from deployments.stages import LONGEST_CPU_STEP_S, LONGEST_GPU_STEP_S, Steps
 from deployments.thinker import warm_up
 from deployments.thinker.canary import Canary
 from deployments.thinker.checkpoint_reading import load_config, load_tokenizer
@@ -80,6 +80,11 @@ class VllmEngine:
     def active_requests(self) -> int:
         """Requests in vLLM that are neither finished nor aborted."""
         return 0 if self._runner is None else self._runner.active_requests()
+
+    @property
+    def longest_step_s(self) -> float:
+        """Known once the engine has started."""
+        return LONGEST_CPU_STEP_S if self._on_cpu else LONGEST_GPU_STEP_S
 
     def steps(self) -> Steps:
         """Those of vLLM's engine process. While it has work, it is always in one."""

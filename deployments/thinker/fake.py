@@ -20,7 +20,7 @@ from deployments.messages import (
     ToolCall,
     Usage,
 )
-from deployments.stages import Steps
+from deployments.stages import LONGEST_GPU_STEP_S, Steps
 
 AUDIO_TOKENS_PER_CHARACTER = 4
 CODEBOOK_SIZE = 6561
@@ -33,6 +33,8 @@ class FakeThinkerEngine:
     schemas in the prompt and no result yet, the first tool is called with no arguments. So is the
     first of those that have to be called. An answer in JSON has one member, "said".
     """
+
+    longest_step_s = LONGEST_GPU_STEP_S
 
     def __init__(
         self,

@@ -53,7 +53,7 @@ def build_synthesizer(
         schedule = config.schedule(open_streams=0, lookahead=ChunkSchedule().lookahead)
         return FakeSynthesizer(schedule, tuple(config.voices), config.max_streams)
 
-    from deployments.token2wav.engines import load_engine
+    from deployments.token2wav.engines import load_engine, longest_step_s
 
     files = find_model(model)
     files.require(thinker=False)
@@ -65,6 +65,7 @@ def build_synthesizer(
         config.schedule,
         max_batch=config.max_batch,
         cached_voices=config.cached_voices,
+        longest_step_s=longest_step_s(config),
         read_stored=voice_store.read if voice_store else nothing_stored,
         observer=observer,
     )
@@ -88,14 +89,15 @@ class Token2WavDeployment:
         started_s = time.monotonic()
         self._thinker = thinker.options(stream=True, _by_reference=False)
         self._recovery = recovery
-        self._thinker_watch = Watch(recovery)
+        self._thinker_watch = Watch(recovery.silence_s)
         with complaints_shown():
             mps.join()
             store = VoiceStore(voice_store) if voice_store else None
             self._synthesizer = build_synthesizer(model, config, self.observer, store)
             await self._synthesizer.start()
         replica = serve.get_replica_context().replica_id.unique_id
-        self._heartbeats = Heartbeats(replica, self._synthesizer.steps)
+        self._stuck_s = recovery.stuck_s or self._synthesizer.longest_step_s
+        self._heartbeats = Heartbeats(replica, self._synthesizer.steps, self._stuck_s)
         settle_heap()
         self._heap = IdleCollector()
         logger.info("Token2Wav: ready after %.1f s", time.monotonic() - started_s)
@@ -133,7 +135,7 @@ class Token2WavDeployment:
         return self._synthesizer.voices()
 
     async def check_health(self) -> None:
-        await require_health(self._synthesizer, self._recovery.stuck_s)
+        await require_health(self._synthesizer, self._stuck_s)
         self._heap.collect_if(idle=not self._synthesizer.open_streams)
 
     def __del__(self) -> None:

@@ -6,7 +6,7 @@ from deployments.chunker import Chunk, ChunkSchedule
 from deployments.errors import ServerFull, UnknownVoice
 from deployments.messages import SAMPLES_PER_AUDIO_TOKEN, SpokenSoFar, Voice
 from deployments.priority import Priority, places_for
-from deployments.stages import Steps
+from deployments.stages import LONGEST_GPU_STEP_S, Steps
 
 
 class FakeStream:
@@ -38,6 +38,8 @@ class FakeStream:
 
 class FakeSynthesizer:
     """Knows the configured names and `default`; takes any recording."""
+
+    longest_step_s = LONGEST_GPU_STEP_S
 
     def __init__(
         self,

@@ -41,7 +41,8 @@ class ServeBackend:
         self._token2wav = token2wav and token2wav.options(stream=True, _by_reference=False)
         self._token2wav_calls = token2wav
         self._recovery = recovery
-        self._thinker_watch, self._token2wav_watch = Watch(recovery), Watch(recovery)
+        self._thinker_watch = Watch(recovery.silence_s)
+        self._token2wav_watch = Watch(recovery.silence_s)
         self._voices: tuple[str, ...] | None = None
         self._wrote_at = self._spoke_at = -math.inf
 

@@ -55,7 +55,11 @@ def sounding(chain: int, tokens: tuple[int, ...], last: bool, count: int) -> tup
 
 
 class ChainedThinker:
-    """Answers `tokens` audio tokens, or that many characters; deltas as the chunks need them."""
+    """Answers `tokens` audio tokens, or that many characters.
+
+    Deltas come as the chunks need them. The first one is too little for a chunk: Token2Wav passes
+    it on without sound.
+    """
 
     def __init__(self, tokens: int) -> None:
         self._tokens = tokens
@@ -68,7 +72,7 @@ class ChainedThinker:
             list(chunker.push(ids))
         while END not in ids:
             offset, new = len(ids), []
-            wanted = chunker.missing if chunker else 1
+            wanted = chunker.missing if chunker and ids else 1
             for _ in range(wanted):
                 new.append(self._draw(request, [*ids, *new]))
                 if new[-1] == END:

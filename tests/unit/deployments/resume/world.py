@@ -20,7 +20,7 @@ from deployments.messages import (
 )
 from deployments.resume import Policy, Recovery, SpokenProgress, Tries, WrittenProgress, resumed
 from deployments.spoken_answer.answer_aloud import answer_aloud
-from deployments.stages import Steps
+from deployments.stages import LONGEST_GPU_STEP_S, Steps
 from deployments.watch import Watch
 from tests.unit.deployments.resume.chained import (
     SCHEDULES,
@@ -42,6 +42,7 @@ DISORDERS = ("duplicate", "gap")
 # Of one break: the time to begin of a first replica, and after that of a second one, which hangs as
 # well; or the silence of one that has begun; and the wait before the next attempt.
 FOUND_WITHIN_S = RECOVERY.patience_s + 2.0
+STUCK_S = LONGEST_GPU_STEP_S
 ROUNDING_S = 1e-6  # of the loop's clock
 ZOMBIE_S = 2.6  # after this a replica that hung speaks again: it was given up meanwhile
 
@@ -144,7 +145,7 @@ class Replica:
     def __init__(self, stage: Stage, world: "World") -> None:
         self._stage, self._world = stage, world
         self._stuck_since_s: float | None = None
-        self._heartbeats = Heartbeats(stage, self._steps)
+        self._heartbeats = Heartbeats(stage, self._steps, STUCK_S)
 
     def call(self, deltas: AsyncGenerator[Any], nothing: Any) -> RemoteCall:
         deltas = self._made(deltas)
@@ -185,7 +186,7 @@ class World:
         self._thinker = ChainedThinker(tokens)
         self.synthesizer = ChainedSynthesizer(begun)
         watch = KnownToBeat if beats else Watch
-        self._watches = {stage: watch(RECOVERY) for stage in STAGES}
+        self._watches = {stage: watch(RECOVERY.silence_s) for stage in STAGES}
         self.happened: list[str] = []
         self.losses = 0
         self.seconds = 0.0  # that the answer took
