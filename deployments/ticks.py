@@ -23,10 +23,8 @@ class Ticks:
             self._wait(asyncio.get_running_loop())
 
     def leave(self, on_tick: OnTick) -> None:
+        """Be called no more. The last one leaves the timer for one tick to whoever joins next."""
         self._joined.discard(on_tick)
-        if not self._joined and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         self._last_s = loop.time()
@@ -34,6 +32,8 @@ class Ticks:
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         late = loop.time() - self._last_s > 2 * TICK_S
-        self._wait(loop)
+        self._timer = None
+        if self._joined:
+            self._wait(loop)
         for on_tick in tuple(self._joined):
             on_tick(late)

@@ -159,7 +159,12 @@ def test_a_slow_caller_is_not_read_ahead_of(loop: VirtualLoop) -> None:
 def test_no_timer_is_left_behind(loop: VirtualLoop) -> None:
     engine = Engine(HELLO, 1.0, BYE)
     heartbeats = Heartbeats("r1", engine.steps, STUCK_S)
-    loop.run(timed(heartbeats.among(engine.generate(), ThinkerDelta())))
+
+    async def listen() -> None:
+        await timed(heartbeats.among(engine.generate(), ThinkerDelta()))
+        await asyncio.sleep(2 * TICK_S)
+
+    loop.run(listen())
     assert heartbeats._ticks._timer is None
 
 

@@ -149,6 +149,7 @@ def test_a_stream_that_is_closed_ends_its_call_and_leaves_no_timer() -> None:
         response = Response(beat(), TEXT)
         async with aclosing(watch.over(response)) as deltas:
             await anext(deltas)
+        await asyncio.sleep(2 * TICK_S)
         return response
 
     assert loop.run(close())._cancelled.done()
