@@ -49,6 +49,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._timers: list[tuple[float, int, Call]] = []
         self._numbers = itertools.count()
         self._now_s = 0.0
+        self._tasks: list[asyncio.Task[Any]] = []  # of the run
         self.stalls_s = 0.0  # by which the clock goes on before the next timer: the loop is held up
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -67,7 +68,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._timers.clear()
 
     def _end_all(self) -> None:
-        tasks = asyncio.all_tasks(self)
+        tasks, self._tasks = [task for task in self._tasks if not task.done()], []
         for task in tasks:
             task.cancel()
         self._turn_until(lambda: all(task.done() for task in tasks))
@@ -111,7 +112,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, *, name: Any = None, context: Any = None) -> Any:
-        return asyncio.Task(coro, loop=self, name=name, context=context)
+        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._tasks.append(task)
+        return task
 
     def get_debug(self) -> bool:
         return False
