@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import openai
 import pytest
+import ray
 from ray import serve
 from ray._private.state import actors
 
@@ -45,22 +46,31 @@ def client(base_url, application):
     return openai.AsyncOpenAI(base_url=f"{base_url}/v1", api_key="none", max_retries=0)
 
 
-def process_of(deployment: str, application: str) -> int:
+async def busy_process(deployment: str, application: str) -> int:
+    """That of the replica which has the most requests."""
     records: list[dict[str, Any]] = [
         one
         for one in actors().values()
         if one["State"] == "ALIVE" and f"{application}#{deployment}#" in one["Name"]
     ]
-    return max(record["Pid"] for record in records)
+    replicas = [ray.get_actor(record["Name"], namespace="serve") for record in records]
+    requests = await asyncio.gather(
+        *(
+            replica.__ray_call__.remote(lambda one: one._replica_impl.get_num_ongoing_requests())
+            for replica in replicas
+        )
+    )
+    most = max(range(len(records)), key=lambda number: requests[number])
+    assert requests[most]
+    return records[most]["Pid"]
 
 
 @contextmanager
-def stopped(deployment: str, application: str) -> Iterator[int]:
-    """The process of a replica hangs meanwhile."""
-    pid = process_of(deployment, application)
+def stopped(pid: int) -> Iterator[None]:
+    """The process hangs meanwhile."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        yield pid
+        yield
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -109,7 +119,7 @@ async def test_every_listener_hears_every_sample_once(client, application, kille
     async def kill() -> None:
         """SIGKILL, as the kernel does it to a process that has taken too much memory."""
         for deployment in killed:
-            os.kill(process_of(deployment, application), signal.SIGKILL)
+            os.kill(await busy_process(deployment, application), signal.SIGKILL)
             await asyncio.sleep(0.5)
 
     await heard_while(client, kill)
@@ -121,7 +131,7 @@ async def test_a_replica_that_hangs_is_given_up_and_what_it_says_later_reaches_n
     client, application, deployment
 ):
     async def hang() -> None:
-        with stopped(deployment, application):
+        with stopped(await busy_process(deployment, application)):
             await asyncio.sleep(ZOMBIE_S)
 
     listeners, gap_s = await heard_while(client, hang)
