@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from deployments import heartbeats, resume, watch
+from deployments import heartbeats, interruptible, resume, watch
 from deployments.heartbeats import Heartbeats
+from deployments.interruptible import Interruptible
 from deployments.messages import Heartbeat, SpeechRequest, ThinkerRequest
 from deployments.resume import Policy, SpokenProgress, Tries, WrittenProgress
 from deployments.spoken_answer import answer_aloud, long_texts
@@ -136,7 +137,7 @@ def silence_is_never_broken(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_heartbeats_in_silence(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(heartbeats._Line, "on_tick", lambda self, late: None)
+    patch.setattr(heartbeats._Silence, "on_tick", lambda self, late: None)
 
 
 def stuck_is_not_said(patch: pytest.MonkeyPatch) -> None:
@@ -189,18 +190,19 @@ def calls_go_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(world.RemoteCall, "cancel", lambda self: None)
 
 
-def read_ahead_in_reverse(patch: pytest.MonkeyPatch) -> None:
-    take = heartbeats._Line.take
+def lost_behind_silence(patch: pytest.MonkeyPatch) -> None:
+    next_item = Interruptible.next
 
-    async def last_first(self: Any) -> Any:
-        self._deltas.reverse()
-        return await take(self)
+    async def later_one(self: Any) -> Any:
+        was_interrupted = self._future is not None
+        item = await next_item(self)
+        return await next_item(self) if was_interrupted and item else item
 
-    patch.setattr(heartbeats._Line, "take", last_first)
+    patch.setattr(Interruptible, "next", later_one)
 
 
-def errors_are_lost(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(heartbeats._Line, "require_no_error", lambda self: None)
+def interruptions_cancel(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(interruptible._Wait, "interrupt", lambda self: self._future.cancel())
 
 
 BUGS: dict[str, Plant] = {
@@ -229,8 +231,8 @@ BUGS: dict[str, Plant] = {
     "patience is for the first sound": patience_for_the_first_sound,
     "a first replica that hangs is waited for": no_patience_for_the_first,
     "a call that is given up goes on": calls_go_on,
-    "what is read ahead comes in another order": read_ahead_in_reverse,
-    "how an answer broke is lost": errors_are_lost,
+    "what comes behind a silence is lost": lost_behind_silence,
+    "a heartbeat cancels what is waited for": interruptions_cancel,
 }
 
 
