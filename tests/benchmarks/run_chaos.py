@@ -79,7 +79,8 @@ class Answer:
 
     began_s: float
     ended_s: float
-    longest_gap_s: float
+    first_s: float  # to its first sound
+    longest_gap_s: float  # without any, after that
     text: str
     outcome: str
     sound_bytes: int
@@ -121,10 +122,12 @@ class Chaos:
     def document(self) -> dict[str, Any]:
         """Everything. The answers are kept of a run that failed."""
         gaps_s = sorted(answer.longest_gap_s for answer in self.answers)
+        firsts_s = sorted(answer.first_s for answer in self.answers)
         return vars(self) | {
             "outcomes": dict(self.outcomes),
             "errors": dict(self.errors),
             "longest_gaps_s": [round(gap_s, 2) for gap_s in gaps_s[-10:]],
+            "longest_to_first_sound_s": [round(first_s, 2) for first_s in firsts_s[-10:]],
             "faults": [vars(fault) for fault in self.faults],
             "answers": [vars(answer) for answer in self.answers] if self.failures else [],
             "failures": self.failures,
@@ -139,33 +142,36 @@ async def listen(
     while (asked_s := time.monotonic() - began) < chaos.seconds:
         text = "".join(draw.choices("abcdefgh ", k=draw.randint(LEAST_LETTERS, MOST_LETTERS)))
         text = f"a{text}b"  # spaces at the ends are not spoken
-        sound, gap_s, outcome = await heard(chaos, client, text)
+        sound, silences_s, outcome = await heard(chaos, client, text)
         expected = np.repeat(audio_tokens_of(text), 960).astype("<i2").tobytes()
         if outcome == "whole":
             outcome = "exact" if sound == expected else "wrong"
         if outcome == "wrong":
             chaos.wrong.append(f"{text!r}: {len(sound)} bytes of {len(expected)}")
         ended_s = time.monotonic() - began
-        chaos.note(Answer(asked_s, ended_s, gap_s, text, outcome, len(sound)))
+        first_s, gap_s = silences_s[0], max(silences_s[1:], default=0.0)
+        chaos.note(Answer(asked_s, ended_s, first_s, gap_s, text, outcome, len(sound)))
 
 
-async def heard(chaos: Chaos, client: httpx.AsyncClient, text: str) -> tuple[bytes, float, str]:
-    """The sound of an answer, the longest time without any, and how it ended."""
-    sound, gap_s, heard_at_s = b"", 0.0, time.monotonic()
+async def heard(
+    chaos: Chaos, client: httpx.AsyncClient, text: str
+) -> tuple[bytes, list[float], str]:
+    """The sound of an answer, the seconds before each piece and the end, and how it ended."""
+    sound, silences_s, heard_at_s = b"", [], time.monotonic()
     try:
         async with client.stream("POST", "/v1/audio/speech", json=speech_body(text)) as answer:
             if answer.status_code != 200:
                 await answer.aread()
                 chaos.errors[str(answer.status_code)] += 1
-                return b"", gap_s, "refused" if answer.status_code == 429 else "error"
+                return b"", [0.0], "refused" if answer.status_code == 429 else "error"
             async for piece in answer.aiter_raw():
                 sound += piece
-                gap_s = max(gap_s, time.monotonic() - heard_at_s)
+                silences_s.append(time.monotonic() - heard_at_s)
                 heard_at_s = time.monotonic()
     except httpx.HTTPError as error:
         chaos.errors[type(error).__name__] += 1
-        return sound, gap_s, "error"
-    return sound, gap_s, "whole"
+        return sound, [*silences_s, time.monotonic() - heard_at_s], "error"
+    return sound, [*silences_s, time.monotonic() - heard_at_s], "whole"
 
 
 async def disturb(chaos: Chaos, application: str, began: float, faults: list[Fault]) -> None:
