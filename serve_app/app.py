@@ -20,7 +20,7 @@ from serve_app.http.ingress import Ingress
 # default answer plays for 33 s.
 # `health_check_period_s`: Serve replaces a replica after three failed checks in a row, so 3 s after
 # its health turned bad. `health_check_timeout_s`: a process that hangs is found after three checks
-# without an answer, so within 18 s.
+# without an answer, so within 33 s.
 # RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH: replicas call each other by gRPC. Its default limit of
 # 4 MB is 65 s of a recording.
 # grpc_proxy: gRPC would otherwise look for the replicas behind the proxy that `http_proxy` names.
@@ -59,7 +59,7 @@ INGRESS_OPTIONS: dict[str, Any] = {
     },
 }
 CALLED_OPTIONS: dict[str, Any] = {  # of the stages, which handles call; HAProxy calls the ingress
-    "health_check_timeout_s": 5,
+    "health_check_timeout_s": 10,
     "request_router_config": {
         "request_router_class": "serve_app.graph.replica_choice:ReplicaChoice"
     },
