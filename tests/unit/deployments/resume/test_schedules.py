@@ -26,7 +26,7 @@ from tests.unit.deployments.resume.world import (
 
 TOKENS = 26
 FEW_TOKENS = 12  # three messages of each stage
-RUNS = 3000  # of `make test`; `make schedules` has 100 000
+RUNS = 2000  # of `make test`; `make schedules` has 100 000
 LATE = 3  # messages of a stage that come again, or come first, after a first fault
 FOUND_S = 3.0  # a replica that hangs
 
@@ -84,7 +84,7 @@ def test_a_stream_that_breaks_once_anywhere_is_exact(parts: int) -> None:
 
 def test_a_stream_that_breaks_twice_anywhere_is_exact() -> None:
     expected = Undisturbed(tokens=FEW_TOKENS)
-    require_pairs_exact(expected, ("error", *HANGS, "duplicate"))
+    require_pairs_exact(expected, ("error", "hang", "late zombie", "duplicate"))
 
 
 def test_a_stream_with_faults_by_chance_is_exact_or_ends_with_an_error() -> None:
