@@ -22,6 +22,7 @@
     ├── NotReady                no replica is running; try again later
     ├── EngineFailed            the model's engine died or gave no answer
     │   ├── EngineLost              it is gone, and the request is not at fault
+    │   │   └── ReplicaHangs            nothing was heard of its replica, or it is stuck in a step
     │   └── ThinkerLost             a spoken answer's Thinker is gone, and no other could go on
     ├── VoiceStoreFailed        the store of uploaded voices does not answer
     └── ConfigError             the server cannot start as configured
@@ -217,6 +218,15 @@ class EngineFailed(StepAudioError):
 
 class EngineLost(EngineFailed):
     """The engine behind a replica is gone; another replica can go on with its answers."""
+
+
+class ReplicaHangs(EngineLost):
+    """A replica that is there and does not work. `replica` is Ray Serve's unique id of it."""
+
+    replica: str
+
+    def __init__(self, replica: str, what: str) -> None:
+        super().__init__(f"replica {replica} hangs: {what}", replica=replica)
 
 
 class ThinkerLost(EngineFailed):

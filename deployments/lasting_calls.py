@@ -19,6 +19,7 @@ from deployments.resume import (
     WrittenProgress,
     resumed,
 )
+from deployments.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ async def written(
     call: Call,
     recovery: Recovery,
     tries: Tries,
+    watch: Watch,
     on_loss: Callable[[], EngineFailed] | None = None,
 ) -> AsyncGenerator[ThinkerDelta]:
     """The Thinker's answer. Closing it aborts it.
@@ -40,7 +42,7 @@ async def written(
     """
     progress = WrittenProgress(request)
     async with aclosing(
-        _lasting(progress.request, call, progress, recovery, tries, request.request_id)
+        _lasting(progress.request, call, progress, recovery, tries, watch, request.request_id)
     ) as deltas:
         try:
             async for delta in deltas:
@@ -52,12 +54,13 @@ async def written(
 
 
 async def spoken(
-    request: SpeechRequest, call: Call, recovery: Recovery
+    request: SpeechRequest, call: Call, recovery: Recovery, watch: Watch
 ) -> AsyncGenerator[SpeechDelta]:
     """Token2Wav's answer. Closing it aborts it."""
     tries = Tries(recovery.tries)
     progress = SpokenProgress(request, tries)
-    deltas = _lasting(progress.request, call, progress, recovery, tries, request.thinker.request_id)
+    request_id = request.thinker.request_id
+    deltas = _lasting(progress.request, call, progress, recovery, tries, watch, request_id)
     async with aclosing(deltas):
         async for delta in deltas:
             yield delta
@@ -74,6 +77,7 @@ def _lasting(
     progress: Progress[D],
     recovery: Recovery,
     tries: Tries,
+    watch: Watch,
     request_id: str,
 ) -> AsyncGenerator[D]:
     def is_lost_or_full(error: BaseException) -> bool:
@@ -89,12 +93,8 @@ def _lasting(
         stage = "Token2Wav" if isinstance(progress, SpokenProgress) else "Thinker"
         recorder().record(RESUMED, stage=stage, cause=type(unwrap(error)).__name__)
 
-    async def ask() -> AsyncGenerator[D]:
-        deltas = call(request())
-        try:
-            async for delta in deltas:
-                yield delta
-        finally:
-            deltas.cancel()  # does nothing to an answer that is complete
+    def ask() -> AsyncGenerator[D]:
+        return watch.over(call(request()))
 
-    return resumed(ask, progress, tries, Policy(is_lost_or_full, note, recovery.patience_s))
+    policy = Policy(is_lost_or_full, note, recovery.patience_s, watch.hears_heartbeats)
+    return resumed(ask, progress, tries, policy)

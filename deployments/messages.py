@@ -103,6 +103,7 @@ class ThinkerRequest(Wire):
     at_most_one_call: bool = False  # the answer ends behind its first call
     priority: Priority = "live"  # in both stages; of a spoken answer, that of its first part
     made: tuple[int, ...] = ()  # all ids of this answer that another replica made; it goes on there
+    beats: bool = False  # whether the caller understands heartbeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,21 @@ FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
 
 @dataclass(frozen=True, slots=True)
+class Heartbeat(Wire):
+    """That a replica is alive, and whether its engine makes steps.
+
+    It comes with the first delta of an answer whose request has `beats`, and in a delta of its own
+    while the replica has nothing else to send.
+    """
+
+    replica: str  # Ray Serve's unique id
+    steps: int  # that the engine has made
+    step_s: float  # how long the step under way has taken; 0 where the engine has nothing to do
+    stuck: bool  # whether that is more than a step of this engine can take
+    alone: bool  # whether its delta says nothing else
+
+
+@dataclass(frozen=True, slots=True)
 class ThinkerDelta(Wire):
     """What was produced since the delta before; only the last one has a `finish_reason`."""
 
@@ -148,6 +164,7 @@ class ThinkerDelta(Wire):
     ] = ()  # every id, also those that show nothing; none: cannot go on elsewhere
     offset: int | None = None  # of the answer's ids in `made`, how many came before
     part: int = 0  # of a text in parts
+    heartbeat: Heartbeat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +228,7 @@ class SpeechRequest(Wire):
     speed: float = 1.0  # that it is played at; it is made at its own pace all the same
     so_far: SpokenSoFar | None = None  # of an answer that another replica began
     tries: int = 3  # how often a lost Thinker may be replaced, before the answer fails
+    beats: bool = False  # whether the caller understands heartbeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +243,10 @@ class SpeechDelta(Wire):
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     made: tuple[int, ...] = ()  # as in `ThinkerDelta`; it goes with the first sound that it adds to
+    made_offset: int | None = None  # of the part's ids in `made`, how many came before
     audio_tokens: tuple[int, ...] = ()  # that came from the Thinker with it
     part: int = 0  # of a text in parts, that these belong to
     offset: int | None = None  # samples of the answer that came before
     schedule: ChunkSchedule | None = None  # that the answer is cut by; the first delta says it
     tries: int | None = None  # that are left to it
+    heartbeat: Heartbeat | None = None

@@ -16,7 +16,7 @@ from typing import Annotated, Protocol, TypeVar
 from pydantic import Field
 
 from deployments.chunker import ChunkSchedule
-from deployments.errors import EngineFailed
+from deployments.errors import EngineFailed, EngineLost
 from deployments.messages import (
     PartSoFar,
     SpeechDelta,
@@ -43,7 +43,19 @@ class Recovery(Settings):
     """How often it may go on with another, over both stages together; 0: it fails at once."""
 
     patience_s: Annotated[float, Field(gt=0)] = 10.0
-    """How long another replica may take to begin. One that is full or starting counts as well."""
+    """How long another replica may take to begin. One that is full or starting counts as well.
+    A first replica that does not even send a heartbeat in that time gives way to another one.
+
+    One that sends heartbeats has begun: it may take as long as it needs for its first sound."""
+
+    silence_s: Annotated[float, Field(ge=1.0)] = 2.0
+    """A replica that is silent for so long hangs, and its streams go on with another one. Two
+    heartbeats are up to 0.75 s apart."""
+
+    stuck_s: Annotated[float, Field(ge=0.5)] | None = None
+    """So does a replica whose engine has been in one step for so long, and it is replaced.
+
+    None: 2 s on a GPU, whose steps take milliseconds, and 60 s on a CPU."""
 
 
 class OutOfStep(EngineFailed):
@@ -51,6 +63,13 @@ class OutOfStep(EngineFailed):
 
     def __init__(self, offset: int, expected: int) -> None:
         super().__init__(f"a part of the answer came at {offset} where {expected} was next")
+
+
+class NotBegun(EngineLost):
+    """Nothing was heard of a replica in the time that it had to begin."""
+
+    def __init__(self, within_s: float | None) -> None:
+        super().__init__(f"no replica began within {within_s} s")
 
 
 class Tries:
@@ -96,7 +115,7 @@ class WrittenProgress:
     def request(self) -> ThinkerRequest:
         """What a replica is asked: to begin, or to go on."""
         self._goes_on = bool(self._made)
-        return replace(self._request, made=tuple(self._made))
+        return replace(self._request, made=tuple(self._made), beats=True)
 
     def accept(self, delta: ThinkerDelta) -> None:
         _require_next(delta.offset, len(self._made), goes_on=self._goes_on)
@@ -130,12 +149,13 @@ class SpokenProgress:
     def request(self) -> SpeechRequest:
         """What a replica is asked: to begin, or to go on."""
         self._goes_on = self._schedule is not None and self._has_begun
+        asked = replace(self._request, tries=self._tries.left, beats=True)
         if self._schedule is None or not self._has_begun:
-            return replace(self._request, tries=self._tries.left)
+            return asked
         parts = tuple(PartSoFar(tuple(made), tuple(audio)) for made, audio in self._parts)
         usage = self._usages[-2] if len(parts) > 1 else None
         so_far = SpokenSoFar(self._schedule, parts, self._samples, usage)
-        return replace(self._request, so_far=so_far, tries=self._tries.left)
+        return replace(asked, so_far=so_far)
 
     def accept(self, delta: SpeechDelta) -> None:
         _require_next(delta.offset, self._samples, goes_on=self._goes_on)
@@ -145,6 +165,8 @@ class SpokenProgress:
             self._parts.append((_ids(), _ids()))
             self._usages.append(None)
         made, audio = self._parts[delta.part]
+        if delta.made_offset is not None:
+            _require_next(delta.made_offset, len(made), goes_on=False)
         made.extend(delta.made)
         audio.extend(delta.audio_tokens)
         if delta.usage is not None:
@@ -185,6 +207,10 @@ class Policy:
     patience_s: float
     """As `Recovery.patience_s`."""
 
+    beats: Callable[[], bool] = lambda: False
+    """Whether the stage's replicas are known to send heartbeats: then the first one that an answer
+    is asked of has no more time to begin than any other."""
+
     sleep: Sleep = asyncio.sleep
     chance: Callable[[], float] = random.random  # in [0, 1)
 
@@ -202,6 +228,7 @@ async def resumed(
 
     Raises:
         OutOfStep: a replica said what was not next.
+        NotBegun: no replica could be found to go on.
         EngineFailed: a replica ended without a `finish_reason`, and none could go on.
         whatever an attempt raised, if it is no loss, or if no other attempt may be made.
     """
@@ -209,8 +236,10 @@ async def resumed(
         lost: BaseException
         try:
             async with aclosing(ask()) as deltas:
-                patience_s = policy.patience_s if tries.spent else None
+                patience_s = policy.patience_s if tries.spent or policy.beats() else None
                 async for delta in _begun_within(deltas, patience_s):
+                    if delta.heartbeat is not None and delta.heartbeat.alone:
+                        continue
                     progress.accept(delta)
                     yield delta
                     if delta.finish_reason is not None:
@@ -218,10 +247,14 @@ async def resumed(
             lost = EngineFailed("the answer was cut short")
         except asyncio.CancelledError as error:
             # One that nobody asked this task for is a replica's, which was stopped.
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             lost = EngineFailed("the answer was cut short")
             lost.__cause__ = error
+        except NotBegun as error:
+            if not tries.spent:
+                continue  # nothing is lost: there may be no replica, and no other way than to ask
+            lost = error
         except Exception as error:
             if not policy.is_lost(error):
                 raise
@@ -234,18 +267,24 @@ async def resumed(
         await policy.sleep(wait_s * (1 + policy.chance() / 2))
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
+    """Whether somebody has asked this task to end."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 
 
 async def _begun_within(deltas: AsyncGenerator[D], within_s: float | None) -> AsyncGenerator[D]:
-    """`deltas`, the first of which comes within that time.
+    """`deltas`, the first of which comes within that time, be it a heartbeat.
 
-    Raises TimeoutError where it does not.
+    Raises NotBegun where it does not.
     """
-    async with asyncio.timeout(within_s):
-        first = await anext(deltas, None)
+    try:
+        async with asyncio.timeout(within_s) as limit:
+            first = await anext(deltas, None)
+    except TimeoutError:
+        if limit.expired():
+            raise NotBegun(within_s) from None
+        raise  # a replica's own
     if first is not None:
         yield first
         async for delta in deltas:

@@ -4,11 +4,27 @@ The engines are known by protocol only, so that a fake one runs the whole graph.
 """
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Protocol
 
 from deployments.chunker import Chunk, ChunkSchedule
 from deployments.messages import SpokenSoFar, ThinkerDelta, ThinkerRequest, Voice
 from deployments.priority import Priority
+
+# No step takes longer, unless its engine is stuck. A GPU's take milliseconds (docs/figures.md). A
+# CPU's can be that of a long prompt, on cores that other processes use too.
+LONGEST_GPU_STEP_S, LONGEST_CPU_STEP_S = 2.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How far an engine is with its work."""
+
+    made: int = 0
+    """Steps that have ended."""
+
+    under_way_s: float = 0.0
+    """How long the step under way has taken so far; 0 where there is nothing to do."""
 
 
 class ThinkerEngine(Protocol):
@@ -22,6 +38,13 @@ class ThinkerEngine(Protocol):
 
     def active_requests(self) -> int:
         """Requests that are neither finished nor aborted."""
+
+    @property
+    def longest_step_s(self) -> float:
+        """An engine that is in a step for longer is stuck."""
+
+    def steps(self) -> Steps:
+        """How far it is. An engine that hangs stays in its step."""
 
     async def check_health(self) -> None:
         """Raise EngineFailed when no request can be served any more."""
@@ -56,6 +79,13 @@ class Synthesizer(Protocol):
     @property
     def open_streams(self) -> int:
         """Streams that are open now."""
+
+    @property
+    def longest_step_s(self) -> float:
+        """An engine that is in a step for longer is stuck."""
+
+    def steps(self) -> Steps:
+        """How far it is. An engine that hangs stays in its step."""
 
     def voices(self) -> tuple[str, ...]:
         """The names of the configured voices, the default one first."""

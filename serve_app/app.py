@@ -19,7 +19,8 @@ from serve_app.http.ingress import Ingress
 # `graceful_shutdown_timeout_s`: a replica that stops finishes its streams first. A chat's longest
 # default answer plays for 33 s.
 # `health_check_period_s`: Serve replaces a replica after three failed checks in a row, so 3 s after
-# its health turned bad.
+# its health turned bad. `health_check_timeout_s`: a process that hangs is found after three checks
+# without an answer, so within 33 s.
 # RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH: replicas call each other by gRPC. Its default limit of
 # 4 MB is 65 s of a recording.
 # grpc_proxy: gRPC would otherwise look for the replicas behind the proxy that `http_proxy` names.
@@ -58,6 +59,7 @@ INGRESS_OPTIONS: dict[str, Any] = {
     },
 }
 CALLED_OPTIONS: dict[str, Any] = {  # of the stages, which handles call; HAProxy calls the ingress
+    "health_check_timeout_s": 10,
     "request_router_config": {
         "request_router_class": "serve_app.graph.replica_choice:ReplicaChoice"
     },
@@ -72,7 +74,7 @@ def app(args: AppConfig) -> serve.Application:
             merged(THINKER_OPTIONS, sharing(shares.thinker if shares else None)),
             args.thinker.deployment_config,
         )
-    ).bind(args.model, args.thinker)
+    ).bind(args.model, args.thinker, args.recovery)
     token2wav = None
     if args.token2wav is not None:
         token2wav = Token2WavDeployment.options(  # type: ignore[attr-defined]

@@ -140,6 +140,7 @@ def _words(delta: ThinkerDelta, pcm: bytes) -> SpeechDelta:
         token_ids=delta.token_ids,
         tool_calls=delta.tool_calls,
         made=delta.made,
+        made_offset=delta.offset,
         audio_tokens=delta.audio_tokens,
         part=delta.part,
     )

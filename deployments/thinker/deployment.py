@@ -11,9 +11,11 @@ from ray import serve
 
 from deployments import mps
 from deployments.heap import IdleCollector, settle_heap
+from deployments.heartbeats import Heartbeats, require_health
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
+from deployments.resume import Recovery
 from deployments.stages import ThinkerEngine
 from deployments.thinker.fake import FakeThinkerEngine
 from deployments.thinker.sampling import Sampling
@@ -40,7 +42,10 @@ class ThinkerDeployment:
     """Streams answers; a stream that is closed or cancelled is aborted in the engine."""
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
-        self, model: str, config: ThinkerConfig
+        self,
+        model: str,
+        config: ThinkerConfig,
+        recovery: Recovery = Recovery(),  # noqa: B008
     ) -> None:
         show_in_replica_log()
         started_s = time.monotonic()
@@ -51,19 +56,25 @@ class ThinkerDeployment:
             mps.join()
             self._engine = build_engine(model, config)
             await self._engine.start()
+        replica = serve.get_replica_context().replica_id.unique_id
+        self._stuck_s = recovery.stuck_s or self._engine.longest_step_s
+        self._heartbeats = Heartbeats(replica, self._engine.steps, self._stuck_s)
         settle_heap()
         self._heap = IdleCollector()
         logger.info("Thinker: ready after %.1f s", time.monotonic() - started_s)
 
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         """Answer one turn; the last delta carries the `finish_reason`."""
+        deltas = self._engine.generate(request)
+        if request.beats:
+            deltas = self._heartbeats.among(deltas, ThinkerDelta())
         with request_logged(logger, request.request_id, request.reply):
-            async with aclosing(self._engine.generate(request)) as deltas:
+            async with aclosing(deltas):
                 async for delta in deltas:
                     yield delta
 
     async def check_health(self) -> None:
-        await self._engine.check_health()
+        await require_health(self._engine, self._stuck_s)
         self._heap.collect_if(idle=not self._engine.active_requests())
 
     def __del__(self) -> None:

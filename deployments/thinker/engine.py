@@ -11,12 +11,14 @@ from deployments.errors import ConfigError, EngineFailed, EngineLost
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.priority import Places
+from deployments.stages import LONGEST_CPU_STEP_S, LONGEST_GPU_STEP_S, Steps
 from deployments.thinker import warm_up
 from deployments.thinker.canary import Canary
 from deployments.thinker.checkpoint_reading import load_config, load_tokenizer
 from deployments.thinker.prompt import PromptBuilder
 from deployments.thinker.prompt_runner import PromptRunner
 from deployments.thinker.sampling import sampling_of
+from deployments.thinker.step_clock import StepClock
 from deployments.thinker.thinker_config import ThinkerConfig
 from deployments.thinker.tokens import SpecialTokens, TextVocabulary
 from deployments.thinker.turn import Model, Turn
@@ -81,9 +83,16 @@ class VllmEngine:
 
     def active_requests(self) -> int:
         """Requests in vLLM that are neither finished nor aborted."""
-        if self._runner is None:
-            return 0
-        return self._runner.llm.output_processor.get_num_unfinished_requests()
+        return 0 if self._runner is None else self._runner.active_requests()
+
+    @property
+    def longest_step_s(self) -> float:
+        """Known once the engine has started."""
+        return LONGEST_CPU_STEP_S if self._on_cpu else LONGEST_GPU_STEP_S
+
+    def steps(self) -> Steps:
+        """Those of vLLM's engine process. While it has work, it is always in one."""
+        return Steps() if self._runner is None else self._runner.steps()
 
     def close(self) -> None:
         """Stop vLLM and its process. May be called twice."""
@@ -104,7 +113,7 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         from deployments.thinker.vllm_plugin import register
-        from deployments.thinker.vllm_plugin.compat import ray_stat_loggers
+        from deployments.thinker.vllm_plugin.compat import ray_stat_loggers, step_logger
         from deployments.thinker.vllm_plugin.startup import engine_arguments, prepare_environment
 
         self._on_cpu = on_cpu = prepare_environment()
@@ -124,11 +133,12 @@ class VllmEngine:
         ends = ends if isinstance(ends, list) else [ends]
         self._stop_ids = frozenset({special.turn_end, *ends} - {None})
         arguments = engine_arguments(self._files, config, self._config.engine_kwargs, on_cpu=on_cpu)
+        clock = StepClock()
+        loggers = [step_logger(clock.end_step)]
+        if self._metrics_to_ray:
+            loggers += ray_stat_loggers()
         try:
-            llm = AsyncLLM.from_engine_args(
-                AsyncEngineArgs(**arguments),
-                stat_loggers=ray_stat_loggers() if self._metrics_to_ray else None,
-            )
+            llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=loggers)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"vLLM refuses engine_kwargs: {one_line(error)}") from error
         except Exception as error:  # of its process, which has said more in the replica's log
@@ -139,6 +149,7 @@ class VllmEngine:
             sampling_of(self._config.sampling, root),
             stop_ids=self._stop_ids,
             non_finite_id=special.audio_patch,
+            clock=clock,
         )
 
     async def _warm_up(self, runner: PromptRunner) -> None:

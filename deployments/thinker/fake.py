@@ -20,6 +20,7 @@ from deployments.messages import (
     ToolCall,
     Usage,
 )
+from deployments.stages import LONGEST_GPU_STEP_S, Steps
 
 AUDIO_TOKENS_PER_CHARACTER = 4
 CODEBOOK_SIZE = 6561
@@ -33,6 +34,8 @@ class FakeThinkerEngine:
     first of those that have to be called. An answer in JSON has one member, "said".
     """
 
+    longest_step_s = LONGEST_GPU_STEP_S
+
     def __init__(
         self,
         seconds_per_delta: float = 0.0,
@@ -45,6 +48,7 @@ class FakeThinkerEngine:
         self._spoilt_by = spoilt_by
         self._spoilt = False
         self._active: set[str] = set()
+        self._deltas_made = 0
 
     async def start(self) -> None:
         pass
@@ -60,6 +64,10 @@ class FakeThinkerEngine:
         """Requests that are neither finished nor aborted."""
         return len(self._active)
 
+    def steps(self) -> Steps:
+        """A step is a delta, and takes no time."""
+        return Steps(self._deltas_made)
+
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         if self._spoilt_by is not None and echo(request.messages[-1]) == self._spoilt_by:
             self._spoilt = True
@@ -68,6 +76,7 @@ class FakeThinkerEngine:
         try:
             for delta in self._answer(request):
                 await asyncio.sleep(self._seconds_per_delta)
+                self._deltas_made += 1
                 yield delta
         finally:
             self._active.discard(request.request_id)

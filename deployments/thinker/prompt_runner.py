@@ -9,10 +9,12 @@ from typing import Any
 from deployments.errors import EngineFailed, EngineLost, StepAudioError, UnsupportedRequest
 from deployments.messages import SamplingOptions
 from deployments.priority import Priority
+from deployments.stages import Steps
 from deployments.thinker.answer import EngineOutput
 from deployments.thinker.constraints import Constraint, Json, OneOf
 from deployments.thinker.prompt import Prompt
 from deployments.thinker.sampling import Sampling
+from deployments.thinker.step_clock import StepClock
 from deployments.thinker.vllm_plugin.compat import is_death, refusal_of
 from deployments.weight_files import one_line
 
@@ -24,7 +26,13 @@ class PromptRunner:
     """Runs prompts in a started vLLM, as long as its answers can be trusted."""
 
     def __init__(
-        self, llm: Any, defaults: Sampling, *, stop_ids: Iterable[int], non_finite_id: int
+        self,
+        llm: Any,
+        defaults: Sampling,
+        *,
+        stop_ids: Iterable[int],
+        non_finite_id: int,
+        clock: StepClock,
     ) -> None:
         """Take over a started engine.
 
@@ -33,8 +41,10 @@ class PromptRunner:
             defaults: for what a request does not say.
             stop_ids: token ids that end an answer.
             non_finite_id: the id that the model answers where its logits are not finite.
+            clock: gets the steps of the engine.
         """
         self.llm = llm
+        self._clock = clock
         self.defaults = defaults
         self._stop_ids = tuple(stop_ids)
         self._non_finite_id = non_finite_id
@@ -50,6 +60,14 @@ class PromptRunner:
     def room(self, prompt: Prompt) -> int:
         """Tokens that the model's context leaves for the answer."""
         return self.llm.model_config.max_model_len - prompt.length
+
+    def active_requests(self) -> int:
+        """Requests in vLLM that are neither finished nor aborted."""
+        return self.llm.output_processor.get_num_unfinished_requests()
+
+    def steps(self) -> Steps:
+        """How far vLLM's engine process is."""
+        return self._clock.steps(at_work=self.active_requests() > 0)
 
     def require_trust(self) -> None:
         """Raise EngineFailed where an answer that begins now could not be trusted."""
@@ -89,6 +107,8 @@ class PromptRunner:
         try:
             parsed = parse_model_prompt(self.llm.model_config, raw)
             (rendered,) = await self.llm.renderer.render_cmpl_async([parsed])
+            if not self.active_requests():
+                self._clock.begin()
             generated = self.llm.generate(
                 rendered, parameters, unique_id, priority=VLLM_PRIORITY[priority]
             )

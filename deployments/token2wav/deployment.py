@@ -13,6 +13,7 @@ from deployments import mps
 from deployments.chunker import ChunkSchedule
 from deployments.errors import ThinkerLost
 from deployments.heap import IdleCollector, settle_heap
+from deployments.heartbeats import Heartbeats, require_health
 from deployments.lasting_calls import written
 from deployments.messages import (
     ReferenceAudio,
@@ -35,6 +36,7 @@ from deployments.token2wav.synthesizer import BatchingSynthesizer
 from deployments.token2wav.token2wav_config import Token2WavConfig
 from deployments.token2wav.voice_cache import nothing_stored
 from deployments.voice_store import VoiceStore
+from deployments.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ def build_synthesizer(
         schedule = config.schedule(open_streams=0, lookahead=ChunkSchedule().lookahead)
         return FakeSynthesizer(schedule, tuple(config.voices), config.max_streams, observer)
 
-    from deployments.token2wav.engines import load_engine
+    from deployments.token2wav.engines import load_engine, longest_step_s
 
     files = find_model(model)
     files.require(thinker=False)
@@ -65,6 +67,7 @@ def build_synthesizer(
         config.schedule,
         max_batch=config.max_batch,
         cached_voices=config.cached_voices,
+        longest_step_s=longest_step_s(config),
         read_stored=voice_store.read if voice_store else nothing_stored,
         observer=observer,
     )
@@ -88,29 +91,42 @@ class Token2WavDeployment:
         started_s = time.monotonic()
         self._thinker = thinker.options(stream=True, _by_reference=False)
         self._recovery = recovery
+        self._thinker_watch = Watch(recovery.silence_s)
         with complaints_shown():
             mps.join()
             store = VoiceStore(voice_store) if voice_store else None
             observer = self.observer or MetricsObserver(recorder())
             self._synthesizer = build_synthesizer(model, config, observer, store)
             await self._synthesizer.start()
+        replica = serve.get_replica_context().replica_id.unique_id
+        self._stuck_s = recovery.stuck_s or self._synthesizer.longest_step_s
+        self._heartbeats = Heartbeats(replica, self._synthesizer.steps, self._stuck_s)
         settle_heap()
         self._heap = IdleCollector()
         logger.info("Token2Wav: ready after %.1f s", time.monotonic() - started_s)
 
     async def speak(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         """Answer aloud; the last delta carries the `finish_reason`."""
+        deltas = self._spoken(request)
+        if request.beats:
+            deltas = self._heartbeats.among(deltas, SpeechDelta())
+        what = "speech" if request.so_far is None else "speech that goes on here"
+        with request_logged(logger, request.thinker.request_id, what):
+            async with aclosing(deltas):
+                async for delta in deltas:
+                    yield delta
+
+    async def _spoken(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         tries = Tries(request.tries)
 
         def think(asked: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
             call = self._thinker.generate.remote
-            return written(asked, call, self._recovery, tries, on_loss=ThinkerLost)
+            watch = self._thinker_watch
+            return written(asked, call, self._recovery, tries, watch, on_loss=ThinkerLost)
 
-        what = "speech" if request.so_far is None else "speech that goes on here"
-        with request_logged(logger, request.thinker.request_id, what):
-            async with aclosing(answer_aloud(request, self._synthesizer, think)) as spoken:
-                async for delta in spoken:
-                    yield replace(delta, tries=tries.left) if tries.spent else delta
+        async with aclosing(answer_aloud(request, self._synthesizer, think)) as spoken:
+            async for delta in spoken:
+                yield replace(delta, tries=tries.left) if tries.spent else delta
 
     async def prepare(self, request_id: str, recording: ReferenceAudio) -> None:
         """Make a voice of `recording` before it is stored. Raises as `Synthesizer.prepare`."""
@@ -123,7 +139,7 @@ class Token2WavDeployment:
 
     async def check_health(self) -> None:
         recorder().refresh()
-        await self._synthesizer.check_health()
+        await require_health(self._synthesizer, self._stuck_s)
         self._heap.collect_if(idle=not self._synthesizer.open_streams)
 
     def __del__(self) -> None:

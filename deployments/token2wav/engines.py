@@ -11,6 +11,7 @@ import torch
 
 from deployments.chunker import ChunkSchedule
 from deployments.errors import ConfigError
+from deployments.stages import LONGEST_CPU_STEP_S, LONGEST_GPU_STEP_S
 from deployments.token2wav.contract import EngineOptions, StepEngine
 from deployments.token2wav.functional.flow_config import FlowConfig
 from deployments.token2wav.functional.published_weights import read_flow_config
@@ -50,6 +51,12 @@ def load_engine(
     from deployments.token2wav.functional.functional_engine import FunctionalEngine
 
     return partial(FunctionalEngine.load, options)
+
+
+def longest_step_s(config: Token2WavConfig) -> float:
+    """What no step of the engine of `config` takes. The official package is as slow as a CPU."""
+    is_fast = config.engine == "native" and _device(config) == "cuda"
+    return LONGEST_GPU_STEP_S if is_fast else LONGEST_CPU_STEP_S
 
 
 def engine_options(

@@ -6,6 +6,7 @@ from deployments.chunker import Chunk, ChunkSchedule
 from deployments.errors import ServerFull, UnknownVoice
 from deployments.messages import SAMPLES_PER_AUDIO_TOKEN, SpokenSoFar, Voice
 from deployments.priority import Priority, places_for
+from deployments.stages import LONGEST_GPU_STEP_S, Steps
 from deployments.token2wav.observer import SynthesisObserver, Unobserved
 
 
@@ -25,6 +26,7 @@ class FakeStream:
         self.speed = speed
 
     async def synthesize(self, chunk: Chunk) -> bytes:
+        self._synthesizer.chunks_made += 1
         seen = len(chunk.tokens)
         consumed = chunk.tokens[: seen if chunk.last else seen - self.schedule.lookahead]
         return np.repeat(np.array(consumed, dtype="<i2"), SAMPLES_PER_AUDIO_TOKEN).tobytes()
@@ -38,6 +40,8 @@ class FakeStream:
 class FakeSynthesizer:
     """Knows the configured names and `default`; takes any recording."""
 
+    longest_step_s = LONGEST_GPU_STEP_S
+
     def __init__(
         self,
         schedule: ChunkSchedule,
@@ -50,6 +54,7 @@ class FakeSynthesizer:
         self._max_streams = 64 if max_streams is None else max_streams
         self._observer = observer or Unobserved()
         self.open_streams = 0
+        self.chunks_made = 0
         self._in_background = 0
 
     async def start(self) -> None:
@@ -60,6 +65,10 @@ class FakeSynthesizer:
 
     def close(self) -> None:
         pass
+
+    def steps(self) -> Steps:
+        """A step is a chunk, and takes no time."""
+        return Steps(self.chunks_made)
 
     def voices(self) -> tuple[str, ...]:
         return self._voices

@@ -16,11 +16,12 @@ from deployments.chunker import Chunk, Chunker, ChunkSchedule
 from deployments.errors import EngineFailed, ServerFull
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, SpokenSoFar, Voice
 from deployments.priority import Priority, places_for
+from deployments.stages import LONGEST_CPU_STEP_S, Steps
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.canary import Canary, canary_tokens
 from deployments.token2wav.configured_voices import VoiceRecording
 from deployments.token2wav.contract import StepEngine, StepInput, StepOutput
-from deployments.token2wav.engine_threads import Runner, ThreadRunner
+from deployments.token2wav.engine_threads import CountingRunner, Runner, ThreadRunner
 from deployments.token2wav.observer import SynthesisObserver, Unobserved
 from deployments.token2wav.schedule import Listener
 from deployments.token2wav.step_loop import StepLoop
@@ -44,6 +45,7 @@ class BatchingSynthesizer:
         *,
         max_batch: int,
         cached_voices: int,
+        longest_step_s: float = LONGEST_CPU_STEP_S,
         read_stored: ReadStored = nothing_stored,
         observer: SynthesisObserver | None = None,
         admission: Callable[[int | None], Admission] = Admission,
@@ -58,6 +60,7 @@ class BatchingSynthesizer:
                 begins and the number of tokens that a chunk sees ahead.
             max_batch: the most streams of one step.
             cached_voices: how many recordings, uploaded or of requests, stay prepared.
+            longest_step_s: as `Synthesizer.longest_step_s`.
             read_stored: reads the recording of an uploaded voice.
             observer: gets reports of steps, refusals and voices.
             admission: makes what decides whether there is time for one more stream; its argument
@@ -70,10 +73,12 @@ class BatchingSynthesizer:
         self._schedules = schedules
         self._max_batch = max_batch
         self._cached_voices = cached_voices
+        self.longest_step_s = longest_step_s
         self._read_stored = read_stored
         self._observer = observer or Unobserved()
         self._admission = admission
-        self._steps, self._encoding = runner("token2wav"), runner("token2wav-voices")
+        self._steps = CountingRunner(runner("token2wav"), now_s)
+        self._encoding = runner("token2wav-voices")
         self._now_s = now_s
         self._listeners: set[Listener] = set()
         self._canary = Canary()
@@ -116,6 +121,10 @@ class BatchingSynthesizer:
         self._running = _Running(engine, voices, admission, loop, stepping)
         await self._warm_up()
         await self._hear_canary(self._running)
+
+    def steps(self) -> Steps:
+        """As `Synthesizer.steps`. The pieces of a voice's preparation between the steps count."""
+        return self._steps.steps()
 
     def voices(self) -> tuple[str, ...]:
         return tuple(self._recordings)

@@ -18,6 +18,7 @@ from deployments.messages import (
     ThinkerRequest,
 )
 from deployments.resume import Recovery, Tries
+from deployments.watch import Watch
 from serve_app.graph.answers import text_only
 
 HEARD_WITHIN_S = 1.0  # a stage that answered so lately has a replica that runs
@@ -40,13 +41,16 @@ class ServeBackend:
         self._token2wav = token2wav and token2wav.options(stream=True, _by_reference=False)
         self._token2wav_calls = token2wav
         self._recovery = recovery
+        self._thinker_watch = Watch(recovery.silence_s)
+        self._token2wav_watch = Watch(recovery.silence_s)
         self._voices: tuple[str, ...] | None = None
         self._wrote_at = self._spoke_at = -math.inf
 
     async def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         """Text-only answers go straight to the Thinker."""
         call, tries = self._thinker.generate.remote, Tries(self._recovery.tries)
-        async with aclosing(written(request, call, self._recovery, tries)) as deltas:
+        answer = written(request, call, self._recovery, tries, self._thinker_watch)
+        async with aclosing(answer) as deltas:
             async for delta in deltas:
                 self._wrote_at = time.monotonic()
                 yield delta
@@ -55,7 +59,8 @@ class ServeBackend:
         """Spoken answers come from Token2Wav, which pulls the Thinker's tokens itself."""
         if self._token2wav is None:
             raise text_only()
-        answer = spoken(request, self._token2wav.speak.remote, self._recovery)
+        call = self._token2wav.speak.remote
+        answer = spoken(request, call, self._recovery, self._token2wav_watch)
         async with aclosing(answer) as deltas:
             async for delta in deltas:
                 self._spoke_at = time.monotonic()

@@ -1,13 +1,17 @@
-"""Listeners while replicas are killed: `make chaos`, or `python -m tests.benchmarks.run_chaos`.
+"""Listeners while replicas die or hang: `make chaos`, or `python -m tests.benchmarks.run_chaos`.
 
 A Ray of several nodes on this machine serves the graph with engines that answer at once. Every few
-seconds a replica of a stage is killed with SIGKILL, by chance and by a seed. Each answer must have
-every sample once, or end with an error. Prints a table, writes JSON, and fails where an answer was
-short, long or another one, or where too few were exact.
+seconds a replica of a stage is killed (SIGKILL), or hangs for some seconds (SIGSTOP, then SIGCONT),
+by chance and by a seed. Each answer must have every sample once, or end with an error. Prints a
+table, writes JSON, and fails where an answer was short, long or another one, or where too few were
+exact. The JSON of a run that failed has all faults and all answers, in the order of their ends.
+
+    python -m tests.benchmarks.run_chaos --replay chaos.json      the same options and faults again
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -37,9 +41,49 @@ from serve_app.whole_files import write_whole
 from tests.integration.graph.conftest import fake_graph, on_node, served, speech_body
 
 STAGES = ("Thinker", "Token2Wav")
+KINDS = ("kill", "hang")
 EXACT_AT_LEAST = 0.995  # of all answers, while no stream is hit more often than it may go on
+SHORTEST_HANG_S, LONGEST_HANG_S = 0.5, 8.0  # Ray Serve replaces a replica that hangs for 33 s
 LEAST_LETTERS, MOST_LETTERS = 20, 120  # 4 audio tokens a letter: 3 to 19 s of sound
 GOES_ON = "goes on with another replica"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a replica of a stage."""
+
+    at_s: float  # after the beginning
+    kind: str
+    stage: str
+    replica: float  # which of them, in [0, 1)
+    seconds: float  # of a hang
+
+
+def faults_of(seed: int, every_s: float, seconds: float) -> list[Fault]:
+    draw = random.Random(seed)
+    return [
+        Fault(
+            number * every_s,
+            draw.choice(KINDS),
+            draw.choice(STAGES),
+            draw.random(),
+            draw.uniform(SHORTEST_HANG_S, LONGEST_HANG_S),
+        )
+        for number in range(1, int(seconds / every_s) + 1)
+    ]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a listener asked, and what came of it."""
+
+    began_s: float
+    ended_s: float
+    first_s: float  # to its first sound
+    longest_gap_s: float  # without any, after that
+    text: str
+    outcome: str
+    sound_bytes: int
 
 
 @dataclass
@@ -50,10 +94,11 @@ class Chaos:
     nodes: int
     replicas: int  # of each stage
     streams: int  # at once
-    kill_every_s: float
+    fault_every_s: float
     seconds: float
     outcomes: Counter[str] = field(default_factory=Counter)
-    kills: list[tuple[float, str]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)  # that happened
+    answers: list[Answer] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     went_on: int = 0
@@ -66,57 +111,97 @@ class Chaos:
             failures.append(f"{len(self.wrong)} answers were wrong")
         if not answers or self.outcomes["exact"] < EXACT_AT_LEAST * answers:
             failures.append(f"{self.outcomes['exact']} of {answers} answers were exact")
-        if self.kills and not self.went_on:
+        if self.faults and not self.went_on:
             failures.append("no answer was hit, so nothing is shown")
         return failures
 
+    def note(self, answer: Answer) -> None:
+        self.answers.append(answer)
+        self.outcomes[answer.outcome] += 1
+
     def document(self) -> dict[str, Any]:
-        counts = {"outcomes": dict(self.outcomes), "errors": dict(self.errors)}
-        return vars(self) | counts | {"failures": self.failures, "passed": not self.failures}
+        """Everything. The answers are kept of a run that failed."""
+        gaps_s = sorted(answer.longest_gap_s for answer in self.answers)
+        firsts_s = sorted(answer.first_s for answer in self.answers)
+        return vars(self) | {
+            "outcomes": dict(self.outcomes),
+            "errors": dict(self.errors),
+            "longest_gaps_s": [round(gap_s, 2) for gap_s in gaps_s[-10:]],
+            "longest_to_first_sound_s": [round(first_s, 2) for first_s in firsts_s[-10:]],
+            "faults": [vars(fault) for fault in self.faults],
+            "answers": [vars(answer) for answer in self.answers] if self.failures else [],
+            "failures": self.failures,
+            "passed": not self.failures,
+        }
 
 
 async def listen(
-    chaos: Chaos, client: httpx.AsyncClient, draw: random.Random, until: float
+    chaos: Chaos, client: httpx.AsyncClient, draw: random.Random, began: float
 ) -> None:
     """Ask one thing after the other."""
-    while time.monotonic() < until:
+    while (asked_s := time.monotonic() - began) < chaos.seconds:
         text = "".join(draw.choices("abcdefgh ", k=draw.randint(LEAST_LETTERS, MOST_LETTERS)))
         text = f"a{text}b"  # spaces at the ends are not spoken
-        sound = b""
-        try:
-            async with client.stream("POST", "/v1/audio/speech", json=speech_body(text)) as answer:
-                if answer.status_code != 200:
-                    await answer.aread()
-                    chaos.errors[str(answer.status_code)] += 1
-                    chaos.outcomes["refused" if answer.status_code == 429 else "error"] += 1
-                    continue
-                async for piece in answer.aiter_raw():
-                    sound += piece
-        except httpx.HTTPError as error:
-            chaos.outcomes["error"] += 1
-            chaos.errors[type(error).__name__] += 1
-            continue
+        sound, silences_s, outcome = await heard(chaos, client, text)
         expected = np.repeat(audio_tokens_of(text), 960).astype("<i2").tobytes()
-        chaos.outcomes["exact" if sound == expected else "wrong"] += 1
-        if sound != expected:
+        if outcome == "whole":
+            outcome = "exact" if sound == expected else "wrong"
+        if outcome == "wrong":
             chaos.wrong.append(f"{text!r}: {len(sound)} bytes of {len(expected)}")
+        ended_s = time.monotonic() - began
+        first_s, gap_s = silences_s[0], max(silences_s[1:], default=0.0)
+        chaos.note(Answer(asked_s, ended_s, first_s, gap_s, text, outcome, len(sound)))
 
 
-async def kill(chaos: Chaos, application: str, began: float) -> None:
-    """Kill one replica of a stage after the other."""
-    draw = random.Random(chaos.seed)
-    while True:
-        await asyncio.sleep(chaos.kill_every_s)
-        stage = draw.choice(STAGES)
-        records = await asyncio.to_thread(actors)
-        pids = sorted(
-            one["Pid"]
-            for one in records.values()
-            if one["State"] == "ALIVE" and f"{application}#{stage}#" in one["Name"]
-        )
-        if len(pids) > 1:  # with none left, nobody could go on
-            os.kill(draw.choice(pids), signal.SIGKILL)
-            chaos.kills.append((round(time.monotonic() - began, 1), stage))
+async def heard(
+    chaos: Chaos, client: httpx.AsyncClient, text: str
+) -> tuple[bytes, list[float], str]:
+    """The sound of an answer, the seconds before each piece and the end, and how it ended."""
+    sound, silences_s, heard_at_s = b"", [], time.monotonic()
+    try:
+        async with client.stream("POST", "/v1/audio/speech", json=speech_body(text)) as answer:
+            if answer.status_code != 200:
+                await answer.aread()
+                chaos.errors[str(answer.status_code)] += 1
+                return b"", [0.0], "refused" if answer.status_code == 429 else "error"
+            async for piece in answer.aiter_raw():
+                sound += piece
+                silences_s.append(time.monotonic() - heard_at_s)
+                heard_at_s = time.monotonic()
+    except httpx.HTTPError as error:
+        chaos.errors[type(error).__name__] += 1
+        return sound, [*silences_s, time.monotonic() - heard_at_s], "error"
+    return sound, [*silences_s, time.monotonic() - heard_at_s], "whole"
+
+
+async def disturb(chaos: Chaos, application: str, began: float, faults: list[Fault]) -> None:
+    """Have one fault after the other. Replicas that still hang when this ends go on."""
+    async with asyncio.TaskGroup() as hangs:
+        for fault in faults:
+            await asyncio.sleep(began + fault.at_s - time.monotonic())
+            records = await asyncio.to_thread(actors)
+            pids = sorted(
+                one["Pid"]
+                for one in records.values()
+                if one["State"] == "ALIVE" and f"{application}#{fault.stage}#" in one["Name"]
+            )
+            if len(pids) < 2:  # with none left, nobody could go on
+                continue
+            pid = pids[int(fault.replica * len(pids))]
+            chaos.faults.append(fault)
+            if fault.kind == "kill":
+                os.kill(pid, signal.SIGKILL)
+            else:
+                hangs.create_task(hang(pid, fault.seconds))
+
+
+async def hang(pid: int, seconds: float) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it was killed meanwhile
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
@@ -139,48 +224,64 @@ def cluster(nodes: int) -> Iterator[str]:
         started.shutdown()
 
 
-async def run(chaos: Chaos, base_url: str, application: str) -> None:
+async def run(chaos: Chaos, base_url: str, application: str, faults: list[Fault]) -> None:
     began = time.monotonic()
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=base_url, timeout=120, limits=limits) as client:
-        killing = asyncio.create_task(kill(chaos, application, began))
+        disturbing = asyncio.create_task(disturb(chaos, application, began, faults))
         draws = [random.Random(f"{chaos.seed} {number}") for number in range(chaos.streams)]
-        until = began + chaos.seconds
-        await asyncio.gather(*(listen(chaos, client, draw, until) for draw in draws))
-        killing.cancel()
+        await asyncio.gather(*(listen(chaos, client, draw, began) for draw in draws))
+        disturbing.cancel()
+        await asyncio.wait([disturbing])
     logs = Path(get_serve_logs_dir()).glob(f"replica_{application}_*.log")
     chaos.went_on = sum(log.read_text(errors="replace").count(GOES_ON) for log in logs)
 
 
-def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__)
+def parsed() -> tuple[Chaos, list[Fault], Path]:
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--seconds", type=float, default=120.0)
     options.add_argument("--streams", type=int, default=50)
     options.add_argument("--nodes", type=int, default=4)
     options.add_argument("--replicas", type=int, default=3, help="of each stage")
-    options.add_argument("--kill-every", type=float, default=10.0, help="seconds")
+    options.add_argument("--fault-every", type=float, default=10.0, help="seconds")
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--replay", type=Path, help="the JSON of an earlier run")
     options.add_argument("--out", type=Path, default=Path("chaos.json"))
     chosen = options.parse_args()
+    if chosen.replay is not None:
+        earlier = json.loads(chosen.replay.read_text())
+        names = ("seed", "nodes", "replicas", "streams", "fault_every_s", "seconds")
+        faults = [Fault(**fault) for fault in earlier["faults"]]
+        return Chaos(*(earlier[name] for name in names)), faults, chosen.out
     chaos = Chaos(
         chosen.seed,
         chosen.nodes,
         chosen.replicas,
         chosen.streams,
-        chosen.kill_every,
+        chosen.fault_every,
         chosen.seconds,
     )
+    return chaos, faults_of(chaos.seed, chaos.fault_every_s, chaos.seconds), chosen.out
+
+
+def main() -> int:
+    chaos, faults, out = parsed()
     stage = {"deployment_config": on_node(num_replicas=chaos.replicas)}
     config = fake_graph(
         thinker={**stage, "engine_kwargs": {"seconds_per_delta": 0.2}},
         token2wav={**stage, "max_streams": chaos.streams},
     )
     with cluster(chaos.nodes) as base_url, served(config) as application:
-        asyncio.run(run(chaos, base_url, application))
+        asyncio.run(run(chaos, base_url, application, faults))
     document = chaos.document()
-    write_whole(chosen.out, json.dumps(document, indent=1).encode())
-    print(json.dumps({name: value for name, value in document.items() if name != "kills"}))
-    return 0 if document["passed"] else 1
+    write_whole(out, json.dumps(document, indent=1).encode())
+    print(json.dumps({name: what for name, what in document.items() if name != "answers"}))
+    if not chaos.failures:
+        return 0
+    print(f"again: python -m tests.benchmarks.run_chaos --replay {out}")
+    return 1
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ The names of structured outputs are the same from 0.27 to 0.32.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from transformers import BatchFeature
@@ -82,6 +82,24 @@ def ray_stat_loggers() -> list[type]:
             super().record(scheduler_stats, iteration_stats, **more)
 
     return [RayStatLogger]
+
+
+def step_logger(on_step: Callable[[], None]) -> Callable[..., Any]:
+    """One of `stat_loggers` of vLLM's `AsyncLLM`: calls `on_step` after every step of the engine.
+
+    vLLM reports every step, also one in the middle of a long prompt that gave no request a token.
+    """
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class StepLogger(StatLoggerBase):
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
+
+        def record(self, *statistics: Any, **others: Any) -> None:
+            on_step()
+
+        def log_engine_initialized(self) -> None: ...
+
+    return StepLogger
 
 
 def is_death(error: Exception) -> bool:

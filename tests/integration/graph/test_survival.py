@@ -1,21 +1,31 @@
-"""A replica of either stage is killed while it speaks: nobody hears it."""
+"""A replica of either stage is killed or hangs while it speaks: nobody hears it."""
 
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
+import ray
+from ray import serve
 from ray._private.state import actors
 
+from deployments.messages import ThinkerRequest
+from deployments.thinker import tasks
 from deployments.thinker.fake import audio_tokens_of
 from tests.integration.graph.conftest import MODEL, fake_graph, on_node, served
 
 STREAMS = 8
 TEXT = "a sentence that is long enough to be spoken for some seconds, number "
+SECONDS_PER_DELTA = 0.2  # an answer takes three seconds
+FOUND_WITHIN_S = 3.0  # a replica that hangs
+BUSY_S = 2.0  # more than that, where other tests use the machine
+ZOMBIE_S = 3.5  # by then a replica that was stopped has been given up, and its streams go on
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +33,7 @@ def application(base_url):
     config = fake_graph(
         thinker={
             "deployment_config": on_node(num_replicas=2),
-            "engine_kwargs": {"seconds_per_delta": 0.1},
+            "engine_kwargs": {"seconds_per_delta": SECONDS_PER_DELTA},
         },
         token2wav={"deployment_config": on_node(num_replicas=2)},
     )
@@ -36,50 +46,104 @@ def client(base_url, application):
     return openai.AsyncOpenAI(base_url=f"{base_url}/v1", api_key="none", max_retries=0)
 
 
-def kill_one(deployment: str, application: str) -> None:
-    """SIGKILL, as the kernel does it to a process that has taken too much memory."""
+async def busy_process(deployment: str, application: str) -> int:
+    """That of the replica which has the most requests."""
     records: list[dict[str, Any]] = [
         one
         for one in actors().values()
         if one["State"] == "ALIVE" and f"{application}#{deployment}#" in one["Name"]
     ]
-    os.kill(max(record["Pid"] for record in records), signal.SIGKILL)
+    replicas = [ray.get_actor(record["Name"], namespace="serve") for record in records]
+    requests = await asyncio.gather(
+        *(
+            replica.__ray_call__.remote(lambda one: one._replica_impl.get_num_ongoing_requests())
+            for replica in replicas
+        )
+    )
+    most = max(range(len(records)), key=lambda number: requests[number])
+    assert requests[most]
+    return records[most]["Pid"]
 
 
-async def speak(client: openai.AsyncOpenAI, text: str, begun: Callable[[], None]) -> bytes:
-    sound = b""
-    async with client.audio.speech.with_streaming_response.create(
-        model=MODEL, voice="default", input=text, response_format="pcm"
-    ) as answer:
-        async for piece in answer.iter_bytes():
-            sound += piece
-            begun()
-    return sound
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """The process hangs meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+class Listener:
+    """Hears one answer, and notes how long it heard nothing."""
+
+    def __init__(self, client: openai.AsyncOpenAI, text: str) -> None:
+        self._client, self._text = client, text
+        self.begun = asyncio.Event()
+        self.longest_gap_s = 0.0
+
+    async def listen(self) -> bytes:
+        sound = b""
+        async with self._client.audio.speech.with_streaming_response.create(
+            model=MODEL, voice="default", input=self._text, response_format="pcm"
+        ) as answer:
+            heard_at_s = time.monotonic()
+            async for piece in answer.iter_bytes():
+                sound += piece
+                self.begun.set()
+                now_s = time.monotonic()
+                self.longest_gap_s = max(self.longest_gap_s, now_s - heard_at_s)
+                heard_at_s = now_s
+        return sound
+
+
+async def heard_while(
+    client: openai.AsyncOpenAI, happens: Callable[[], Any]
+) -> tuple[list[Listener], float]:
+    """Many listeners, each of whom hears every sample once, whatever happens while they listen."""
+    texts = [f"{TEXT}{number}" for number in range(STREAMS)]
+    listeners = [Listener(client, text) for text in texts]
+    answers = [asyncio.ensure_future(listener.listen()) for listener in listeners]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(listener.begun.wait() for listener in listeners))
+    await happens()
+    for text, sound in zip(texts, await asyncio.gather(*answers), strict=True):
+        assert np.array_equal(np.frombuffer(sound, "<i2"), np.repeat(audio_tokens_of(text), 960))
+    return listeners, max(listener.longest_gap_s for listener in listeners)
 
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("killed", [("Token2Wav",), ("Thinker",), ("Token2Wav", "Thinker")])
 async def test_every_listener_hears_every_sample_once(client, application, killed):
-    texts = [f"{TEXT}{number}" for number in range(STREAMS)]
-    speaking = 0
-    all_speak = asyncio.Event()
+    async def kill() -> None:
+        """SIGKILL, as the kernel does it to a process that has taken too much memory."""
+        for deployment in killed:
+            os.kill(await busy_process(deployment, application), signal.SIGKILL)
+            await asyncio.sleep(0.5)
 
-    def one_more() -> Callable[[], None]:
-        heard = False
+    await heard_while(client, kill)
 
-        def begun() -> None:
-            nonlocal heard, speaking
-            speaking += not heard
-            heard = True
-            if speaking == STREAMS:
-                all_speak.set()
 
-        return begun
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("deployment", ["Token2Wav", "Thinker"])
+async def test_a_replica_that_hangs_is_given_up_and_what_it_says_later_reaches_nobody(
+    client, application, deployment
+):
+    async def hang() -> None:
+        with stopped(await busy_process(deployment, application)):
+            await asyncio.sleep(ZOMBIE_S)
 
-    answers = [asyncio.ensure_future(speak(client, text, one_more())) for text in texts]
-    await asyncio.wait_for(all_speak.wait(), 60)
-    for deployment in killed:
-        kill_one(deployment, application)
-        await asyncio.sleep(0.5)
-    for text, sound in zip(texts, await asyncio.gather(*answers), strict=True):
-        assert np.array_equal(np.frombuffer(sound, "<i2"), np.repeat(audio_tokens_of(text), 960))
+    listeners, gap_s = await heard_while(client, hang)
+    print(f"{deployment} stopped: the longest gap was {gap_s:.2f} s")
+    assert any(listener.longest_gap_s > 1.0 for listener in listeners)  # somebody was hit
+    assert gap_s <= FOUND_WITHIN_S + BUSY_S
+
+
+async def test_a_caller_that_does_not_ask_for_heartbeats_gets_none(application):
+    """A version that does not know them might take one for a delta."""
+    handle = serve.get_deployment_handle("Thinker", application).options(stream=True)
+    request = ThinkerRequest("bare", tasks.converse("hello"))
+    deltas = [delta async for delta in handle.generate.remote(request)]
+    assert "".join(delta.text for delta in deltas)
+    assert not any(delta.heartbeat for delta in deltas)

@@ -1,6 +1,8 @@
 import asyncio
 import inspect
 import multiprocessing
+import os
+import signal
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
@@ -16,6 +18,7 @@ from deployments.errors import (
     ServerFull,
     SpeechTooLong,
 )
+from deployments.heartbeats import require_health
 from deployments.messages import Message, Role, SamplingOptions, SpokenPart, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import tasks, warm_up
@@ -46,6 +49,31 @@ async def test_closing_the_iterator_frees_the_request(engine):
         await anext(deltas)
         assert engine.active_requests() == 1
     await until_idle(engine)
+
+
+async def test_an_engine_process_that_hangs_is_in_a_step_until_it_goes_on(engine):
+    await collect(engine, ask())
+    before = engine.steps()
+    assert before.made > 0
+    assert before.under_way_s == 0.0
+    (process,) = multiprocessing.active_children()
+    async with aclosing(engine.generate(ask(sampling=ENDLESS))) as deltas:
+        await anext(deltas)
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(10):
+                while engine.steps().under_way_s < 0.5:
+                    await asyncio.sleep(0.05)
+            with pytest.raises(EngineFailed, match="in one step"):
+                await require_health(engine, stuck_s=0.5)
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+        for _ in range(5):
+            await anext(deltas)
+        await require_health(engine, stuck_s=engine.longest_step_s)
+        assert engine.steps().made > before.made + 5
+    await until_idle(engine)
+    assert engine.steps().under_way_s == 0.0
 
 
 async def test_cancelling_frees_the_request(engine):

@@ -27,6 +27,7 @@ EXAMPLES = [
     errors.NotReady(),
     errors.EngineFailed("the engine died"),
     errors.EngineLost("it is gone"),
+    errors.ReplicaHangs("x1y2", "no heartbeat for 2.0 s"),
     errors.ThinkerLost(),
     errors.VoiceStoreFailed("no answer"),
     errors.ConfigError("no such file"),
@@ -47,5 +48,6 @@ def test_every_error_has_an_example_here():
         return {leaf for child in children for leaf in leaves(child)} or {cls}
 
     assert {type(error) for error in EXAMPLES} == leaves(errors.StepAudioError) | {
-        errors.EngineFailed
+        errors.EngineFailed,
+        errors.EngineLost,
     }

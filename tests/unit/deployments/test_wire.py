@@ -16,6 +16,7 @@ from deployments.chunker import ChunkSchedule
 from deployments.messages import (
     AudioPart,
     Function,
+    Heartbeat,
     Message,
     Role,
     SamplingOptions,
@@ -48,8 +49,9 @@ EXAMPLES = [
     THINKER,
     ThinkerRequest("req_2", (), json_schema="{}", must_call=(Function("f", "{}"),)),
     ThinkerRequest("req_3", (), priority="background"),
-    SpeechRequest(THINKER, "high"),
+    SpeechRequest(THINKER, "high", beats=True),
     ThinkerDelta("hi", audio_tokens=(1, 2), finish_reason="stop", usage=Usage(1, 2, 3)),
+    ThinkerDelta(heartbeat=Heartbeat("r1", 7, 0.5, stuck=False, alone=True)),
     SpeechDelta(b"\0\1", "hi", token_ids=(7,), tool_calls=(ToolCall("f", "{}"),)),
 ]
 

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,33 @@ def digest(*values: object) -> int:
     return int.from_bytes(hashlib.blake2b(repr(values).encode(), digest_size=8).digest(), "big")
 
 
+# What was drawn is remembered: the answers of many runs are the same.
+
+
+@lru_cache(maxsize=10_000)
+def drawn(request_id: str, ids: tuple[int, ...]) -> int:
+    """The id behind `ids`."""
+    return digest(request_id, ids) % CODEBOOK_SIZE
+
+
+@lru_cache(maxsize=1000)
+def sounding(chain: int, tokens: tuple[int, ...], last: bool, count: int) -> tuple[int, bytes]:
+    """The next value of a stream's chain, and the sound of `count` tokens."""
+    chain = digest(chain, tokens, last)
+    # Each token is loud, by a number of its own, and then quiet: pauses have their place.
+    seed, steps = np.uint64(chain), np.arange(count, dtype=np.uint64)
+    numbers = (seed + steps * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(50)
+    sound = np.zeros((count, SAMPLES_PER_AUDIO_TOKEN), "<i2")
+    sound[:, :LOUD_SAMPLES] = (numbers + np.uint64(LOUDNESS)).astype("<i2")[:, None]
+    return chain, sound.tobytes()
+
+
 class ChainedThinker:
-    """Answers `tokens` audio tokens, or that many characters; deltas as the chunks need them."""
+    """Answers `tokens` audio tokens, or that many characters.
+
+    Deltas come as the chunks need them. The first one is too little for a chunk: Token2Wav passes
+    it on without sound.
+    """
 
     def __init__(self, tokens: int) -> None:
         self._tokens = tokens
@@ -46,7 +72,7 @@ class ChainedThinker:
             list(chunker.push(ids))
         while END not in ids:
             offset, new = len(ids), []
-            wanted = chunker.missing if chunker else 1
+            wanted = chunker.missing if chunker and ids else 1
             for _ in range(wanted):
                 new.append(self._draw(request, [*ids, *new]))
                 if new[-1] == END:
@@ -79,7 +105,7 @@ class ChainedThinker:
     def _draw(self, request: ThinkerRequest, ids: list[int]) -> int:
         if len(ids) >= self._tokens:
             return END
-        return digest(request.request_id, tuple(ids)) % CODEBOOK_SIZE
+        return drawn(request.request_id, tuple(ids))
 
 
 class ChainedStream:
@@ -92,17 +118,20 @@ class ChainedStream:
 
     async def synthesize(self, chunk: Chunk) -> bytes:
         await asyncio.sleep(0)
-        self._chain = digest(self._chain, chunk.tokens, chunk.last)
         count = len(chunk.tokens) - (0 if chunk.last else self.schedule.lookahead)
-        # Each token is loud, by a number of its own, and then quiet: pauses have their place.
-        seed, steps = np.uint64(self._chain), np.arange(count, dtype=np.uint64)
-        numbers = (seed + steps * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(50)
-        sound = np.zeros((count, SAMPLES_PER_AUDIO_TOKEN), "<i2")
-        sound[:, :LOUD_SAMPLES] = (numbers + np.uint64(LOUDNESS)).astype("<i2")[:, None]
-        return sound.tobytes()
+        self._chain, sound = sounding(self._chain, chunk.tokens, chunk.last, count)
+        return sound
 
     def close(self) -> None:
         pass
+
+
+SCHEDULES = 6
+
+
+@lru_cache
+def own_schedule(number: int) -> ChunkSchedule:
+    return ChunkSchedule(ramp=(3 + number % 3, 5), steady=6 + number % 2)
 
 
 class ChainedSynthesizer:
@@ -110,13 +139,16 @@ class ChainedSynthesizer:
 
     def __init__(self, first: int = 0) -> None:
         self._begun = first
+        self.number = first  # of the stream that was begun last, and did not go on
 
     async def open(
         self, voice: Voice, *, so_far: SpokenSoFar | None = None, **options: Any
     ) -> ChainedStream:
         self._begun += 1
-        own = ChunkSchedule(ramp=(3 + self._begun % 3, 5), steady=6 + self._begun % 2)
-        return ChainedStream(so_far.schedule if so_far else own)
+        if so_far is not None:
+            return ChainedStream(so_far.schedule)
+        self.number = self._begun
+        return ChainedStream(own_schedule(self._begun))
 
 
 async def everything(deltas: AsyncGenerator) -> list:

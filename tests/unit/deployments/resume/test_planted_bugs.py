@@ -1,17 +1,22 @@
 """Bugs planted on purpose: the schedules of faults must find each of them."""
 
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from deployments import resume
-from deployments.messages import SpeechRequest, ThinkerRequest
-from deployments.resume import SpokenProgress, Tries, WrittenProgress
+from deployments import heartbeats, interruptible, resume, watch
+from deployments.heartbeats import Heartbeats
+from deployments.interruptible import Interruptible
+from deployments.messages import Heartbeat, SpeechRequest, ThinkerRequest
+from deployments.resume import Policy, SpokenProgress, Tries, WrittenProgress
 from deployments.spoken_answer import answer_aloud, long_texts
 from tests.unit.deployments.resume import test_schedules as schedules
+from tests.unit.deployments.resume import world
 from tests.unit.deployments.resume.chained import ChainedSynthesizer
+from tests.unit.deployments.resume.world import Undisturbed
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 spoken_request = SpokenProgress.request
@@ -67,10 +72,22 @@ def offsets_unread(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(
             progress,
             "accept",
-            lambda self, delta, accept=accept: accept(self, replace(delta, offset=None)),
+            lambda self, delta, accept=accept: accept(self, without_offsets(delta)),
         )
     # without offsets nothing could go on at all
     patch.setattr(SpokenProgress, "can_go_on", True)
+
+
+def words_twice(patch: pytest.MonkeyPatch) -> None:
+    accept: Any = SpokenProgress.accept
+    patch.setattr(
+        SpokenProgress, "accept", lambda self, delta: accept(self, replace(delta, made_offset=None))
+    )
+
+
+def without_offsets(delta: Any) -> Any:
+    offsets = {name: None for name in ("offset", "made_offset") if hasattr(delta, name)}
+    return replace(delta, **offsets)
 
 
 def joints_forgotten(patch: pytest.MonkeyPatch) -> None:
@@ -87,7 +104,7 @@ def joints_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def cancellations_are_ours(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(resume, "_is_cancelled", lambda: True)
+    patch.setattr(resume, "is_cancelled", lambda: True)
 
 
 def no_more_tries(patch: pytest.MonkeyPatch) -> None:
@@ -98,6 +115,94 @@ def no_more_tries(patch: pytest.MonkeyPatch) -> None:
         spend(self)
 
     patch.setattr(Tries, "spend", spend_two)
+
+
+def silence_is_not_heard(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(watch._Stream, "on_tick", lambda self, late: None)
+
+
+def silence_counts_while_nobody_reads(patch: pytest.MonkeyPatch) -> None:
+    on_tick = watch._Stream.on_tick
+
+    def always(self: Any, late: bool) -> None:
+        self.is_read = True
+        on_tick(self, late)
+
+    patch.setattr(watch._Stream, "on_tick", always)
+
+
+def silence_is_never_broken(patch: pytest.MonkeyPatch) -> None:
+    silent = property(lambda self: 2.0, lambda self, value: None)
+    patch.setattr(watch._Stream, "silent_s", silent, raising=False)
+
+
+def no_heartbeats_in_silence(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(heartbeats._Silence, "on_tick", lambda self, late: None)
+
+
+def stuck_is_not_said(patch: pytest.MonkeyPatch) -> None:
+    beat = Heartbeats._beat
+    patch.setattr(Heartbeats, "_beat", lambda self, **how: replace(beat(self, **how), stuck=False))
+
+
+def first_delta_without_a_heartbeat(patch: pytest.MonkeyPatch) -> None:
+    """A replica that hangs soon after it is not missed."""
+    beat = Heartbeats._beat
+
+    def only_alone(self: Any, *, alone: bool, late: bool) -> Heartbeat | None:
+        return beat(self, alone=alone, late=late) if alone else None
+
+    patch.setattr(Heartbeats, "_beat", only_alone)
+
+
+def heartbeats_are_deltas(patch: pytest.MonkeyPatch) -> None:
+    beat = Heartbeats._beat
+    patch.setattr(Heartbeats, "_beat", lambda self, **how: replace(beat(self, **how), alone=False))
+
+
+def patience_for_the_first_sound(patch: pytest.MonkeyPatch) -> None:
+    begun_within = resume._begun_within
+
+    def sounding(deltas: Any, within_s: float | None) -> Any:
+        async def without_heartbeats() -> Any:
+            async with aclosing(deltas):
+                async for delta in deltas:
+                    if delta.heartbeat is None or not delta.heartbeat.alone:
+                        yield delta
+
+        return begun_within(without_heartbeats(), within_s)
+
+    patch.setattr(resume, "_begun_within", sounding)
+
+
+def no_patience_for_the_first(patch: pytest.MonkeyPatch) -> None:
+    begin = Policy.__init__
+
+    def forever(self: Any, *args: Any, **others: Any) -> None:
+        begin(self, *args, **others)
+        object.__setattr__(self, "beats", lambda: False)
+
+    patch.setattr(Policy, "__init__", forever)
+
+
+def calls_go_on(patch: pytest.MonkeyPatch) -> None:
+    """Who is given up is not told, and the stream goes on to listen."""
+    patch.setattr(world.RemoteCall, "cancel", lambda self: None)
+
+
+def lost_behind_silence(patch: pytest.MonkeyPatch) -> None:
+    next_item = Interruptible.next
+
+    async def later_one(self: Any) -> Any:
+        was_interrupted = self._future is not None
+        item = await next_item(self)
+        return await next_item(self) if was_interrupted and item else item
+
+    patch.setattr(Interruptible, "next", later_one)
+
+
+def interruptions_cancel(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(interruptible._Wait, "interrupt", lambda self: self._future.cancel())
 
 
 BUGS: dict[str, Plant] = {
@@ -112,16 +217,30 @@ BUGS: dict[str, Plant] = {
     "the stream has a schedule of its own": own_schedule,
     "all sound is sent again": all_sound_again,
     "what comes twice is taken": offsets_unread,
+    "words without sound that come twice are taken": words_twice,
     "pauses are forgotten": joints_forgotten,
     "a replica's cancellation ends the answer": cancellations_are_ours,
     "tries are counted twice": no_more_tries,
+    "silence is not heard": silence_is_not_heard,
+    "silence counts while nobody reads": silence_counts_while_nobody_reads,
+    "silence is never broken": silence_is_never_broken,
+    "there are no heartbeats in silence": no_heartbeats_in_silence,
+    "an engine does not say that it is stuck": stuck_is_not_said,
+    "a first delta has no heartbeat": first_delta_without_a_heartbeat,
+    "a heartbeat counts as a delta": heartbeats_are_deltas,
+    "patience is for the first sound": patience_for_the_first_sound,
+    "a first replica that hangs is waited for": no_patience_for_the_first,
+    "a call that is given up goes on": calls_go_on,
+    "what comes behind a silence is lost": lost_behind_silence,
+    "a heartbeat cancels what is waited for": interruptions_cancel,
 }
 
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = schedules.Undisturbed(2)
+    expected = Undisturbed(parts=2)
     BUGS[bug](monkeypatch)
     with pytest.raises(BaseException):  # noqa: B017  # an assertion's, or whatever the bug causes
-        schedules.require_all_exact(expected, parts=2)
-        schedules.require_exact_at_random(expected, parts=2, runs=30)
+        schedules.require_patience(expected)
+        schedules.require_exact_at_random(expected, range(60))
+        schedules.require_all_exact(expected)

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from deployments.errors import EngineFailed
+from deployments.heartbeats import require_health
 from deployments.token2wav.canary import INTERVAL_S, TOKENS
-from tests.unit.deployments.token2wav.synthesizer.stand_in import chunk
+from tests.unit.deployments.token2wav.synthesizer.stand_in import begun, chunk
 
 
 async def test_a_failed_step_is_an_error_for_its_streams_and_the_next_step_runs(started):
@@ -113,3 +114,40 @@ async def test_the_canary_is_silent_while_a_listener_needs_the_engine(started, c
     await synthesizer.check_health()
     assert engine.chunks[-1] == (TOKENS, True)
     stream.close()
+
+
+async def test_steps_are_counted_and_an_idle_engine_is_in_none(started):
+    synthesizer, _ = started
+    before = synthesizer.steps()
+    stream = await synthesizer.open(None)
+    await stream.synthesize(chunk(1))
+    after = synthesizer.steps()
+    assert after.made > before.made
+    assert before.under_way_s == after.under_way_s == 0.0
+    stream.close()
+
+
+async def test_an_engine_that_is_stuck_in_a_step_is_unhealthy_until_it_goes_on(started, clock):
+    synthesizer, engine = started
+    stream = await synthesizer.open(None)
+    engine.may_end.clear()
+    speaking = asyncio.ensure_future(stream.synthesize(chunk(1)))
+    await begun(engine)
+    clock.ahead_s += 3.0
+    speaking.cancel()  # its caller goes elsewhere; the step is as stuck as before
+    assert synthesizer.steps().under_way_s >= 3.0
+    with pytest.raises(EngineFailed, match="in one step"):
+        await require_health(synthesizer, stuck_s=2.0)
+    engine.may_end.set()
+    again = await synthesizer.open(None)
+    assert await again.synthesize(chunk(2)) == b"\x02"
+    await require_health(synthesizer, stuck_s=2.0)
+
+
+async def test_a_canary_that_is_stuck_is_a_failed_health_check(started, clock):
+    synthesizer, engine = started
+    clock.ahead_s += INTERVAL_S + 1
+    engine.may_end.clear()
+    with pytest.raises(EngineFailed, match="did not answer"):
+        await require_health(synthesizer, stuck_s=0.1)
+    engine.may_end.set()
