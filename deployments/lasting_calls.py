@@ -3,7 +3,6 @@
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any
 
 from deployments.errors import EngineFailed, EngineLost
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
@@ -18,11 +17,9 @@ from deployments.resume import (
     WrittenProgress,
     resumed,
 )
+from deployments.room import Call, R, asked_until_one_has_room
 
 logger = logging.getLogger(__name__)
-
-Call = Callable[[Any], Any]
-"""`handle.method.remote` of a handle that streams."""
 
 
 async def written(
@@ -68,7 +65,7 @@ def is_lost(error: BaseException) -> bool:
 
 
 def _lasting(
-    request: Callable[[], Any],
+    request: Callable[[], R],
     call: Call,
     progress: Progress[D],
     recovery: Recovery,
@@ -86,12 +83,7 @@ def _lasting(
             unwrap(error),
         )
 
-    async def ask() -> AsyncGenerator[D]:
-        deltas = call(request())
-        try:
-            async for delta in deltas:
-                yield delta
-        finally:
-            deltas.cancel()  # does nothing to an answer that is complete
+    def ask() -> AsyncGenerator[D]:
+        return asked_until_one_has_room(request(), call, waits=tries.spent > 0)
 
     return resumed(ask, progress, tries, Policy(is_lost_or_full, note, recovery.patience_s))

@@ -103,6 +103,11 @@ class ThinkerRequest(Wire):
     at_most_one_call: bool = False  # the answer ends behind its first call
     priority: Priority = "live"  # in both stages; of a spoken answer, that of its first part
     made: tuple[int, ...] = ()  # all ids of this answer that another replica made; it goes on there
+    conversation: str = (
+        ""  # the same in all turns of one, which begin alike; "": any replica will do
+    )
+    avoid: tuple[str, ...] = ()  # replicas that were lost; taken only where there is no other
+    refused_by: tuple[str, ...] = ()  # replicas that had no room; they are not asked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +153,7 @@ class ThinkerDelta(Wire):
     ] = ()  # every id, also those that show nothing; none: cannot go on elsewhere
     offset: int | None = None  # of the answer's ids in `made`, how many came before
     part: int = 0  # of a text in parts
+    replica: str = ""  # that answers; the first delta says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +217,8 @@ class SpeechRequest(Wire):
     speed: float = 1.0  # that it is played at; it is made at its own pace all the same
     so_far: SpokenSoFar | None = None  # of an answer that another replica began
     tries: int = 3  # how often a lost Thinker may be replaced, before the answer fails
+    avoid: tuple[str, ...] = ()  # as in `ThinkerRequest`, replicas of Token2Wav
+    refused_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,3 +238,4 @@ class SpeechDelta(Wire):
     offset: int | None = None  # samples of the answer that came before
     schedule: ChunkSchedule | None = None  # that the answer is cut by; the first delta says it
     tries: int | None = None  # that are left to it
+    replica: str = ""  # of Token2Wav, that answers; the first delta says it

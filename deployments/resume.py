@@ -79,6 +79,26 @@ class Progress(Protocol[Received]):
     def accept(self, delta: Received) -> None:
         """Take note of the next delta. Raises OutOfStep where it is not the next."""
 
+    def lose(self) -> None:
+        """Take note that the replica is lost: the next request avoids it."""
+
+
+class Avoided:
+    """The replicas that an answer lost; one that was lost before its first delta has no name."""
+
+    def __init__(self, avoid: tuple[str, ...]) -> None:
+        self.names = avoid
+        self._answers = ""
+
+    def note(self, delta: ThinkerDelta | SpeechDelta) -> None:
+        """Take note of which replica answers."""
+        self._answers = delta.replica or self._answers
+
+    def lose(self) -> None:
+        if self._answers:
+            self.names = (*self.names, self._answers)
+        self._answers = ""
+
 
 class WrittenProgress:
     """What was received of an answer of the Thinker's."""
@@ -86,6 +106,7 @@ class WrittenProgress:
     def __init__(self, request: ThinkerRequest) -> None:
         self._request = request
         self._made = array("i", request.made)
+        self._avoided = Avoided(request.avoid)
         self._has_all = True
         self._goes_on = bool(request.made)
 
@@ -96,9 +117,13 @@ class WrittenProgress:
     def request(self) -> ThinkerRequest:
         """What a replica is asked: to begin, or to go on."""
         self._goes_on = bool(self._made)
-        return replace(self._request, made=tuple(self._made))
+        return replace(self._request, made=tuple(self._made), avoid=self._avoided.names)
+
+    def lose(self) -> None:
+        self._avoided.lose()
 
     def accept(self, delta: ThinkerDelta) -> None:
+        self._avoided.note(delta)
         _require_next(delta.offset, len(self._made), goes_on=self._goes_on)
         self._made.extend(delta.made)
         shows = delta.text or delta.reasoning or delta.audio_tokens or delta.tool_calls
@@ -112,6 +137,7 @@ class SpokenProgress:
     def __init__(self, request: SpeechRequest, tries: Tries) -> None:
         self._request = request
         self._tries = tries
+        self._avoided = Avoided(request.avoid)
         self._schedule: ChunkSchedule | None = None
         self._parts = [(_ids(), _ids())]  # made, audio tokens
         self._usages: list[Usage | None] = [None]  # up to the end of each part, once it is known
@@ -130,14 +156,19 @@ class SpokenProgress:
     def request(self) -> SpeechRequest:
         """What a replica is asked: to begin, or to go on."""
         self._goes_on = self._schedule is not None and self._has_begun
+        asked = replace(self._request, tries=self._tries.left, avoid=self._avoided.names)
         if self._schedule is None or not self._has_begun:
-            return replace(self._request, tries=self._tries.left)
+            return asked
         parts = tuple(PartSoFar(tuple(made), tuple(audio)) for made, audio in self._parts)
         usage = self._usages[-2] if len(parts) > 1 else None
         so_far = SpokenSoFar(self._schedule, parts, self._samples, usage)
-        return replace(self._request, so_far=so_far, tries=self._tries.left)
+        return replace(asked, so_far=so_far)
+
+    def lose(self) -> None:
+        self._avoided.lose()
 
     def accept(self, delta: SpeechDelta) -> None:
+        self._avoided.note(delta)
         _require_next(delta.offset, self._samples, goes_on=self._goes_on)
         self._schedule = self._schedule or delta.schedule
         self._samples += len(delta.pcm) // BYTES_PER_SAMPLE
@@ -228,6 +259,7 @@ async def resumed(
             lost = error
         if not (tries.left > 0 and progress.can_go_on):
             raise lost
+        progress.lose()
         wait_s = WAITS_S[min(tries.spent, len(WAITS_S) - 1)]
         tries.spend()
         policy.note(lost, tries)

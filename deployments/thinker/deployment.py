@@ -14,6 +14,7 @@ from deployments.heap import IdleCollector, settle_heap
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
+from deployments.replica_name import own_name, signed
 from deployments.stages import ThinkerEngine
 from deployments.thinker.fake import FakeThinkerEngine
 from deployments.thinker.sampling import Sampling
@@ -51,6 +52,7 @@ class ThinkerDeployment:
             mps.join()
             self._engine = build_engine(model, config)
             await self._engine.start()
+        self._name = own_name()
         settle_heap()
         self._heap = IdleCollector()
         logger.info("Thinker: ready after %.1f s", time.monotonic() - started_s)
@@ -58,7 +60,7 @@ class ThinkerDeployment:
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         """Answer one turn; the last delta carries the `finish_reason`."""
         with request_logged(logger, request.request_id, request.reply):
-            async with aclosing(self._engine.generate(request)) as deltas:
+            async with aclosing(signed(self._engine.generate(request), self._name)) as deltas:
                 async for delta in deltas:
                     yield delta
 

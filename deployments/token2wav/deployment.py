@@ -23,6 +23,7 @@ from deployments.messages import (
 )
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
+from deployments.replica_name import own_name, signed
 from deployments.resume import Recovery, Tries
 from deployments.spoken_answer.answer_aloud import answer_aloud
 from deployments.stages import Synthesizer
@@ -91,6 +92,7 @@ class Token2WavDeployment:
             store = VoiceStore(voice_store) if voice_store else None
             self._synthesizer = build_synthesizer(model, config, self.observer, store)
             await self._synthesizer.start()
+        self._name = own_name()
         settle_heap()
         self._heap = IdleCollector()
         logger.info("Token2Wav: ready after %.1f s", time.monotonic() - started_s)
@@ -105,7 +107,8 @@ class Token2WavDeployment:
 
         what = "speech" if request.so_far is None else "speech that goes on here"
         with request_logged(logger, request.thinker.request_id, what):
-            async with aclosing(answer_aloud(request, self._synthesizer, think)) as spoken:
+            answer = signed(answer_aloud(request, self._synthesizer, think), self._name)
+            async with aclosing(answer) as spoken:
                 async for delta in spoken:
                     yield replace(delta, tries=tries.left) if tries.spent else delta
 

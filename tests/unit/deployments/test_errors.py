@@ -23,6 +23,7 @@ EXAMPLES = [
     errors.AnswerCut(1024),
     errors.UnsupportedRequest("no such format", param="response_format"),
     errors.ServerFull(retry_after_s=2.5, reason="time"),
+    errors.EveryReplicaFull(retry_after_s=1.5),
     errors.LimitReached("anna", "send 6 requests in a minute", 9.5),
     errors.NotReady(),
     errors.EngineFailed("the engine died"),
@@ -47,5 +48,6 @@ def test_every_error_has_an_example_here():
         return {leaf for child in children for leaf in leaves(child)} or {cls}
 
     assert {type(error) for error in EXAMPLES} == leaves(errors.StepAudioError) | {
-        errors.EngineFailed
+        errors.EngineFailed,
+        errors.ServerFull,
     }
