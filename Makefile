@@ -23,7 +23,7 @@ NANO := configs/nano
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup serve demo test clients soak chaos fuzz oldest hour lint format locks clean
+.PHONY: help setup serve demo test clients soak chaos drains fuzz oldest hour lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -77,6 +77,9 @@ soak: .venv/ready ## hostile and honest traffic for an hour, or for SECONDS=...
 
 chaos: .venv/ready ## listeners while replicas are killed, for two minutes, or for SECONDS=...
 	$(BIN)/python -m tests.benchmarks.run_chaos $(if $(filter command line,$(origin SECONDS)),--seconds $(SECONDS)) --out chaos.json
+
+drains: .venv/ready ## listeners while replicas are updated, scaled and moved to another node
+	$(BIN)/python -m tests.benchmarks.run_drains --out drains.json
 
 oldest: .venv/ready ## the Thinker's tests with the oldest vLLM that goes with this torch, and a GPU's
 	set -e; for version in $(OTHER_VLLMS); do \

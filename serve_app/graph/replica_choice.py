@@ -5,9 +5,6 @@ from typing import Any
 
 from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
-from deployments.errors import EveryReplicaFull
-from serve_app.graph.replica_order import by_conversation
-
 
 class ReplicaChoice(RequestRouter):
     """Chooses by the request: the replica of its conversation, or else the least busy one.
@@ -18,7 +15,8 @@ class ReplicaChoice(RequestRouter):
     the request waits 3 ms for the answer, at each stage. A single replica needs no comparison, so
     it is taken for empty: if it is full, it rejects the request and tells its queue length.
 
-    Ray Serve pickles this class by value: what it shares with other modules must be imported.
+    Ray Serve pickles this class by value, and while a server is updated its older callers get it
+    too. So what only newer callers need is imported where it is needed.
     """
 
     def initialize_state(self, **kwargs: Any) -> None:
@@ -61,6 +59,8 @@ class ReplicaChoice(RequestRouter):
     def _by_conversation(
         self, conversation: str, replicas: list[RunningReplica]
     ) -> list[list[RunningReplica]]:
+        from serve_app.graph.replica_order import by_conversation
+
         named = {_name(one): one for one in replicas}
         loads = {
             name: self.replica_queue_len_cache.get(one.replica_id) for name, one in named.items()
@@ -82,6 +82,8 @@ class ReplicaChoice(RequestRouter):
 
     def _refuse(self, pending_request: PendingRequest) -> None:
         """Tell the caller that there is no replica left that could have room."""
+        from deployments.errors import EveryReplicaFull
+
         if not pending_request.future.done():
             pending_request.future.set_exception(EveryReplicaFull())
         self._remove_pending_request_from_indices(pending_request)

@@ -1,5 +1,8 @@
 """When a caller asks a stage's replicas how busy they are before it sends a request."""
 
+import subprocess
+import sys
+
 import pytest
 from ray.serve._private.build_app import build_app
 
@@ -49,3 +52,25 @@ def test_callers_of_a_stage_choose_so(stage: str):
     (deployment,) = (each for each in built.deployments if each.name == stage)
     router = deployment._deployment_config.request_router_config.get_request_router_class()
     assert router.__qualname__ == ReplicaChoice.__qualname__  # Serve sends a copy of the class
+
+
+WITHOUT_OURS = """
+import sys
+sys.modules["serve_app"] = sys.modules["deployments"] = None
+import pickle
+print(pickle.load(sys.stdin.buffer).__qualname__)
+"""
+
+
+def test_callers_of_an_older_version_can_read_the_router():
+    """Ray Serve sends it to all callers of a stage that is updated; they lack newer modules."""
+    built = build_app(app(AppConfig.model_validate({"model": "none"})), name="x")
+    (stage,) = (each for each in built.deployments if each.name == "Thinker")
+    config = stage._deployment_config.request_router_config
+    read = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OURS],
+        input=config._serialized_request_router_cls,
+        capture_output=True,
+        check=True,
+    )
+    assert read.stdout.decode().strip() == ReplicaChoice.__qualname__
