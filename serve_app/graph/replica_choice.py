@@ -52,7 +52,8 @@ class ReplicaChoice(RequestRouter):
             return [self._until_they_answer(with_room)]
         if len(chosen) == 1:
             self._take_for_empty(chosen[0].replica_id)
-        if conversation := getattr(request, "conversation", ""):
+        conversation = getattr(request, "conversation", "")
+        if conversation and len(chosen) > 1:
             return self._by_conversation(conversation, chosen)
         return [random.sample(chosen, len(chosen))]  # of equals Serve takes the first
 

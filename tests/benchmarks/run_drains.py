@@ -135,11 +135,15 @@ class Deployed:
 
 
 def newer_checkout(folder: Path) -> Path:
-    """A checkout whose messages all have a field more."""
+    """A checkout whose messages all have a field more, and send it."""
     for package in ("deployments", "serve_app"):
         shutil.copytree(ROOT / package, folder / package)
     for name in ("chunker.py", "messages.py"):
         grow(folder / "deployments" / name)
+    wire = folder / "deployments" / "wire.py"
+    sends_defaults = wire.read_text().replace(" if value is not defaults[name]}", "}")
+    assert sends_defaults != wire.read_text()
+    wire.write_text(sends_defaults)
     return folder
 
 
