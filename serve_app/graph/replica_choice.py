@@ -43,19 +43,29 @@ class ReplicaChoice(RequestRouter):
         request = pending_request.args[0] if pending_request.args else None
         refused_by = getattr(request, "refused_by", ())
         with_room = [one for one in candidate_replicas if _name(one) not in refused_by]
-        if refused_by and not with_room:
+        if not with_room:
             self._refuse(pending_request)
             return [candidate_replicas]
-        avoided = getattr(request, "avoid", ())
-        chosen = [one for one in with_room if _name(one) not in avoided]
-        if not chosen:
-            return [self._until_they_answer(with_room)]
+        chosen = self._not_lost(with_room, getattr(request, "avoid", ())) or with_room
         if len(chosen) == 1:
             self._take_for_empty(chosen[0].replica_id)
-        conversation = getattr(request, "conversation", "")
-        if conversation and len(chosen) > 1:
+            return [chosen]
+        if conversation := getattr(request, "conversation", ""):
             return self._by_conversation(conversation, chosen)
         return [random.sample(chosen, len(chosen))]  # of equals Serve takes the first
+
+    def _not_lost(
+        self, replicas: list[RunningReplica], avoid: tuple[str, ...]
+    ) -> list[RunningReplica]:
+        """`replicas` without those that a stream has lost.
+
+        Such a one looks idle. So it gets no request, of other streams either, before it has
+        answered a probe.
+        """
+        for one in replicas:
+            if _name(one) in avoid:
+                self.on_replica_actor_unavailable(one.replica_id)
+        return [one for one in replicas if _name(one) not in avoid]
 
     def _by_conversation(
         self, conversation: str, replicas: list[RunningReplica]
@@ -74,12 +84,6 @@ class ReplicaChoice(RequestRouter):
             self._out_of_reach.discard(replica_id)
         elif replica_id not in self._out_of_reach:
             self.on_new_queue_len_info(replica_id, 0)
-
-    def _until_they_answer(self, replicas: list[RunningReplica]) -> list[RunningReplica]:
-        """Have replicas that were lost taken only once they have answered a probe."""
-        for one in replicas:
-            self.replica_queue_len_cache.invalidate_key(one.replica_id)
-        return replicas
 
     def _refuse(self, pending_request: PendingRequest) -> None:
         """Tell the caller that there is no replica left that could have room."""

@@ -86,6 +86,24 @@ async def test_a_lost_replica_that_does_not_answer_is_not_taken_and_its_successo
         assert await asked is successor
 
 
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_replica_that_one_stream_lost_gets_no_other_before_it_has_answered(others):
+    lost, *other = named("lost", *"b"[:others])
+    caller = Caller(lost, *other)
+    await caller.choose()
+    for one in (lost, *other):
+        caller.router.on_new_queue_len_info(one.replica_id, 0 if one is lost else MOST - 1)
+    lost.hangs = True
+    goes_on = asyncio.ensure_future(caller.choose(thinker(avoid=("lost",))))
+    await asyncio.wait([goes_on], timeout=0.05)
+    comes = asyncio.ensure_future(caller.choose(thinker()))
+    await asyncio.wait([comes], timeout=0.3)
+    assert not comes.done() if not other else comes.result() is other[0]
+    lost.hangs = False
+    async with asyncio.timeout(WITHIN_S):
+        await asyncio.gather(goes_on, comes)
+
+
 async def test_beside_a_lost_replica_the_only_other_one_is_not_asked():
     lost, other = named("lost", "other")
     caller = Caller(lost, other)
