@@ -103,9 +103,7 @@ class ThinkerRequest(Wire):
     at_most_one_call: bool = False  # the answer ends behind its first call
     priority: Priority = "live"  # in both stages; of a spoken answer, that of its first part
     made: tuple[int, ...] = ()  # all ids of this answer that another replica made; it goes on there
-    conversation: str = (
-        ""  # the same in all turns of one, which begin alike; "": any replica will do
-    )
+    conversation: str = ""  # the same in all of its turns, whose prompts begin alike; "": none
     avoid: tuple[str, ...] = ()  # replicas that were lost; taken only where there is no other
     refused_by: tuple[str, ...] = ()  # replicas that had no room; they are not asked again
 

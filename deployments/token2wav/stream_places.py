@@ -43,7 +43,9 @@ class StreamPlaces:
         if newcomer.priority == "background":
             ahead = sum(one.priority == "background" for one in taken)
             full = full or ahead >= places_for(newcomer.priority, places)
-        if full and goes_on and newcomer.priority == "live":
-            self._kept_until_s = now_s + KEPT_S
         if full or (not goes_on and now_s < self._kept_until_s):
             raise ServerFull(reason="memory")
+
+    def keep(self, now_s: float) -> None:
+        """Give no place to a stream that begins for now: one that goes on has found none."""
+        self._kept_until_s = now_s + KEPT_S

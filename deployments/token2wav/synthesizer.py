@@ -138,6 +138,8 @@ class BatchingSynthesizer:
         try:
             return await self._open(voice, streamed, priority, so_far)
         except ServerFull as error:
+            if so_far is not None and priority == "live":
+                self._places.keep(self._now_s())
             self._observer.stream_refused(error.reason)
             raise
 

@@ -223,6 +223,7 @@ def main() -> int:
     graph = fake_graph(
         thinker={"engine_kwargs": {"seconds_per_delta": 0.2}},
         token2wav={"max_streams": 2 * chosen.streams},
+        http={"spoken_turn_keys": ["a key of all replicas"]},
         ingress={"num_replicas": 2, "graceful_shutdown_timeout_s": 60},
     ).model_dump(mode="json")
     deployed = Deployed(graph, dict.fromkeys(STAGES, 2))
