@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,15 +190,25 @@ def drain(node_id: str, deployed: Deployed) -> None:
 
 async def run(listeners: Listeners, steps: dict[str, Callable[[], None]], rest_s: float) -> None:
     listening = asyncio.ensure_future(listeners.listen_forever())
-    done: Awaitable[None]
     for name, step in {"before": lambda: None, **steps}.items():
         listeners.phase = name
         print(f"{name}…", flush=True)
-        done = asyncio.to_thread(step)
-        await asyncio.wait({listening, asyncio.ensure_future(done)}, return_when="FIRST_COMPLETED")
+        await asyncio.to_thread(step)
         await asyncio.sleep(rest_s)
+        if listening.done():
+            await listening  # raises
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
+
+
+def graph_of(streams: int, folder: Path) -> dict[str, Any]:
+    """Arguments of the application; its ingress must end the streams that it has."""
+    ingress = {"num_replicas": 2, "graceful_shutdown_timeout_s": 60}
+    http = {"spoken_turn_keys": ["a key of all replicas"], "spoken_turns_folder": str(folder)}
+    thinker = {"engine_kwargs": {"seconds_per_delta": 0.2}}
+    token2wav = {"max_streams": 2 * streams}
+    graph = fake_graph(thinker=thinker, token2wav=token2wav, ingress=ingress, http=http)
+    return graph.model_dump(mode="json")
 
 
 def main() -> int:
@@ -220,13 +230,7 @@ def main() -> int:
     ray.init(address=cluster.address, log_to_driver=False)
     port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port, "location": "HeadOnly"})
-    graph = fake_graph(
-        thinker={"engine_kwargs": {"seconds_per_delta": 0.2}},
-        token2wav={"max_streams": 2 * chosen.streams},
-        http={"spoken_turn_keys": ["a key of all replicas"]},
-        ingress={"num_replicas": 2, "graceful_shutdown_timeout_s": 60},
-    ).model_dump(mode="json")
-    deployed = Deployed(graph, dict.fromkeys(STAGES, 2))
+    deployed = Deployed(graph_of(chosen.streams, folder), dict.fromkeys(STAGES, 2))
     listeners = Listeners(f"http://127.0.0.1:{port}", chosen.streams, chosen.seed)
     try:
         deployed.deploy()
