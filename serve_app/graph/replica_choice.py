@@ -93,6 +93,20 @@ class ReplicaChoice(RequestRouter):
             pending_request.future.set_exception(EveryReplicaFull())
         self._remove_pending_request_from_indices(pending_request)
 
+    # Serve counts a request when it is sent. Of many that come at once, all are routed before the
+    # first is sent, and all would go to the replica that was the least busy before. So a request
+    # counts from the moment of the choice.
+
+    def _fulfill_next_pending_request(
+        self, replica: RunningReplica, request_metadata: Any = None
+    ) -> None:
+        if self._get_pending_request_matching_internal_request_id(request_metadata):
+            super().on_send_request(replica.replica_id)
+        super()._fulfill_next_pending_request(replica, request_metadata)
+
+    def on_send_request(self, replica_id: ReplicaID) -> None:
+        """Nothing: the request was counted when its replica was chosen."""
+
     # Serve finds the request that a replica was chosen for by its `internal_request_id`. All calls
     # that are made for one HTTP request have the same one. So each call is found by its metadata,
     # which are its own.

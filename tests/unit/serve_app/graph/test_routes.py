@@ -172,3 +172,13 @@ async def test_requests_of_no_conversation_go_by_load():
     for _ in range(12):
         await caller.send(SpeechRequest(thinker()))
     assert [one.busy for one in replicas] == [3] * 4
+
+
+async def test_requests_that_come_at_once_are_spread_though_one_replica_was_idle():
+    replicas = named("idle", "b", "c", "d")
+    caller = Caller(*replicas)
+    await caller.choose()
+    for one in replicas:
+        caller.router.on_new_queue_len_info(one.replica_id, 0 if one is replicas[0] else 1)
+    chosen = await asyncio.gather(*(caller.choose(SpeechRequest(thinker())) for _ in range(5)))
+    assert sorted(one.replica_id.unique_id for one in chosen) == ["b", "c", "d", "idle", "idle"]
