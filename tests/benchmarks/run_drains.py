@@ -204,7 +204,9 @@ async def run(listeners: Listeners, steps: dict[str, Callable[[], None]], rest_s
 def graph_of(streams: int, folder: Path) -> dict[str, Any]:
     """Arguments of the application; its ingress must end the streams that it has."""
     ingress = {"num_replicas": 2, "graceful_shutdown_timeout_s": 60}
-    http = {"spoken_turn_keys": ["a key of all replicas"], "spoken_turns_folder": str(folder)}
+    keys = folder / "keys"
+    keys.write_text("a-key-that-all-replicas-have\n")
+    http = {"spoken_turn_keys_file": str(keys), "spoken_turns_folder": str(folder / "turns")}
     thinker = {"engine_kwargs": {"seconds_per_delta": 0.2}}
     token2wav = {"max_streams": 2 * streams}
     graph = fake_graph(thinker=thinker, token2wav=token2wav, ingress=ingress, http=http)
