@@ -28,6 +28,7 @@ import httpx
 import numpy as np
 import ray
 from ray import serve
+from ray._private.state import actors
 from ray.cluster_utils import Cluster
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
@@ -147,8 +148,8 @@ def newer_checkout(folder: Path) -> Path:
     return folder
 
 
-def phases(deployed: Deployed, newer: Path, drained: str) -> dict[str, Callable[[], None]]:
-    """What is done to the server, in this order."""
+def phases(deployed: Deployed, newer: Path, spared: str) -> dict[str, Callable[[], None]]:
+    """What is done to the server, in this order; the node `spared` is not drained."""
 
     def update(number: int, checkout: Path) -> None:
         deployed.graph["http"]["models"] = ["step-audio-2-mini", f"update-{number}"]
@@ -169,11 +170,24 @@ def phases(deployed: Deployed, newer: Path, drained: str) -> dict[str, Callable[
             steps[f"{stage} to {count}, step {len(steps)}"] = (
                 lambda stage=stage, count=count: scale(stage, count)  # type: ignore[misc]
             )
-    return steps | {"a node is drained": lambda: drain(drained, deployed)}
+    return steps | {"a node is drained": lambda: drain(deployed, spared)}
 
 
-def drain(node_id: str, deployed: Deployed) -> None:
-    """`ray drain-node`, as when its machine is to be taken away."""
+def replicas_by_node() -> Counter[str]:
+    """How many replicas of the stages each node has."""
+    names = tuple(f"{APPLICATION}#{stage}#" for stage in STAGES)
+    running = [one for one in actors().values() if one["State"] == "ALIVE"]
+    return Counter(
+        one["Address"]["NodeID"] for one in running if any(name in one["Name"] for name in names)
+    )
+
+
+def drain(deployed: Deployed, spared: str) -> None:
+    """`ray drain-node` where most replicas are, as when that machine is to be taken away."""
+    counts = replicas_by_node()
+    counts.pop(spared, None)
+    ((node_id, count),) = counts.most_common(1)
+    print(f"{count} replicas are on the node", flush=True)
     subprocess.run(
         [
             *(sys.executable, "-m", "ray.scripts.scripts", "drain-node"),
@@ -186,6 +200,8 @@ def drain(node_id: str, deployed: Deployed) -> None:
     )
     time.sleep(DRAINED_WITHIN_S)
     deployed.wait()
+    if left := replicas_by_node()[node_id]:
+        raise RuntimeError(f"{left} replicas are still on the drained node")
 
 
 async def run(listeners: Listeners, steps: dict[str, Callable[[], None]], rest_s: float) -> None:
@@ -217,6 +233,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--streams", type=int, default=50)
     options.add_argument("--rest", type=float, default=5.0, help="seconds after each step")
+    options.add_argument("--only", default="", help="steps whose names contain this")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--out", type=Path, default=Path("drains.json"))
     chosen = options.parse_args()
@@ -227,7 +244,8 @@ def main() -> int:
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 8, "include_dashboard": False}
     )
-    nodes = [cluster.add_node(num_cpus=8) for _ in range(2)]
+    for _ in range(2):
+        cluster.add_node(num_cpus=8)
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False)
     port = free_port()
@@ -236,7 +254,8 @@ def main() -> int:
     listeners = Listeners(f"http://127.0.0.1:{port}", chosen.streams, chosen.seed)
     try:
         deployed.deploy()
-        steps = phases(deployed, newer_checkout(folder / "newer"), nodes[0].node_id)
+        steps = phases(deployed, newer_checkout(folder / "newer"), cluster.head_node.node_id)
+        steps = {name: step for name, step in steps.items() if chosen.only in name}
         asyncio.run(run(listeners, steps, chosen.rest))
     finally:
         serve.shutdown()
