@@ -88,12 +88,15 @@ async def answered_by(request: ThinkerRequest) -> str:
 
 
 async def test_the_turns_of_a_conversation_go_to_one_thinker(application):
-    by_conversation = {}
-    for number in range(8):
+    homes = set()
+    for number in range(64):  # their replicas are drawn: nearly always a few show both
         asked = question("hi", conversation=f"{number}")
-        by_conversation[number] = {await answered_by(asked) for _ in range(2)}
-    assert all(len(replicas) == 1 for replicas in by_conversation.values())
-    assert len(set.union(*by_conversation.values())) == 2
+        replicas = {await answered_by(asked) for _ in range(2)}
+        assert len(replicas) == 1
+        homes |= replicas
+        if len(homes) == 2:
+            return
+    pytest.fail("one Thinker gets all conversations")
 
 
 async def test_a_lost_thinker_is_avoided(application):
