@@ -23,7 +23,7 @@ NANO := configs/nano
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup serve demo test clients soak chaos schedules fuzz oldest hour lint format locks clean
+.PHONY: help setup serve demo test clients soak chaos drains schedules fuzz oldest hour lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -77,6 +77,9 @@ soak: .venv/ready ## hostile and honest traffic for an hour, or for SECONDS=...
 
 chaos: .venv/ready ## listeners while replicas die or hang, for two minutes, or for SECONDS=...
 	$(BIN)/python -m tests.benchmarks.run_chaos $(if $(filter command line,$(origin SECONDS)),--seconds $(SECONDS)) --out chaos.json
+
+drains: .venv/ready ## listeners while replicas are updated, scaled and moved to another node
+	$(BIN)/python -m tests.benchmarks.run_drains --out drains.json
 
 schedules: .venv/ready ## streams with faults by chance in virtual time, 100 000 or RUNS=...
 	$(BIN)/python -m tests.benchmarks.run_schedules $(if $(RUNS),--runs $(RUNS))

@@ -18,6 +18,7 @@
     │   ├── AnswerCut               an answer that reached its limit before its end
     │   └── UnsupportedRequest      well-formed, but this server cannot do it
     ├── ServerFull              no room for one more request; try again later
+    │   └── EveryReplicaFull        every replica of a stage has refused it
     ├── LimitReached            an API key has used what it may; try again later
     ├── NotReady                no replica is running; try again later
     ├── EngineFailed            the model's engine died or gave no answer
@@ -182,17 +183,23 @@ class UnsupportedRequest(RequestError):
 class ServerFull(StepAudioError):
     """There is no memory for one more stream, or no time to give all of them their sound.
 
-    `retry_after_s` is None where the stage does not know when there will be room.
+    `retry_after_s` is None where the stage does not know when there will be room. `replica` names
+    the replica that refused; another one may have room.
     """
 
     retry_after_s: float | None
     reason: Literal["memory", "time"]
+    replica: str = ""
 
     def __init__(
         self, retry_after_s: float | None = None, reason: Literal["memory", "time"] = "memory"
     ) -> None:
         message = f"the server is full: it has no {reason} for one more stream; try again later"
         super().__init__(message, retry_after_s=retry_after_s, reason=reason)
+
+
+class EveryReplicaFull(ServerFull):
+    """Each replica of a stage has refused the request."""
 
 
 class LimitReached(StepAudioError):

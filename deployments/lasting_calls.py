@@ -19,6 +19,7 @@ from deployments.resume import (
     WrittenProgress,
     resumed,
 )
+from deployments.room import R, asked_until_one_has_room
 from deployments.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def is_lost(error: BaseException) -> bool:
 
 
 def _lasting(
-    request: Callable[[], Any],
+    request: Callable[[], R],
     call: Call,
     progress: Progress[D],
     recovery: Recovery,
@@ -94,7 +95,10 @@ def _lasting(
         recorder().record(RESUMED, stage=stage, cause=type(unwrap(error)).__name__)
 
     def ask() -> AsyncGenerator[D]:
-        return watch.over(call(request()))
+        def answer(asked: R) -> AsyncGenerator[D]:
+            return watch.over(call(asked))
+
+        return asked_until_one_has_room(request(), answer, waits=tries.spent > 0)
 
     policy = Policy(is_lost_or_full, note, recovery.patience_s, watch.hears_heartbeats)
     return resumed(ask, progress, tries, policy)

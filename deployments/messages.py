@@ -104,6 +104,9 @@ class ThinkerRequest(Wire):
     priority: Priority = "live"  # in both stages; of a spoken answer, that of its first part
     made: tuple[int, ...] = ()  # all ids of this answer that another replica made; it goes on there
     beats: bool = False  # whether the caller understands heartbeats
+    conversation: str = ""  # the same in all of its turns, whose prompts begin alike; "": none
+    avoid: tuple[str, ...] = ()  # replicas that were lost; taken only where there is no other
+    refused_by: tuple[str, ...] = ()  # replicas that had no room; they are not asked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,6 @@ class Heartbeat(Wire):
     while the replica has nothing else to send.
     """
 
-    replica: str  # Ray Serve's unique id
     steps: int  # that the engine has made
     step_s: float  # how long the step under way has taken; 0 where the engine has nothing to do
     stuck: bool  # whether that is more than a step of this engine can take
@@ -164,6 +166,7 @@ class ThinkerDelta(Wire):
     ] = ()  # every id, also those that show nothing; none: cannot go on elsewhere
     offset: int | None = None  # of the answer's ids in `made`, how many came before
     part: int = 0  # of a text in parts
+    replica: str = ""  # that answers; the first delta says it
     heartbeat: Heartbeat | None = None
 
 
@@ -229,6 +232,8 @@ class SpeechRequest(Wire):
     so_far: SpokenSoFar | None = None  # of an answer that another replica began
     tries: int = 3  # how often a lost Thinker may be replaced, before the answer fails
     beats: bool = False  # whether the caller understands heartbeats
+    avoid: tuple[str, ...] = ()  # as in `ThinkerRequest`, replicas of Token2Wav
+    refused_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,4 +254,5 @@ class SpeechDelta(Wire):
     offset: int | None = None  # samples of the answer that came before
     schedule: ChunkSchedule | None = None  # that the answer is cut by; the first delta says it
     tries: int | None = None  # that are left to it
+    replica: str = ""  # of Token2Wav, that answers; the first delta says it
     heartbeat: Heartbeat | None = None

@@ -95,8 +95,31 @@ class Progress(Protocol[Received]):
     def can_go_on(self) -> bool:
         """Whether another replica can say what comes next."""
 
+    def note(self, delta: Received) -> None:
+        """Take note of which replica answers; heartbeats say it too."""
+
     def accept(self, delta: Received) -> None:
         """Take note of the next delta. Raises OutOfStep where it is not the next."""
+
+    def lose(self) -> None:
+        """Take note that the replica is lost: the next request avoids it."""
+
+
+class Avoided:
+    """The replicas that an answer lost; one that was lost before its first delta has no name."""
+
+    def __init__(self, avoid: tuple[str, ...]) -> None:
+        self.names = avoid
+        self._answers = ""
+
+    def note(self, delta: ThinkerDelta | SpeechDelta) -> None:
+        """Take note of which replica answers."""
+        self._answers = delta.replica or self._answers
+
+    def lose(self) -> None:
+        if self._answers:
+            self.names = (*self.names, self._answers)
+        self._answers = ""
 
 
 class WrittenProgress:
@@ -105,6 +128,7 @@ class WrittenProgress:
     def __init__(self, request: ThinkerRequest) -> None:
         self._request = request
         self._made = array("i", request.made)
+        self._avoided = Avoided(request.avoid)
         self._has_all = True
         self._goes_on = bool(request.made)
 
@@ -115,7 +139,14 @@ class WrittenProgress:
     def request(self) -> ThinkerRequest:
         """What a replica is asked: to begin, or to go on."""
         self._goes_on = bool(self._made)
-        return replace(self._request, made=tuple(self._made), beats=True)
+        made = tuple(self._made)
+        return replace(self._request, made=made, beats=True, avoid=self._avoided.names)
+
+    def lose(self) -> None:
+        self._avoided.lose()
+
+    def note(self, delta: ThinkerDelta) -> None:
+        self._avoided.note(delta)
 
     def accept(self, delta: ThinkerDelta) -> None:
         _require_next(delta.offset, len(self._made), goes_on=self._goes_on)
@@ -131,6 +162,7 @@ class SpokenProgress:
     def __init__(self, request: SpeechRequest, tries: Tries) -> None:
         self._request = request
         self._tries = tries
+        self._avoided = Avoided(request.avoid)
         self._schedule: ChunkSchedule | None = None
         self._parts = [(_ids(), _ids())]  # made, audio tokens
         self._usages: list[Usage | None] = [None]  # up to the end of each part, once it is known
@@ -149,13 +181,20 @@ class SpokenProgress:
     def request(self) -> SpeechRequest:
         """What a replica is asked: to begin, or to go on."""
         self._goes_on = self._schedule is not None and self._has_begun
-        asked = replace(self._request, tries=self._tries.left, beats=True)
+        avoid = self._avoided.names
+        asked = replace(self._request, tries=self._tries.left, beats=True, avoid=avoid)
         if self._schedule is None or not self._has_begun:
             return asked
         parts = tuple(PartSoFar(tuple(made), tuple(audio)) for made, audio in self._parts)
         usage = self._usages[-2] if len(parts) > 1 else None
         so_far = SpokenSoFar(self._schedule, parts, self._samples, usage)
         return replace(asked, so_far=so_far)
+
+    def lose(self) -> None:
+        self._avoided.lose()
+
+    def note(self, delta: SpeechDelta) -> None:
+        self._avoided.note(delta)
 
     def accept(self, delta: SpeechDelta) -> None:
         _require_next(delta.offset, self._samples, goes_on=self._goes_on)
@@ -238,6 +277,7 @@ async def resumed(
             async with aclosing(ask()) as deltas:
                 patience_s = policy.patience_s if tries.spent or policy.beats() else None
                 async for delta in _begun_within(deltas, patience_s):
+                    progress.note(delta)
                     if delta.heartbeat is not None and delta.heartbeat.alone:
                         continue
                     progress.accept(delta)
@@ -261,6 +301,7 @@ async def resumed(
             lost = error
         if not (tries.left > 0 and progress.can_go_on):
             raise lost
+        progress.lose()
         wait_s = WAITS_S[min(tries.spent, len(WAITS_S) - 1)]
         tries.spend()
         policy.note(lost, tries)

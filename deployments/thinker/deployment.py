@@ -15,6 +15,7 @@ from deployments.heartbeats import Heartbeats, require_health
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
+from deployments.replica_name import own_name, signed
 from deployments.resume import Recovery
 from deployments.stages import ThinkerEngine
 from deployments.thinker.fake import FakeThinkerEngine
@@ -56,9 +57,9 @@ class ThinkerDeployment:
             mps.join()
             self._engine = build_engine(model, config)
             await self._engine.start()
-        replica = serve.get_replica_context().replica_id.unique_id
+        self._name = own_name()
         self._stuck_s = recovery.stuck_s or self._engine.longest_step_s
-        self._heartbeats = Heartbeats(replica, self._engine.steps, self._stuck_s)
+        self._heartbeats = Heartbeats(self._engine.steps, self._stuck_s)
         settle_heap()
         self._heap = IdleCollector()
         logger.info("Thinker: ready after %.1f s", time.monotonic() - started_s)
@@ -69,8 +70,8 @@ class ThinkerDeployment:
         if request.beats:
             deltas = self._heartbeats.among(deltas, ThinkerDelta())
         with request_logged(logger, request.request_id, request.reply):
-            async with aclosing(deltas):
-                async for delta in deltas:
+            async with aclosing(signed(deltas, self._name)) as answer:
+                async for delta in answer:
                     yield delta
 
     async def check_health(self) -> None:

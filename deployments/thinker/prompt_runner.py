@@ -18,7 +18,8 @@ from deployments.thinker.step_clock import StepClock
 from deployments.thinker.vllm_plugin.compat import is_death, refusal_of
 from deployments.weight_files import one_line
 
-VLLM_PRIORITY: Mapping[Priority, int] = {"live": 0, "background": 1}  # the lowest goes first
+VLLM_PRIORITY: Mapping[Priority, int] = {"live": 0, "background": 2}  # the lowest goes first
+GOES_ON = -1  # added for an answer that lost its replica
 logger = logging.getLogger(__name__)
 
 
@@ -86,12 +87,14 @@ class PromptRunner:
         request_id: str = "thinker",
         param: str | None = None,
         priority: Priority = "live",
+        goes_on: bool = False,
     ) -> AsyncGenerator[EngineOutput]:
         """Run one prompt with vLLM's `SamplingParams`. Closing the iterator aborts it.
 
         `request_id` names the prompt in vLLM's log and traces, a number makes it unique there.
         `param` names the request's field that a constraint of the answer comes from. What is live
         goes into vLLM's batch before background work, which is preempted first where memory ends.
+        What `goes_on` here goes before what begins and has the same priority.
 
         Raises:
             UnsupportedRequest: vLLM cannot hold an answer to that constraint.
@@ -104,14 +107,13 @@ class PromptRunner:
             raw["multi_modal_data"] = {"audio": prompt.audio_pieces}
         # vLLM accepts a repeated id silently and mixes the answers.
         unique_id = f"{request_id}-{next(self._numbers)}"
+        rank = VLLM_PRIORITY[priority] + GOES_ON * goes_on
         try:
             parsed = parse_model_prompt(self.llm.model_config, raw)
             (rendered,) = await self.llm.renderer.render_cmpl_async([parsed])
             if not self.active_requests():
                 self._clock.begin()
-            generated = self.llm.generate(
-                rendered, parameters, unique_id, priority=VLLM_PRIORITY[priority]
-            )
+            generated = self.llm.generate(rendered, parameters, unique_id, priority=rank)
             async with aclosing(generated) as outputs:
                 async for output in outputs:
                     self._require_sound(output.outputs[0].token_ids, unique_id)

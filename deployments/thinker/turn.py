@@ -163,7 +163,12 @@ class Turn:
             self._request.sampling, self._left, stop_ids, constraint=constraint
         )
         running = self._runner.run(
-            self._prompt, sampling, self._request.request_id, param, self._request.priority
+            self._prompt,
+            sampling,
+            self._request.request_id,
+            param,
+            self._request.priority,
+            goes_on=bool(self._request.made),
         )
         async with aclosing(running) as outputs:
             async for output in outputs:

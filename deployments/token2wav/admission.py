@@ -19,6 +19,8 @@ class Admission:
     A stream that is ahead of its playback needs no step for a while. A new stream needs several
     small chunks at once. So a server holds many streams, but few that begin at one moment.
 
+    While a stream is made again from its beginning, its listener waits, and no other one is begun.
+
     A stream is refused only where that helps. An engine that is too slow to speak even one answer
     in real time causes gaps for every listener in any case, so it admits every stream.
     """
@@ -52,6 +54,7 @@ class Admission:
         """
         if not self._is_quick_enough:
             return True
+        late = late or any(one.is_heard and one.replays for one in listeners)
         if not newcomer.is_heard:
             return newcomer.priority == "live" or not late
         if late:

@@ -25,6 +25,7 @@ from deployments.messages import (
 from deployments.metrics import recorder
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
+from deployments.replica_name import own_name, signed
 from deployments.resume import Recovery, Tries
 from deployments.spoken_answer.answer_aloud import answer_aloud
 from deployments.stages import Synthesizer
@@ -98,9 +99,9 @@ class Token2WavDeployment:
             observer = self.observer or MetricsObserver(recorder())
             self._synthesizer = build_synthesizer(model, config, observer, store)
             await self._synthesizer.start()
-        replica = serve.get_replica_context().replica_id.unique_id
+        self._name = own_name()
         self._stuck_s = recovery.stuck_s or self._synthesizer.longest_step_s
-        self._heartbeats = Heartbeats(replica, self._synthesizer.steps, self._stuck_s)
+        self._heartbeats = Heartbeats(self._synthesizer.steps, self._stuck_s)
         settle_heap()
         self._heap = IdleCollector()
         logger.info("Token2Wav: ready after %.1f s", time.monotonic() - started_s)
@@ -112,8 +113,8 @@ class Token2WavDeployment:
             deltas = self._heartbeats.among(deltas, SpeechDelta())
         what = "speech" if request.so_far is None else "speech that goes on here"
         with request_logged(logger, request.thinker.request_id, what):
-            async with aclosing(deltas):
-                async for delta in deltas:
+            async with aclosing(signed(deltas, self._name)) as answer:
+                async for delta in answer:
                     yield delta
 
     async def _spoken(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:

@@ -11,6 +11,10 @@ shares the GPU. An answer that is not streamed has no listener until it is whole
 due once they have waited for some time. Before that they never share a step that a listener
 waits for.
 
+A stream that was begun by a replica that is lost is made again from its beginning. Its listener
+waits, so its chunks are due at once. But a step has few of them, and each has a second's time: a
+listener whose sound ends before that goes first, whether his chunk is due or not.
+
 Chunks in the background go last of all; `background` says which of them are here at all.
 """
 
@@ -29,6 +33,7 @@ PATIENCE_S = 0.03  # the wait of a step without one: some steps of the Thinker
 PUT_OFF_S = 0.5  # how long a new stream waits for its first sound where many begin at once
 BEGINS_WITHIN_S = 5.0  # an answer without sound by then thinks or calls tools: it needs no step
 FIRST_SOUND_S = 1.0  # after this wait a first chunk goes before chunks that prevent a gap
+REPLAYS_AT_MOST = FILL  # rows of a step that are made again: other listeners need their share
 UNHEARD_DUE_S = 0.5  # an answer that is not streamed: its chunk is due after this wait
 UNHEARD_DEADLINE_S = 10.0  # after this wait it goes before chunks that prevent a gap
 
@@ -53,6 +58,7 @@ class Listener:
     chunks: int = 0  # that were sent
     last_sent_at_s: float | None = None
     speed: float = 1.0  # seconds of sound that are played in one
+    replays: bool = False  # the sound that is made now was heard before; its listener waits
 
     @property
     def is_heard(self) -> bool:
@@ -69,6 +75,8 @@ class Listener:
         """When the next sound must be there."""
         if not self.is_heard:
             return self._last_s + UNHEARD_DEADLINE_S
+        if self.replays:
+            return self._last_s + FIRST_SOUND_S
         plays_until_s = self.plays_until_s
         return self.opened_at_s + FIRST_SOUND_S if plays_until_s is None else plays_until_s
 
@@ -95,10 +103,11 @@ class Listener:
         no sound after `BEGINS_WITHIN_S`. An answer that nobody hears yet needs nothing.
         """
         plays_until_s = self.plays_until_s
-        thinks = plays_until_s is None and now_s > self.opened_at_s + BEGINS_WITHIN_S
+        begins = plays_until_s is None and not self.replays
+        thinks = begins and now_s > self.opened_at_s + BEGINS_WITHIN_S
         if thinks or not self.is_heard:
             return Need(0, 0.0)
-        wanted_at_s = now_s + PUT_OFF_S if plays_until_s is None else max(plays_until_s, now_s)
+        wanted_at_s = now_s + PUT_OFF_S if begins else max(plays_until_s or 0.0, now_s)
         chunks, tokens = 0, 0
         while wanted_at_s < now_s + within_s:
             wanted_at_s += self.schedule.duration_s(self.chunks + chunks) / self.speed
@@ -106,8 +115,15 @@ class Listener:
             chunks += 1
         return Need(chunks, tokens * AUDIO_TOKEN_S)
 
+    def replayed(self, now_s: float, *, replays: bool) -> None:
+        """Take note of a chunk that was heard before, and of whether the next one was."""
+        self.chunks += 1
+        self.last_sent_at_s = now_s
+        self.replays = replays
+
     def sent(self, seconds: float, now_s: float) -> None:
         """Take note of sound that goes out. After a gap playback starts again."""
+        self.replays = False
         self.chunks += 1
         self.last_sent_at_s = now_s
         if not seconds or not self.is_heard:
@@ -136,17 +152,31 @@ def next_batch(waiting: Sequence[W], now_s: float, *, open_streams: int, max_bat
     the only open stream never waits.
     """
 
-    def urgency(row: W) -> tuple[bool, bool, float]:
-        listener = row.listener
-        return listener.priority != "live", not listener.is_due(now_s), listener.deadline_s
+    replays = [row.listener for row in waiting if row.listener.replays and row.listener.is_heard]
+    again_by_s = min((one.deadline_s for one in replays), default=0.0)
 
+    def urgency(row: W) -> tuple[bool, bool, float]:
+        one = row.listener
+        goes_first = one.is_due(now_s) or (one.is_heard and one.deadline_s < again_by_s)
+        return one.priority != "live", not goes_first, one.deadline_s
+
+    waiting = _without_most_replays(sorted(waiting, key=urgency))
     due = [row for row in waiting if row.listener.is_due(now_s)]
     if not due and len(waiting) < min(max_batch, (open_streams + 1) // 2):
         return []
     if any(row.listener.is_heard for row in due):
         waiting = [row for row in waiting if row.listener.is_heard or row.listener.is_due(now_s)]
     rows = min(max(len(due), FILL), max_batch) if due else max_batch
-    return sorted(waiting, key=urgency)[:rows]
+    return list(waiting[:rows])
+
+
+def _without_most_replays(rows: Sequence[W]) -> Sequence[W]:
+    """`rows`, of which the first `REPLAYS_AT_MOST` at most are made again."""
+    replays = [row for row in rows if row.listener.replays]
+    if len(replays) <= REPLAYS_AT_MOST:
+        return rows
+    later = {id(row) for row in replays[REPLAYS_AT_MOST:]}
+    return [row for row in rows if id(row) not in later]
 
 
 def held_until_s(waiting: Sequence[Waiting], since_s: float, now_s: float) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
 from deployments.errors import EngineFailed, ServerFull
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, SpokenSoFar, Voice
-from deployments.priority import Priority, places_for
+from deployments.priority import Priority
 from deployments.stages import LONGEST_CPU_STEP_S, Steps
 from deployments.token2wav.admission import Admission
 from deployments.token2wav.canary import Canary, canary_tokens
@@ -25,6 +25,7 @@ from deployments.token2wav.engine_threads import CountingRunner, Runner, ThreadR
 from deployments.token2wav.observer import SynthesisObserver, Unobserved
 from deployments.token2wav.schedule import Listener
 from deployments.token2wav.step_loop import StepLoop
+from deployments.token2wav.stream_places import StreamPlaces
 from deployments.token2wav.voice_cache import ReadStored, VoiceCache, nothing_stored
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class BatchingSynthesizer:
         self._encoding = runner("token2wav-voices")
         self._now_s = now_s
         self._listeners: set[Listener] = set()
+        self._places = StreamPlaces()
         self._canary = Canary()
         self._running: _Running | None = None
 
@@ -145,6 +147,8 @@ class BatchingSynthesizer:
         try:
             return await self._open(voice, streamed, priority, so_far)
         except ServerFull as error:
+            if so_far is not None and priority == "live":
+                self._places.keep(self._now_s())
             self._observer.stream_refused(error.reason)
             raise
 
@@ -152,17 +156,18 @@ class BatchingSynthesizer:
         self, voice: Voice, streamed: bool, priority: Priority, so_far: SpokenSoFar | None
     ) -> "SpokenStream":
         running, now_s = self._require_running(), self._now_s()
+        heard = so_far.samples if so_far else 0
         if so_far is None:
             live = sum(one.priority == "live" for one in self._listeners)
             schedule = self._schedules(live, running.engine.lookahead)
         else:
             schedule = so_far.schedule
-        listener = Listener(now_s, schedule, streamed, priority)
-        self._require_place(priority, running.engine.max_streams)
+        listener = Listener(now_s, schedule, streamed, priority, replays=bool(heard))
+        goes_on = so_far is not None
+        places = running.engine.max_streams
+        self._places.require(self._listeners, listener, places, now_s, goes_on=goes_on)
         late = running.loop.is_late
-        if so_far is None and not running.admission.fits(
-            self._listeners, listener, now_s, late=late
-        ):
+        if not goes_on and not running.admission.fits(self._listeners, listener, now_s, late=late):
             raise ServerFull(reason="time")
         self._listeners.add(listener)  # before any await, so that two callers cannot take one place
         try:
@@ -171,13 +176,7 @@ class BatchingSynthesizer:
             self._listeners.discard(listener)
             raise
         self._observer.stream_opened(len(self._listeners))
-        return SpokenStream(self, state, listener, heard=so_far.samples if so_far else 0)
-
-    def _require_place(self, priority: Priority, places: int) -> None:
-        taken = sum(one.priority == "background" for one in self._listeners)
-        full = priority == "background" and taken >= places_for(priority, places)
-        if full or len(self._listeners) >= places:
-            raise ServerFull(reason="memory")
+        return SpokenStream(self, state, listener, heard)
 
     async def check_health(self) -> None:
         """Raise EngineFailed when no stream can be served any more.
@@ -210,6 +209,10 @@ class BatchingSynthesizer:
     async def step(self, chunk: StepInput, listener: Listener) -> StepOutput:
         """Run one stream's chunk."""
         return await self._require_running().loop.step(chunk, listener)
+
+    def replayed(self, listener: Listener, *, replays: bool) -> None:
+        """Take note of a chunk that was heard before, and of whether the next one was."""
+        listener.replayed(self._now_s(), replays=replays)
 
     def sent(self, pcm_bytes: int, listener: Listener) -> None:
         """Take note of sound that goes to a stream's listener."""
@@ -308,6 +311,8 @@ class SpokenStream:
         self._heard_bytes -= heard
         if heard < len(output.pcm):
             self._synthesizer.sent(len(output.pcm) - heard, self._listener)
+        elif self._listener.replays:
+            self._synthesizer.replayed(self._listener, replays=self._heard_bytes > 0)
         return output.pcm
 
     def close(self) -> None:

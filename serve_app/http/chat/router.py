@@ -12,6 +12,7 @@ from serve_app.graph.answers import Delta, complete
 from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.chat import tool_choice
 from serve_app.http.chat.answer import ChatWriter
+from serve_app.http.chat.conversation import conversation_of
 from serve_app.http.chat.prompt import chat_messages
 from serve_app.http.chat.spoken_turns import CallersTurns
 from serve_app.http.chat.types import ChatBody, ChatChunk, ChatCompletion
@@ -51,15 +52,17 @@ async def create_completion(
     spoken = body.spoken and not must_call  # a call has no sound
     if spoken:
         await server.readiness.require()
+    messages = await chat_messages(body, server, turns)
     thinker = ThinkerRequest(
         request_id=request.state.request_id,
-        messages=await chat_messages(body, server, turns),
+        messages=messages,
         reply="speech" if spoken else "text",
         sampling=body.sampling(),
         json_schema=schema,
         must_call=must_call,
         at_most_one_call=body.parallel_tool_calls is False,
         priority=body.priority,
+        conversation=conversation_of(messages),
     )
     writer = ChatWriter(body, turns, spoken=spoken)
     if body.audio is not None and spoken:

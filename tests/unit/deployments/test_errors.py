@@ -23,6 +23,7 @@ EXAMPLES = [
     errors.AnswerCut(1024),
     errors.UnsupportedRequest("no such format", param="response_format"),
     errors.ServerFull(retry_after_s=2.5, reason="time"),
+    errors.EveryReplicaFull(retry_after_s=1.5),
     errors.LimitReached("anna", "send 6 requests in a minute", 9.5),
     errors.NotReady(),
     errors.EngineFailed("the engine died"),
@@ -50,4 +51,5 @@ def test_every_error_has_an_example_here():
     assert {type(error) for error in EXAMPLES} == leaves(errors.StepAudioError) | {
         errors.EngineFailed,
         errors.EngineLost,
+        errors.ServerFull,
     }

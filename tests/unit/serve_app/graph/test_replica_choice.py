@@ -1,71 +1,15 @@
 """When a caller asks a stage's replicas how busy they are before it sends a request."""
 
+import subprocess
+import sys
+
 import pytest
-from ray.actor import ActorHandle
 from ray.serve._private.build_app import build_app
-from ray.serve._private.common import (
-    DeploymentHandleSource,
-    DeploymentID,
-    ReplicaID,
-    RequestMetadata,
-)
-from ray.serve.request_router import PendingRequest
 
 from serve_app.app import app
 from serve_app.config import AppConfig
 from serve_app.graph.replica_choice import ReplicaChoice
-
-STAGE = DeploymentID("Stage")
-LONG_S = 1000.0  # of silence
-MOST = 4  # requests that a replica takes at once
-
-
-class Replica:
-    """Answers how busy it is, and counts how often it was asked."""
-
-    node_id, availability_zone = "here", None
-    max_ongoing_requests = MOST
-    multiplexed_model_ids: frozenset[str] = frozenset()
-
-    def __init__(self, name: str) -> None:
-        self.replica_id = ReplicaID(unique_id=name, deployment_id=STAGE)
-        self.busy = self.asked = 0
-
-    def push_proxy_handle(self, handle: ActorHandle) -> None:
-        raise AssertionError("no proxy here")
-
-    async def get_queue_len(self, *, deadline_s: float) -> int:
-        self.asked += 1
-        return self.busy
-
-
-class Caller:
-    """A router over `replicas`, with a clock of its own."""
-
-    def __init__(self, *replicas: Replica) -> None:
-        self.now_s = 0.0
-        self.replicas = replicas
-        self.router = ReplicaChoice(
-            deployment_id=STAGE,
-            handle_source=DeploymentHandleSource.REPLICA,
-            use_replica_queue_len_cache=True,
-            get_curr_time_s=lambda: self.now_s,
-        )
-        self.router.initialize_state()
-        self.router.update_replicas(list(replicas))
-
-    async def choose(self) -> Replica:
-        metadata = RequestMetadata(request_id="r", internal_request_id="r")
-        request = PendingRequest(args=[], kwargs={}, metadata=metadata)
-        chosen: Replica = await self.router._choose_replica_for_request(request)
-        return chosen
-
-    async def choose_after_silence(self) -> Replica:
-        await self.choose()
-        for replica in self.replicas:
-            replica.asked = 0
-        self.now_s += LONG_S
-        return await self.choose()
+from tests.unit.serve_app.graph.replicas import MOST, Caller, Replica
 
 
 async def test_after_a_silence_an_only_replica_is_not_asked():
@@ -108,3 +52,25 @@ def test_callers_of_a_stage_choose_so(stage: str):
     (deployment,) = (each for each in built.deployments if each.name == stage)
     router = deployment._deployment_config.request_router_config.get_request_router_class()
     assert router.__qualname__ == ReplicaChoice.__qualname__  # Serve sends a copy of the class
+
+
+WITHOUT_OURS = """
+import sys
+sys.modules["serve_app"] = sys.modules["deployments"] = None
+import pickle
+print(pickle.load(sys.stdin.buffer).__qualname__)
+"""
+
+
+def test_callers_of_an_older_version_can_read_the_router():
+    """Ray Serve sends it to all callers of a stage that is updated; they lack newer modules."""
+    built = build_app(app(AppConfig.model_validate({"model": "none"})), name="x")
+    (stage,) = (each for each in built.deployments if each.name == "Thinker")
+    config = stage._deployment_config.request_router_config
+    read = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OURS],
+        input=config._serialized_request_router_cls,
+        capture_output=True,
+        check=True,
+    )
+    assert read.stdout.decode().strip() == ReplicaChoice.__qualname__
