@@ -60,9 +60,7 @@ INGRESS_OPTIONS: dict[str, Any] = {
 }
 CALLED_OPTIONS: dict[str, Any] = {  # of the stages, which handles call; HAProxy calls the ingress
     "health_check_timeout_s": 10,
-    "request_router_config": {
-        "request_router_class": "serve_app.graph.replica_choice:ReplicaChoice"
-    },
+    "request_router_config": {"request_router_class": "serve_app.graph.ray_router:ReplicaChoice"},
 }
 
 

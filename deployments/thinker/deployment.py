@@ -11,7 +11,7 @@ from ray import serve
 
 from deployments import mps
 from deployments.heap import IdleCollector, settle_heap
-from deployments.heartbeats import Heartbeats, require_health
+from deployments.liveness.heartbeats import Heartbeats, require_health
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log

@@ -13,8 +13,8 @@ from deployments import mps
 from deployments.chunker import ChunkSchedule
 from deployments.errors import ThinkerLost
 from deployments.heap import IdleCollector, settle_heap
-from deployments.heartbeats import Heartbeats, require_health
-from deployments.lasting_calls import written
+from deployments.liveness.heartbeats import Heartbeats, require_health
+from deployments.liveness.watch import Watch
 from deployments.messages import (
     ReferenceAudio,
     SpeechDelta,
@@ -27,6 +27,7 @@ from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
 from deployments.replica_name import own_name, signed
 from deployments.resume import Recovery, Tries
+from deployments.resumed_calls import written
 from deployments.spoken_answer.answer_aloud import answer_aloud
 from deployments.stages import Synthesizer
 from deployments.token2wav.configured_voices import read_voices, voice_files
@@ -37,7 +38,6 @@ from deployments.token2wav.synthesizer import BatchingSynthesizer
 from deployments.token2wav.token2wav_config import Token2WavConfig
 from deployments.token2wav.voice_cache import nothing_stored
 from deployments.voice_store import VoiceStore
-from deployments.watch import Watch
 
 logger = logging.getLogger(__name__)
 

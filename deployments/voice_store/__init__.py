@@ -4,7 +4,7 @@ The ingress writes voices and looks them up; Token2Wav reads their recordings. N
 a voice: every replica looks into the store itself, also after a restart.
 """
 
-from deployments.voice_store.folder import folder_of
+from deployments.voice_store.fsspec_folder import folder_of
 from deployments.voice_store.store import EVERYBODY, VoiceStore
 from deployments.voice_store.voice_file import MAX_NAME_CHARS, is_id, tidy_name
 

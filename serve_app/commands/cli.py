@@ -194,7 +194,7 @@ def metrics(
     ] = "table",
 ) -> None:
     """Print what the server's metrics are, or what is made of them for Grafana and Prometheus."""
-    from serve_app.commands.metrics.command import text_of
+    from serve_app.commands.dashboards.command import text_of
 
     print(text_of(form), end="")
 

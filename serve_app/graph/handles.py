@@ -9,7 +9,7 @@ from contextlib import aclosing
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.lasting_calls import spoken, written
+from deployments.liveness.watch import Watch
 from deployments.messages import (
     ReferenceAudio,
     SpeechDelta,
@@ -18,7 +18,7 @@ from deployments.messages import (
     ThinkerRequest,
 )
 from deployments.resume import Recovery, Tries
-from deployments.watch import Watch
+from deployments.resumed_calls import spoken, written
 from serve_app.graph.answers import text_only
 
 HEARD_WITHIN_S = 1.0  # a stage that answered so lately has a replica that runs

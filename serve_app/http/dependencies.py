@@ -12,8 +12,8 @@ from deployments.errors import AudioTooLong, StepAudioError
 from deployments.messages import INPUT_SAMPLE_RATE_HZ, ReferenceAudio, Voice
 from deployments.metrics import UNRECORDED, Recorder
 from deployments.voice_store import EVERYBODY, VoiceStore
+from serve_app.graph.answer_metrics import MeasuredBackend
 from serve_app.graph.backend import Backend
-from serve_app.graph.measured import MeasuredBackend
 from serve_app.graph.readiness import Readiness
 from serve_app.http.access.gate import is_from_inside
 from serve_app.http.access.key_limits import Allowance

@@ -21,10 +21,10 @@ import psutil
 import ray
 from ray import serve
 
+from deployments.liveness.watch import Watch
 from deployments.messages import ThinkerRequest
 from deployments.resume import Policy, Tries, WrittenProgress, resumed
 from deployments.thinker import tasks
-from deployments.watch import Watch
 from tests.integration.graph.conftest import fake_graph, replica_record, served
 
 LETTERS = 50  # a delta each

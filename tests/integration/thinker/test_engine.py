@@ -18,7 +18,7 @@ from deployments.errors import (
     ServerFull,
     SpeechTooLong,
 )
-from deployments.heartbeats import require_health
+from deployments.liveness.heartbeats import require_health
 from deployments.messages import Message, Role, SamplingOptions, SpokenPart, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import tasks, warm_up

@@ -51,7 +51,7 @@ EXAMPLES = [
     ThinkerRequest("req_3", (), priority="background"),
     SpeechRequest(THINKER, "high", beats=True),
     ThinkerDelta("hi", audio_tokens=(1, 2), finish_reason="stop", usage=Usage(1, 2, 3)),
-    ThinkerDelta(heartbeat=Heartbeat("r1", 7, 0.5, stuck=False, alone=True)),
+    ThinkerDelta(heartbeat=Heartbeat(7, 0.5, stuck=False, alone=True)),
     SpeechDelta(b"\0\1", "hi", token_ids=(7,), tool_calls=(ToolCall("f", "{}"),)),
 ]
 

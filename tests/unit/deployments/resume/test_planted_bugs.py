@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from deployments import heartbeats, interruptible, resume, watch
-from deployments.heartbeats import Heartbeats
-from deployments.interruptible import Interruptible
+from deployments import resume
+from deployments.liveness import heartbeats, interruptible, watch
+from deployments.liveness.heartbeats import Heartbeats
+from deployments.liveness.interruptible import Interruptible
 from deployments.messages import Heartbeat, SpeechRequest, ThinkerRequest
 from deployments.resume import Policy, SpokenProgress, Tries, WrittenProgress
 from deployments.spoken_answer import answer_aloud, long_texts

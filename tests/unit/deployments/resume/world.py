@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from deployments.errors import EngineFailed, ThinkerLost
-from deployments.heartbeats import Heartbeats
+from deployments.liveness.heartbeats import Heartbeats
+from deployments.liveness.watch import Watch
 from deployments.messages import (
     NextPart,
     SpeechDelta,
@@ -21,7 +22,6 @@ from deployments.messages import (
 from deployments.resume import Policy, Recovery, SpokenProgress, Tries, WrittenProgress, resumed
 from deployments.spoken_answer.answer_aloud import answer_aloud
 from deployments.stages import LONGEST_GPU_STEP_S, Steps
-from deployments.watch import Watch
 from tests.unit.deployments.resume.chained import (
     SCHEDULES,
     ChainedSynthesizer,
@@ -145,7 +145,7 @@ class Replica:
     def __init__(self, stage: Stage, world: "World") -> None:
         self._stage, self._world = stage, world
         self._stuck_since_s: float | None = None
-        self._heartbeats = Heartbeats(stage, self._steps, STUCK_S)
+        self._heartbeats = Heartbeats(self._steps, STUCK_S)
 
     def call(self, deltas: AsyncGenerator[Any], nothing: Any) -> RemoteCall:
         deltas = self._made(deltas)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from deployments.errors import EngineFailed
-from deployments.heartbeats import require_health
+from deployments.liveness.heartbeats import require_health
 from deployments.token2wav.canary import INTERVAL_S, TOKENS
 from tests.unit.deployments.token2wav.synthesizer.stand_in import begun, chunk
 

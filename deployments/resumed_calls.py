@@ -6,9 +6,11 @@ from contextlib import aclosing
 from typing import Any
 
 from deployments.errors import EngineFailed, EngineLost
+from deployments.liveness.watch import Watch
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
 from deployments.metrics import RESUMED, recorder
 from deployments.ray_failures import FULL, NO_REPLICA, unwrap
+from deployments.refusals import R, asked_until_one_has_room
 from deployments.resume import (
     D,
     Policy,
@@ -19,8 +21,6 @@ from deployments.resume import (
     WrittenProgress,
     resumed,
 )
-from deployments.room import R, asked_until_one_has_room
-from deployments.watch import Watch
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from typing import Literal
 
 import yaml
 
-from serve_app.commands.metrics.alerts import alerts
-from serve_app.commands.metrics.dashboard import dashboard
-from serve_app.commands.metrics.table import table
+from serve_app.commands.dashboards.alerts import alerts
+from serve_app.commands.dashboards.dashboard import dashboard
+from serve_app.commands.dashboards.table import table
 
 Form = Literal["table", "dashboard", "alerts"]
 

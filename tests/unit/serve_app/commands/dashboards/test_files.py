@@ -9,10 +9,10 @@ import yaml
 from deployments import metrics
 from deployments.metrics import METRICS, Metric
 from serve_app.commands.cli import main
-from serve_app.commands.metrics.alerts import alerts
-from serve_app.commands.metrics.command import text_of
-from serve_app.commands.metrics.dashboard import dashboard
-from serve_app.commands.metrics.queries import NO_GAP_S
+from serve_app.commands.dashboards.alerts import alerts
+from serve_app.commands.dashboards.command import text_of
+from serve_app.commands.dashboards.dashboard import dashboard
+from serve_app.commands.dashboards.queries import NO_GAP_S
 from tests.places import ROOT
 
 FILES = {

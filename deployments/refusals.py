@@ -4,27 +4,25 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from deployments.errors import EveryReplicaFull, ServerFull
-from deployments.messages import SpeechRequest, ThinkerRequest
+from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
 from deployments.ray_failures import unwrap
 
 ASKS_AGAIN_AFTER_S = 0.15  # all replicas, for an answer that lost its replica
 
-Call = Callable[[Any], Any]
-"""`handle.method.remote` of a handle that streams."""
-
 R = TypeVar("R", ThinkerRequest, SpeechRequest)
+D = TypeVar("D", ThinkerDelta, SpeechDelta)
 
 
 async def asked_until_one_has_room(
     request: R,
-    call: Call,
+    call: Callable[[R], AsyncGenerator[D]],
     *,
     waits: bool,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> AsyncGenerator[Any]:
+) -> AsyncGenerator[D]:
     """The deltas of the first replica that does not refuse. Closing it aborts the answer.
 
     Args:
@@ -42,7 +40,7 @@ async def asked_until_one_has_room(
         has_begun = False
         try:
             async for delta in deltas:
-                has_begun = True
+                has_begun = has_begun or delta.heartbeat is None or not delta.heartbeat.alone
                 yield delta
             return
         except Exception as error:
@@ -57,7 +55,7 @@ async def asked_until_one_has_room(
             if not waits:
                 raise
         finally:
-            deltas.cancel()  # does nothing to an answer that is complete
+            await deltas.aclose()
         refusals.clear()
         await sleep(ASKS_AGAIN_AFTER_S)
 

@@ -1,6 +1,6 @@
 """A stage's side of liveness: heartbeats in an answer that has nothing else to say.
 
-The caller's side is `deployments.watch`.
+The caller's side is `deployments.liveness.watch`.
 """
 
 import asyncio
@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from deployments.errors import EngineFailed
-from deployments.interruptible import Interruptible
+from deployments.liveness.interruptible import Interruptible
+from deployments.liveness.ticks import TICK_S, Ticks
 from deployments.messages import Heartbeat, SpeechDelta, ThinkerDelta
 from deployments.stages import Steps
-from deployments.ticks import TICK_S, Ticks
 
 BEAT_AFTER_S = 0.5  # of silence, and up to a tick more
 
@@ -45,14 +45,12 @@ async def require_health(engine: Engine, stuck_s: float) -> None:
 class Heartbeats:
     """The heartbeats of one replica."""
 
-    def __init__(self, replica: str, steps: Callable[[], Steps], stuck_s: float) -> None:
+    def __init__(self, steps: Callable[[], Steps], stuck_s: float) -> None:
         """
         Args:
-            replica: names it to those who call it.
             steps: of its engine.
             stuck_s: an engine that is in one step for longer is stuck.
         """
-        self._replica = replica
         self._steps = steps
         self._stuck_s = stuck_s
         self._ticks = Ticks()
@@ -89,7 +87,7 @@ class Heartbeats:
         steps = self._steps()
         # A loop that was held up has not seen yet what its engine did meanwhile.
         stuck = steps.under_way_s > self._stuck_s and not late
-        return Heartbeat(self._replica, steps.made, steps.under_way_s, stuck, alone)
+        return Heartbeat(steps.made, steps.under_way_s, stuck, alone)
 
 
 class _Silence:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from deployments.metrics import METRICS, Metric
-from serve_app.commands.metrics.queries import queries, unit
+from serve_app.commands.dashboards.queries import queries, unit
 
 WIDTH, HEIGHT = 8, 8  # of Grafana's 24 columns, and rows
 COLUMNS = 24 // WIDTH

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from deployments.interruptible import Interruptible
+from deployments.liveness.interruptible import Interruptible
 from deployments.resume import is_cancelled
 from tests.unit.deployments.resume.virtual_loop import VirtualLoop
 

@@ -11,7 +11,7 @@ from ray.serve.exceptions import BackPressureError
 from deployments import metrics
 from deployments.errors import EngineFailed, PromptTooLong, ServerFull
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest, Usage
-from serve_app.graph.measured import PCM_BYTES_PER_S, MeasuredBackend
+from serve_app.graph.answer_metrics import PCM_BYTES_PER_S, MeasuredBackend
 from tests.unit.deployments.recorded import Recorded
 
 REQUEST = ThinkerRequest("r", ())

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from deployments.errors import EngineFailed, ReplicaHangs
+from deployments.liveness.ticks import TICK_S
+from deployments.liveness.watch import Watch
 from deployments.messages import Heartbeat, ThinkerDelta
-from deployments.ticks import TICK_S
-from deployments.watch import Watch
 from tests.unit.deployments.resume.virtual_loop import Deadlock, VirtualLoop
 
 SILENCE_S = 2.0
@@ -19,7 +19,7 @@ TEXT = ThinkerDelta("hello")
 
 
 def beat(*, stuck: bool = False, alone: bool = True) -> ThinkerDelta:
-    return ThinkerDelta(heartbeat=Heartbeat("r1", 7, 2.1 if stuck else 0.0, stuck, alone))
+    return ThinkerDelta(replica="r1", heartbeat=Heartbeat(7, 2.1 if stuck else 0.0, stuck, alone))
 
 
 class Cancelled(Exception):

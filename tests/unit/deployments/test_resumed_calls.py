@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorUnavailableError
 
-from deployments import lasting_calls
+from deployments import resumed_calls
 from deployments.errors import EngineLost
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
 from deployments.metrics import RESUMED
@@ -38,13 +38,13 @@ def calls(*outcomes: object) -> Callable[[Any], Attempt]:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     recorded = Recorded()
-    monkeypatch.setattr(lasting_calls, "recorder", lambda: recorded)
+    monkeypatch.setattr(resumed_calls, "recorder", lambda: recorded)
     return recorded
 
 
 async def test_a_written_answer_that_goes_on_counts_with_its_stage_and_its_cause(recorded) -> None:
     call = calls(EngineLost("it died"), ThinkerDelta(finish_reason="stop"))
-    answer = lasting_calls.written(REQUEST, call, Recovery(), Tries(1))
+    answer = resumed_calls.written(REQUEST, call, Recovery(), Tries(1))
     assert [delta.finish_reason async for delta in answer] == ["stop"]
     assert recorded.tags_of(RESUMED) == [{"stage": "Thinker", "cause": "EngineLost"}]
 
@@ -52,13 +52,13 @@ async def test_a_written_answer_that_goes_on_counts_with_its_stage_and_its_cause
 async def test_a_spoken_answer_that_goes_on_counts_with_its_stage_and_its_cause(recorded) -> None:
     lost = ActorUnavailableError("gone", b"0" * 16)
     call = calls(lost, SpeechDelta(finish_reason="stop"))
-    answer = lasting_calls.spoken(SpeechRequest(REQUEST), call, Recovery())
+    answer = resumed_calls.spoken(SpeechRequest(REQUEST), call, Recovery())
     assert [delta.finish_reason async for delta in answer] == ["stop"]
     assert recorded.tags_of(RESUMED) == [{"stage": "Token2Wav", "cause": "ActorUnavailableError"}]
 
 
 async def test_an_answer_that_may_not_go_on_does_not_count(recorded) -> None:
-    answer = lasting_calls.written(REQUEST, calls(EngineLost("it died")), Recovery(), Tries(0))
+    answer = resumed_calls.written(REQUEST, calls(EngineLost("it died")), Recovery(), Tries(0))
     with pytest.raises(EngineLost):
         [delta async for delta in answer]
     assert recorded.calls == 0

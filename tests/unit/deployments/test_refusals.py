@@ -5,12 +5,19 @@ from typing import Any
 
 import pytest
 
-from deployments.errors import EngineFailed, EveryReplicaFull, ServerFull
-from deployments.lasting_calls import spoken, written
-from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
+from deployments.errors import EngineFailed, EveryReplicaFull, ReplicaHangs, ServerFull
+from deployments.liveness.watch import Watch
+from deployments.messages import (
+    Heartbeat,
+    SpeechDelta,
+    SpeechRequest,
+    ThinkerDelta,
+    ThinkerRequest,
+)
+from deployments.refusals import asked_until_one_has_room
 from deployments.replica_name import signed
 from deployments.resume import Recovery, Tries
-from deployments.room import asked_until_one_has_room
+from deployments.resumed_calls import spoken, written
 from tests.unit.deployments.resume.chained import everything
 
 REQUEST = ThinkerRequest("r", ())
@@ -68,8 +75,15 @@ def answers(request: Any) -> list[Any]:
     return [DONE]
 
 
+def answers_of(stage: Callable[[Any], Any]) -> Callable[[Any], AsyncGenerator[Any]]:
+    """Its answers, closed as a caller closes them."""
+    return lambda request: Watch(silence_s=2.0).over(stage(request))
+
+
 async def asked(stage: Stage, **options: Any) -> list[Any]:
-    return await everything(asked_until_one_has_room(REQUEST, stage, waits=False, **options))
+    return await everything(
+        asked_until_one_has_room(REQUEST, answers_of(stage), waits=False, **options)
+    )
 
 
 async def test_a_refusal_is_not_final_while_another_replica_has_room():
@@ -99,7 +113,7 @@ async def test_a_refusal_of_a_version_without_names_is_final():
 
     stage = Stage()
     with pytest.raises(ServerFull) as refused:
-        await everything(asked_until_one_has_room(REQUEST, refuses, waits=False))
+        await everything(asked_until_one_has_room(REQUEST, answers_of(refuses), waits=False))
     assert refused.value.retry_after_s == 2.0
 
 
@@ -126,7 +140,7 @@ async def test_who_waits_asks_all_again_until_one_has_room():
         return [ServerFull()] if len(pauses) < 2 else [DONE]
 
     stage = Stage(a=full(), b=full_twice)
-    deltas = asked_until_one_has_room(REQUEST, stage, waits=True, sleep=pause)
+    deltas = asked_until_one_has_room(REQUEST, answers_of(stage), waits=True, sleep=pause)
     assert [delta.text for delta in await everything(deltas)] == ["hi"]
     assert stage.asked == ["a", "b"] * 3
 
@@ -146,7 +160,7 @@ async def test_a_text_goes_on_with_another_replica_than_the_one_it_lost():
         return [ThinkerDelta("i", made=(2,), offset=len(request.made), finish_reason="stop")]
 
     stage = Stage(a=dies, b=goes_on)
-    deltas = await everything(written(REQUEST, stage, Recovery(), Tries(3)))
+    deltas = await everything(written(REQUEST, stage, Recovery(), Tries(3), Watch(2.0)))
     assert "".join(delta.text for delta in deltas) == "hi"
     assert stage.asked == ["a", "b"]
     assert [request.avoid for request in stage.requests] == [(), ("a",)]
@@ -161,7 +175,7 @@ async def test_a_spoken_answer_avoids_every_replica_that_it_lost():
 
     stage = Stage(a=dies, b=dies, c=speaks)
     request = SpeechRequest(REQUEST)
-    assert len(await everything(spoken(request, stage, Recovery()))) == 3
+    assert len(await everything(spoken(request, stage, Recovery(), Watch(2.0)))) == 3
     assert stage.asked == ["a", "b", "c"]
     assert [request.avoid for request in stage.requests] == [(), ("a",), ("a", "b")]
 
@@ -181,5 +195,20 @@ async def test_an_answer_that_goes_on_waits_for_room_and_spends_one_try():
         return dies(request) if not request.avoid else [ServerFull()]
 
     stage = Stage(a=lost_or_full, b=full_for_a_while)
-    await everything(spoken(SpeechRequest(REQUEST), stage, Recovery(tries=1)))
+    await everything(spoken(SpeechRequest(REQUEST), stage, Recovery(tries=1), Watch(2.0)))
     assert stage.asked == ["a", "b", "a", "b", "a", "b"]
+
+
+async def test_a_replica_that_only_sent_heartbeats_before_it_was_lost_is_avoided():
+    beat = ThinkerDelta(heartbeat=Heartbeat(1, 0.0, stuck=False, alone=True))
+    stage = Stage(a=lambda request: [beat, ReplicaHangs("a", "no heartbeat")], b=answers)
+    (delta,) = await everything(written(REQUEST, stage, Recovery(), Tries(3), Watch(2.0)))
+    assert delta.replica == "b"
+    assert stage.requests[-1].avoid == ("a",)
+
+
+async def test_a_refusal_after_a_heartbeat_is_not_final_either():
+    beat = ThinkerDelta(heartbeat=Heartbeat(1, 0.0, stuck=False, alone=True))
+    stage = Stage(a=lambda request: [beat, ServerFull()], b=answers)
+    *_, delta = await asked(stage)
+    assert delta.replica == "b"

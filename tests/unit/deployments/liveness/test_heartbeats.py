@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from deployments.errors import EngineFailed
-from deployments.heartbeats import BEAT_AFTER_S, Heartbeats, require_health
+from deployments.liveness.heartbeats import BEAT_AFTER_S, Heartbeats, require_health
+from deployments.liveness.ticks import TICK_S
 from deployments.messages import Heartbeat, ThinkerDelta
 from deployments.stages import Steps
-from deployments.ticks import TICK_S
 from tests.unit.deployments.resume.virtual_loop import VirtualLoop
 
 HELLO, BYE = ThinkerDelta("hello"), ThinkerDelta("bye", finish_reason="stop")
@@ -52,7 +52,7 @@ class Engine:
             self.closed = True
 
     def answer(self) -> AsyncGenerator[ThinkerDelta]:
-        return Heartbeats("r1", self.steps, STUCK_S).among(self.generate(), ThinkerDelta())
+        return Heartbeats(self.steps, STUCK_S).among(self.generate(), ThinkerDelta())
 
 
 async def timed(deltas: AsyncGenerator[ThinkerDelta]) -> list[tuple[float, ThinkerDelta]]:
@@ -74,7 +74,7 @@ def test_the_first_delta_has_a_heartbeat_and_the_others_have_none(loop: VirtualL
     got = loop.run(timed(Engine(HELLO, HELLO, BYE).answer()))
     assert text(got) == "hellohellobye"
     first, *others = (delta.heartbeat for _, delta in got)
-    assert first == Heartbeat("r1", 7, 0.0, stuck=False, alone=False)
+    assert first == Heartbeat(7, 0.0, stuck=False, alone=False)
     assert others == [None, None]
 
 
@@ -98,7 +98,7 @@ def test_a_heartbeat_says_how_long_the_engine_has_been_in_its_step(loop: Virtual
     for step_s, stuck in ((1.9, False), (2.1, True)):
         engine.now = Steps(3, step_s)
         (_, first), *_ = loop.run(timed(engine.answer()))
-        heartbeat = Heartbeat("r1", 3, step_s, stuck=stuck, alone=True)
+        heartbeat = Heartbeat(3, step_s, stuck=stuck, alone=True)
         assert first == ThinkerDelta(heartbeat=heartbeat)
 
 
@@ -143,7 +143,7 @@ def test_closing_it_closes_the_answer(loop: VirtualLoop, reads: int) -> None:
 
 def test_no_timer_is_left_behind(loop: VirtualLoop) -> None:
     engine = Engine(HELLO, 1.0, BYE)
-    heartbeats = Heartbeats("r1", engine.steps, STUCK_S)
+    heartbeats = Heartbeats(engine.steps, STUCK_S)
 
     async def listen() -> None:
         await timed(heartbeats.among(engine.generate(), ThinkerDelta()))

@@ -1,7 +1,7 @@
 """A caller's side of liveness: streams of which nothing is heard any more are given up.
 
-A stage says that it is alive as `deployments.heartbeats` does. One watch looks after all streams
-that a process has of a stage, with one timer.
+A stage says that it is alive as `heartbeats` does. One watch looks after all streams that a process
+has of a stage, with one timer.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Protocol, TypeVar
 
 from deployments.errors import ReplicaHangs
+from deployments.liveness.ticks import TICK_S, Ticks
 from deployments.messages import Heartbeat, SpeechDelta, ThinkerDelta
 from deployments.resume import is_cancelled
-from deployments.ticks import TICK_S, Ticks
 
 D = TypeVar("D", ThinkerDelta, SpeechDelta)
 Sent = TypeVar("Sent", ThinkerDelta, SpeechDelta, covariant=True)
@@ -54,6 +54,7 @@ class Watch:
             stream.is_read = True
             async for delta in response:
                 stream.is_read, stream.silent_s = False, 0.0
+                stream.replica = delta.replica or stream.replica
                 if delta.heartbeat is not None:
                     self._has_heard = True
                     stream.hear(delta.heartbeat)
@@ -74,26 +75,27 @@ class _Stream:
 
     def __init__(self, response: Response[Any], silence_s: float) -> None:
         self.is_read = False
+        self.replica = ""
         self.silent_s = 0.0
         self.lost: ReplicaHangs | None = None
         self._response = response
         self._silence_s = silence_s
-        self._replica: str | None = None
+        self._beats = False
 
     def hear(self, heartbeat: Heartbeat) -> None:
         """Raise ReplicaHangs where the engine is stuck."""
-        self._replica = heartbeat.replica
+        self._beats = True
         if heartbeat.stuck:
             self.lost = ReplicaHangs(
-                heartbeat.replica, f"its engine has been in one step for {heartbeat.step_s:.1f} s"
+                self.replica, f"its engine has been in one step for {heartbeat.step_s:.1f} s"
             )
             raise self.lost
 
     def on_tick(self, late: bool) -> None:
         """Count the silence. After a late tick it is not known yet what has come meanwhile."""
-        if late or not self.is_read or self._replica is None or self.lost is not None:
+        if late or not self.is_read or not self._beats or self.lost is not None:
             return
         self.silent_s += TICK_S
         if self.silent_s >= self._silence_s:
-            self.lost = ReplicaHangs(self._replica, f"no heartbeat for {self.silent_s:.1f} s")
+            self.lost = ReplicaHangs(self.replica, f"no heartbeat for {self.silent_s:.1f} s")
             self._response.cancel()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from deployments import metrics
-from serve_app.commands.metrics.queries import EVERYWHERE, ending, quantile, with_gaps
+from serve_app.commands.dashboards.queries import EVERYWHERE, ending, quantile, with_gaps
 
 OVER = "10m"
 SLOW_FIRST_SOUND_S = 2.0
