@@ -21,6 +21,9 @@ from deployments.resume import Recovery, Tries
 from deployments.resumed_calls import spoken, written
 from serve_app.graph.answers import text_only
 
+# States of a replica that takes requests. One whose node is to go takes them until its substitute
+# runs, and all do while a controller that was restarted looks for its replicas.
+SERVING = frozenset({"RUNNING", "PENDING_MIGRATION", "RECOVERING"})
 HEARD_WITHIN_S = 1.0  # a stage that answered so lately has a replica that runs
 
 
@@ -100,4 +103,4 @@ class ServeBackend:
         status = await asyncio.to_thread(serve.status)  # it waits for the controller
         graph = status.applications.get(serve.get_replica_context().app_name)
         stages = graph.deployments if graph else {}
-        return {name: stage.replica_states.get("RUNNING", 0) > 0 for name, stage in stages.items()}
+        return {name: bool(SERVING & stage.replica_states.keys()) for name, stage in stages.items()}

@@ -1,6 +1,7 @@
 """What the backend over Ray's handles concludes from the answers that come."""
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
@@ -61,6 +62,28 @@ async def test_before_the_first_answer_serve_is_asked() -> None:
     assert not await backend.ready()
     assert not await backend.ready_for_text()
     assert backend.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("states", "serves"),
+    [
+        ({"RUNNING": 1, "STOPPING": 2}, True),
+        ({"PENDING_MIGRATION": 1, "STARTING": 1}, True),
+        ({"RECOVERING": 1}, True),
+        ({"STARTING": 2, "STOPPING": 1, "UPDATING": 1}, False),
+        ({}, False),
+    ],
+)
+async def test_a_stage_serves_while_one_of_its_replicas_takes_requests(
+    monkeypatch: pytest.MonkeyPatch, states: dict[str, int], serves: bool
+) -> None:
+    stages = {"Thinker": SimpleNamespace(replica_states=states)}
+    graph = SimpleNamespace(applications={"a": SimpleNamespace(deployments=stages)})
+    monkeypatch.setattr(handles.serve, "status", lambda: graph)
+    context = SimpleNamespace(app_name="a")
+    monkeypatch.setattr(handles.serve, "get_replica_context", lambda: context)
+    backend = ServeBackend(Handle(WRITTEN), None, Recovery())  # type: ignore[arg-type]
+    assert await backend.ready() is serves
 
 
 async def test_a_spoken_answer_shows_that_every_stage_runs() -> None:
