@@ -8,6 +8,7 @@ import pytest
 
 from deployments.thinker.prompt import Prompt
 from deployments.thinker.prompt_runner import PromptRunner
+from deployments.thinker.step_clock import StepClock
 
 
 class Llm:
@@ -16,8 +17,11 @@ class Llm:
     model_config = None
 
     def __init__(self) -> None:
-        self.renderer = self
+        self.renderer = self.output_processor = self
         self.priorities: list[int] = []
+
+    def get_num_unfinished_requests(self) -> int:
+        return 0
 
     async def render_cmpl_async(self, prompts: list[Any]) -> list[Any]:
         return prompts
@@ -39,7 +43,7 @@ def llm(monkeypatch: pytest.MonkeyPatch) -> Llm:
 
 
 async def test_an_answer_that_goes_on_goes_before_those_of_its_priority_that_begin(llm):
-    runner = PromptRunner(llm, None, stop_ids=(), non_finite_id=0)  # type: ignore[arg-type]
+    runner = PromptRunner(llm, None, stop_ids=(), non_finite_id=0, clock=StepClock())  # type: ignore[arg-type]
     wanted = [("live", True), ("live", False), ("background", True), ("background", False)]
     for priority, goes_on in wanted:
         async for _ in runner.run(Prompt([1], []), None, priority=priority, goes_on=goes_on):

@@ -20,7 +20,7 @@ from deployments.errors import (
     VoiceStoreFailed,
     VoiceStoreFull,
 )
-from deployments.voice_store import VoiceStore, folder, folder_of
+from deployments.voice_store import VoiceStore, folder_of, fsspec_folder
 from deployments.voice_store import store as store_module
 
 RECORDING = bytes(range(256)) * 100
@@ -184,7 +184,7 @@ async def test_a_disk_without_hard_links_holds_voices_too(tmp_path: Path, monkey
     def no_links(*paths: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(folder.os, "link", no_links)
+    monkeypatch.setattr(fsspec_folder.os, "link", no_links)
     store = VoiceStore(str(tmp_path))
     voice = await store.create("me", RECORDING)
     with pytest.raises(VoiceExists):
