@@ -90,10 +90,7 @@ class Answer:
         vocabulary: TextVocabulary,
         stop_ids: frozenset[int],
         prompt_audio_tokens: int = 0,
-        *,
-        can_go_on: bool = False,
     ) -> None:
-        """`can_go_on`: another replica can go on with it, so its deltas say what was made."""
         start = Mode.SPEECH if request.reply == "speech" else Mode.TEXT
         self._literal = vocabulary.literally()
         self._reader: OutputSplitter | LiteralReader | CallReader
@@ -111,7 +108,6 @@ class Answer:
         self._held = _Held()
         self._usage: Usage | None = None
         self._has_calls = False
-        self._can_go_on = can_go_on
         self._made = 0  # ids, of those that deltas have said
         self.called: str | None = None  # the function that the answer has to call
         self.finished = False
@@ -121,8 +117,18 @@ class Answer:
         usage = self.count(output)
         thought = usage.reasoning_tokens + len(output.token_ids)
         self._usage = replace(usage, reasoning_tokens=thought)
+        self._held.made += output.token_ids
         reasoning = "".join(map(self._thought.push, output.token_ids))
-        return ThinkerDelta(reasoning=reasoning) if reasoning else None
+        return ThinkerDelta(reasoning=reasoning, **self._said()) if reasoning else None
+
+    def go_on_thinking(self, made: Sequence[int], prompt_tokens: int) -> None:
+        """Take in the ids of a thought that another replica made and sent.
+
+        Args:
+            prompt_tokens: of the prompt, without those ids.
+        """
+        self.think(EngineOutput(tuple(made), prompt_tokens=prompt_tokens))
+        self._held.made, self._made = [], len(made)
 
     def call(self, name: str) -> None:
         """From here on the answer is the arguments of this function's call."""
@@ -135,11 +141,12 @@ class Answer:
         Args:
             prompt_tokens: of the prompt, without those ids.
         """
+        before = self._made
         ended = self.push(EngineOutput(tuple(made), prompt_tokens=prompt_tokens))
         if not self.finished and made[-1] in self._stop_ids:
             ended = self.finish("stop")
         self._release()
-        self._made = len(made)
+        self._held.made, self._made = [], before + len(made)
         if ended is None or not self.finished:
             return None
         return ThinkerDelta(finish_reason=ended.finish_reason, usage=ended.usage, offset=self._made)
@@ -156,8 +163,7 @@ class Answer:
             if token_id not in self._stop_ids and not self._ended(split):
                 self._take(token_id, split)
         held = self._held
-        if self._can_go_on:
-            held.made += output.token_ids
+        held.made += output.token_ids
         held.token_ids += self._ids.release()
         held.text += split.text
         held.reasoning += split.reasoning
@@ -228,8 +234,6 @@ class Answer:
 
     def _said(self) -> dict[str, Any]:
         """The fields of a delta that another replica needs in order to go on behind it."""
-        if not self._can_go_on:
-            return {}
         made, self._held.made = tuple(self._held.made), []
         offset, self._made = self._made, self._made + len(made)
         return {"made": made, "offset": offset}

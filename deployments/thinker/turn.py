@@ -5,7 +5,7 @@ function name  where the answer has to call one of several
 answer         speech, text, JSON, or the arguments of that call
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +16,7 @@ from deployments.thinker.answer import Answer, EngineOutput
 from deployments.thinker.constraints import Constraint, Json, LiteralReader, OneOf
 from deployments.thinker.prompt import PromptBuilder
 from deployments.thinker.prompt_runner import PromptRunner
+from deployments.thinker.remade import Remade
 from deployments.thinker.tokens import SpecialTokens, TextVocabulary
 
 
@@ -54,38 +55,65 @@ class Turn:
         if room < request.needed_tokens:
             raise SpeechTooLong(request.needed_tokens, room)
         self._budget = request.sampling.max_tokens or runner.defaults.max_tokens
-        # A thought is a prompt of its own, and vLLM follows a constraint from its beginning alone.
-        can_go_on = not (model.think or request.must_call or request.json_schema)
+        self._remade = Remade(())
         self._answer = Answer(
             request,
             model.special,
             model.vocabulary,
             model.stop_ids,
             prompt.audio_tokens,
-            can_go_on=can_go_on,
         )
 
     async def deltas(self) -> AsyncGenerator[ThinkerDelta]:
         """The whole answer, or what is left of it. Closing the iterator aborts it in vLLM."""
-        if self._request.made and (last := self._go_on(self._request.made)):
-            yield last
-            return
+        has_thought = not self._model.think
+        if made := self._request.made:
+            thought, answer = self._parted(made)
+            has_thought = has_thought or self._think_on(thought)
+            if self._is_constrained:
+                self._remade = Remade(answer)
+            elif answer and (last := self._go_on(answer)):
+                yield last
+                return
         steps = [self._answer_itself]
         if self._request.must_call:
             steps.insert(0, self._choose_function)
-        if self._model.think:
+        if not has_thought:
             steps.insert(0, self._think)
         for step in steps:
+            if self._answer.finished:
+                return
             if self._left < 1:
                 yield self._answer.finish("length")
-            if self._answer.finished:
                 return
             async with aclosing(step()) as deltas:
                 async for delta in deltas:
                     yield delta
 
+    def _parted(self, made: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of ids that another replica made: the thought, with its end, and the answer."""
+        if not self._model.think:
+            return (), made
+        end = self._model.special.think_end
+        thought = made.index(end) + 1 if end in made else len(made)
+        return made[:thought], made[thought:]
+
+    def _think_on(self, thought: tuple[int, ...]) -> bool:
+        """Begin behind a thought that another replica began. Whether it is complete."""
+        self._answer.go_on_thinking(thought, self._prompt.length)
+        self._budget -= len(thought)
+        complete = thought[-1] == self._model.special.think_end
+        if complete:
+            self._prompt = self._prompts.after_thought(self._prompt, thought[:-1], self._reply)
+        else:
+            self._prompt = self._prompts.behind(self._prompt, thought)
+        return complete
+
     def _go_on(self, made: tuple[int, ...]) -> ThinkerDelta | None:
-        """Begin behind the ids that another replica made. The last delta, if they are all."""
+        """Begin behind the ids of the answer that another replica made.
+
+        The last delta, if they are all.
+        """
         last = self._answer.go_on(made, self._prompt.length)
         self._prompt = self._prompts.behind(self._prompt, made)
         self._budget -= len(made)
@@ -139,10 +167,27 @@ class Turn:
     async def _answer_itself(self) -> AsyncGenerator[ThinkerDelta]:
         async with aclosing(self._run(*self._constraint())) as outputs:
             async for output in outputs:
-                if delta := self._answer.push(output):
+                for delta in self._deltas_of(output):
                     yield delta
                 if self._answer.finished:  # also by a stop string, of which vLLM knows nothing
                     return
+
+    def _deltas_of(self, output: EngineOutput) -> Iterator[ThinkerDelta]:
+        """What an output adds to the answer; of one that is made again, what is new."""
+        if not self._remade.complete:
+            new = self._remade.take(output)
+            if new is None:
+                return
+            if last := self._answer.go_on(self._remade.ids, output.prompt_tokens):
+                yield last
+                return
+            output = new
+        if delta := self._answer.push(output):
+            yield delta
+
+    @property
+    def _is_constrained(self) -> bool:
+        return bool(self._request.must_call or self._request.json_schema)
 
     def _constraint(self) -> tuple[Constraint | None, str | None]:
         """What the answer has to be, and the request's field that says so."""

@@ -24,6 +24,8 @@ from deployments.token2wav.token2wav_config import ReferenceAudioLimits, Token2W
 from deployments.token2wav.voice import VoiceEncoder
 from serve_app.commands.word_error_rate import word_error_rate
 from serve_app.config import AppConfig
+from serve_app.sound.encoding.encoder_threads import encoding
+from serve_app.sound.encoding.formats import FORMATS
 from tests.integration.graph.conftest import MODEL, on_node, served
 from tests.nano.evaluate import RETRIES, VOICES, Report, evaluate, repeat, transcribe
 from tests.nano.pitch import track_pitch, with_context
@@ -33,7 +35,8 @@ from tests.nano.with_pauses import with_pauses
 from tests.places import NANO as CHECKPOINT
 from tests.places import ROOT
 
-SENTENCES, REPEATS, STREAMED = 40, 8, 6
+SENTENCES, REPEATS, STREAMED, COMPRESSED = 40, 8, 6, 12
+PIECE = 2 * SOUND_RATE_HZ // 3  # bytes: a third of a second
 # three words take less than the shortest prompt that is served
 SPEECH = ReferenceAudioLimits(min_s=0.3)
 
@@ -91,6 +94,26 @@ async def test_it_writes_down_a_recording_of_many_sentences_and_when_each_is_sai
 
 async def test_it_understands_its_own_speech(report):
     assert report.figures()["speech_wer"] <= 0.15
+
+
+@pytest.mark.parametrize("name", ["mp3", "opus", "aac"])
+async def test_it_understands_its_own_speech_as_clients_get_it_compressed(client, report, name):
+    """Encoded as a streamed answer is; `test_formats` shows that the endpoints send just that."""
+    spoken = report.spoken[:COMPRESSED]
+    files = [await streamed(name, one.wav) for one in spoken]
+    heard = await asyncio.gather(*(transcribe(client, MODEL, file) for file in files))
+    sentences = [one.sentence for one in spoken]
+    plain = word_error_rate(sentences, [one.said for one in spoken])
+    assert word_error_rate(sentences, heard) <= plain + 0.02
+
+
+async def streamed(name: str, wav: bytes) -> bytes:
+    """The sound of `wav` in a format, piece by piece through the encoder of one answer."""
+    samples, _ = soundfile.read(io.BytesIO(wav), dtype="int16")
+    pcm = samples.tobytes()
+    async with encoding(FORMATS[name], speed=1) as sound:
+        pieces = [await sound.encode(pcm[at : at + PIECE]) for at in range(0, len(pcm), PIECE)]
+        return b"".join([*pieces, await sound.finish()])
 
 
 async def test_an_independent_recogniser_picks_the_right_sentence_of_200(report):

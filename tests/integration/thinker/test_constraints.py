@@ -8,7 +8,7 @@ import json
 import jsonschema
 import pytest
 
-from deployments.errors import UnsupportedRequest
+from deployments.errors import EngineFailed, UnsupportedRequest
 from deployments.messages import Function, SamplingOptions, ThinkerDelta
 from tests.integration.thinker.conftest import collect
 from tests.integration.thinker.test_engine import ask
@@ -43,6 +43,21 @@ async def test_an_answer_follows_its_schema(engine, seed):
     jsonschema.validate(json.loads(text_of(deltas)), WEATHER)
     assert deltas[-1].finish_reason == "stop"
     assert len(deltas) > 2  # it streams
+
+
+@pytest.mark.parametrize("sampling", [SamplingOptions(temperature=0, max_tokens=40), drawn(2)])
+async def test_an_answer_that_follows_a_schema_goes_on_in_another_engine(engine, sampling):
+    fields = {"sampling": sampling, "json_schema": json.dumps(WEATHER)}
+    whole = await collect(engine, ask(**fields))
+    for received in (1, len(whole) // 2, len(whole) - 1):
+        made = tuple(i for delta in whole[:received] for i in delta.made)
+        rest = await collect(engine, ask(**fields, made=made))
+        assert text_of(whole[:received]) + text_of(rest) == text_of(whole)
+        assert rest[0].offset == len(made)
+        assert rest[-1].finish_reason == whole[-1].finish_reason
+        assert rest[-1].usage.completion_tokens == whole[-1].usage.completion_tokens
+    with pytest.raises(EngineFailed, match="could not be made again"):
+        await collect(engine, ask(**fields, made=(whole[0].made[0] + 1,)))
 
 
 async def test_an_answer_cut_by_its_limit_is_the_beginning_of_one(engine):

@@ -98,10 +98,13 @@ def test_a_request_that_the_engine_gave_up_fails(answer):
 
 def test_thoughts_are_counted_and_stay_out_of_the_history(answer, special, tokenizer):
     thinking = answer()
-    thought = thinking.think(EngineOutput(tuple(tokenizer.encode("hm").ids), None, 10, 0))
-    assert thought == ThinkerDelta(reasoning="hm")
-    last = thinking.push(EngineOutput((special.turn_end,), "stop", 20, 16))
-    assert last == ThinkerDelta(finish_reason="stop", usage=Usage(10, 3, reasoning_tokens=2))
+    ids = tuple(tokenizer.encode("hm").ids)
+    thought = thinking.think(EngineOutput(ids, None, 10, 0))
+    assert thought == ThinkerDelta(reasoning="hm", made=ids, offset=0)
+    end = (special.turn_end,)
+    last = thinking.push(EngineOutput(end, "stop", 20, 16))
+    usage = Usage(10, 3, reasoning_tokens=2)
+    assert last == ThinkerDelta(finish_reason="stop", usage=usage, made=end, offset=2)
 
 
 def test_ids_of_a_stop_string_and_behind_it_are_no_part_of_the_answer(answer, tokenizer, special):

@@ -58,7 +58,7 @@ def test_behind_every_delta_the_rest_is_the_same(special, vocabulary, tokenizer,
 
     def begin() -> Answer:
         ends = frozenset({special.turn_end})
-        return Answer(request, special, vocabulary, ends, can_go_on=True)
+        return Answer(request, special, vocabulary, ends)
 
     whole = list(run(begin(), outputs(ids, special.turn_end)))
     assert whole[-1].finish_reason is not None
@@ -80,9 +80,3 @@ def test_behind_every_delta_the_rest_is_the_same(special, vocabulary, tokenizer,
             for one in rest
         )
         assert list(run(second, longer)) == whole[received:]
-
-
-def test_an_answer_that_cannot_go_on_says_no_ids(special, vocabulary, tokenizer) -> None:
-    answer = Answer(ThinkerRequest("r", ()), special, vocabulary, frozenset({special.turn_end}))
-    deltas = run(answer, outputs(tokenizer.encode("abc").ids, special.turn_end))
-    assert [(delta.made, delta.offset) for delta in deltas] == [((), None)] * 4
