@@ -54,8 +54,9 @@ test: .venv/ready ## lint, type check and every test that needs no GPU
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -rs $(IN_PARALLEL) tests/unit tests/parity tests/integration/http tests/clients
-	$(BIN)/python -m pytest -rs tests/integration/graph tests/integration/serving tests/gpu
-	$(BIN)/python -m pytest -rs $(IN_PARALLEL) tests/integration/thinker tests/integration/token2wav
+	$(BIN)/python -m pytest -rs tests/integration/graph tests/gpu
+	$(BIN)/python -m pytest -rs $(IN_PARALLEL) tests/integration/serving tests/integration/thinker \
+	  tests/integration/token2wav
 	@test -d .venv/triton/triton-$(TRITON).dist-info || $(BIN)/pip install -q --no-deps --upgrade \
 	  --target .venv/triton triton==$(TRITON)
 	PYTHONPATH=.venv/triton REQUIRE_TRITON=1 $(BIN)/python -m pytest \

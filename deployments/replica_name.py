@@ -20,16 +20,19 @@ def own_name() -> str:
 
 
 async def signed(deltas: AsyncGenerator[D], name: str) -> AsyncGenerator[D]:
-    """`deltas` of an answer, the first of which names its replica, as a refusal does.
+    """`deltas` of an answer, which name their replica up to the first one that says something.
 
-    A refusal of the next stage's replicas has no name of this one.
+    A refusal names it too, but for one of the next stage's replicas.
     """
+    has_begun = False
     async with aclosing(deltas):
         try:
-            if (first := await anext(deltas, None)) is not None:
-                yield replace(first, replica=name)
             async for delta in deltas:
-                yield delta
+                if has_begun:
+                    yield delta
+                else:
+                    has_begun = delta.heartbeat is None or not delta.heartbeat.alone
+                    yield replace(delta, replica=name)
         except ServerFull as error:
             if not isinstance(error, EveryReplicaFull):
                 error.replica = name

@@ -16,6 +16,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
 from deployments.errors import ServerFull
+from deployments.liveness.watch import Watch
 from deployments.messages import Message, Role, SpeechRequest, TextPart, ThinkerRequest
 from deployments.resume import Recovery, Tries
 from deployments.resumed_calls import spoken, written
@@ -83,7 +84,7 @@ def question(text: str, **fields: object) -> ThinkerRequest:
 async def answered_by(request: ThinkerRequest) -> str:
     """The Thinker that answers."""
     call = handle("Thinker").generate.remote
-    async with aclosing(written(request, call, Recovery(), Tries(3))) as deltas:
+    async with aclosing(written(request, call, Recovery(), Tries(3), Watch(2.0))) as deltas:
         return (await anext(deltas)).replica
 
 
@@ -125,14 +126,16 @@ async def test_a_full_token2wav_is_no_refusal_while_another_has_room(application
     try:
         avoid: tuple[str, ...] = ()
         for _ in range(2 * PLACES):
-            deltas = spoken(SpeechRequest(request.thinker, avoid=avoid), call, Recovery())
+            deltas = spoken(
+                SpeechRequest(request.thinker, avoid=avoid), call, Recovery(), Watch(2.0)
+            )
             held.append(deltas)
             replica = (await anext(deltas)).replica
             replicas[replica] += 1
             avoid = avoid or tuple({replica})  # all others ask for the other one first
         assert list(replicas.values()) == [PLACES, PLACES]
         with pytest.raises(ServerFull):
-            await anext(spoken(request, call, Recovery()))
+            await anext(spoken(request, call, Recovery(), Watch(2.0)))
     finally:
         for deltas in held:
             await deltas.aclose()

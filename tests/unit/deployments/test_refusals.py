@@ -207,6 +207,12 @@ async def test_a_replica_that_only_sent_heartbeats_before_it_was_lost_is_avoided
     assert stage.requests[-1].avoid == ("a",)
 
 
+async def test_heartbeats_and_the_first_words_name_the_replica():
+    beat = ThinkerDelta(heartbeat=Heartbeat(1, 0.0, stuck=False, alone=True))
+    stage = Stage(a=lambda request: [beat, ThinkerDelta("h"), DONE])
+    assert [delta.replica for delta in await asked(stage)] == ["a", "a", ""]
+
+
 async def test_a_refusal_after_a_heartbeat_is_not_final_either():
     beat = ThinkerDelta(heartbeat=Heartbeat(1, 0.0, stuck=False, alone=True))
     stage = Stage(a=lambda request: [beat, ServerFull()], b=answers)
