@@ -11,7 +11,6 @@ from deployments.errors import RequestError, ServerFull
 from deployments.messages import (
     OUTPUT_SAMPLE_RATE_HZ,
     FinishReason,
-    ReferenceAudio,
     SpeechDelta,
     SpeechRequest,
     ThinkerDelta,
@@ -20,13 +19,13 @@ from deployments.messages import (
 )
 from deployments.metrics import Recorder
 from deployments.ray_failures import FULL, unwrap
-from serve_app.graph.backend import Backend
+from serve_app.graph.backend import Backend, ForwardingBackend
 from serve_app.graph.playback import Playback
 
 PCM_BYTES_PER_S = 2 * OUTPUT_SAMPLE_RATE_HZ  # s16le, mono
 
 
-class MeasuredBackend:
+class MeasuredBackend(ForwardingBackend):
     """A `Backend` that records how its answers went.
 
     For each delta of a spoken answer it adds up a few numbers. It records once at the first sound,
@@ -36,7 +35,7 @@ class MeasuredBackend:
     def __init__(
         self, backend: Backend, recorder: Recorder, now_s: Callable[[], float] = time.monotonic
     ) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self._recorder = recorder
         self._now_s = now_s
 
@@ -109,18 +108,6 @@ class MeasuredBackend:
             ("audio", usage.audio_tokens),
         ):
             self._recorder.record(metrics.TOKENS, tokens, kind=kind)
-
-    async def voices(self) -> tuple[str, ...]:
-        return await self._backend.voices()
-
-    async def prepare_voice(self, request_id: str, recording: ReferenceAudio) -> None:
-        await self._backend.prepare_voice(request_id, recording)
-
-    async def ready(self) -> bool:
-        return await self._backend.ready()
-
-    async def ready_for_text(self) -> bool:
-        return await self._backend.ready_for_text()
 
 
 @dataclass(slots=True)

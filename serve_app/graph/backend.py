@@ -38,3 +38,28 @@ class Backend(Protocol):
 
     async def ready_for_text(self) -> bool:
         """Whether one that is answered in text would be."""
+
+
+class ForwardingBackend:
+    """A `Backend` that hands everything on to another. What wraps one overrides a part of it."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        return self._backend.text(request)
+
+    def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
+        return self._backend.speech(request)
+
+    async def voices(self) -> tuple[str, ...]:
+        return await self._backend.voices()
+
+    async def prepare_voice(self, request_id: str, recording: ReferenceAudio) -> None:
+        await self._backend.prepare_voice(request_id, recording)
+
+    async def ready(self) -> bool:
+        return await self._backend.ready()
+
+    async def ready_for_text(self) -> bool:
+        return await self._backend.ready_for_text()

@@ -7,23 +7,22 @@ from deployments.messages import (
     INPUT_SAMPLE_RATE_HZ,
     OUTPUT_SAMPLE_RATE_HZ,
     AudioPart,
-    ReferenceAudio,
     SpeechDelta,
     SpeechRequest,
     ThinkerDelta,
     ThinkerRequest,
 )
-from serve_app.graph.backend import Backend
+from serve_app.graph.backend import Backend, ForwardingBackend
 from serve_app.http.access.key_limits import Allowance
 
 PCM_BYTES_PER_S = 2 * OUTPUT_SAMPLE_RATE_HZ  # s16le, mono
 
 
-class MeteredBackend:
+class MeteredBackend(ForwardingBackend):
     """A `Backend` that counts the sound that the model hears and speaks."""
 
     def __init__(self, backend: Backend, allowance: Allowance) -> None:
-        self._backend = backend
+        super().__init__(backend)
         self._allowance = allowance
 
     async def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
@@ -38,18 +37,6 @@ class MeteredBackend:
             async for delta in deltas:
                 self._allowance.spend_audio(len(delta.pcm) / PCM_BYTES_PER_S)
                 yield delta
-
-    async def voices(self) -> tuple[str, ...]:
-        return await self._backend.voices()
-
-    async def prepare_voice(self, request_id: str, recording: ReferenceAudio) -> None:
-        await self._backend.prepare_voice(request_id, recording)
-
-    async def ready(self) -> bool:
-        return await self._backend.ready()
-
-    async def ready_for_text(self) -> bool:
-        return await self._backend.ready_for_text()
 
 
 def heard_s(request: ThinkerRequest) -> float:
