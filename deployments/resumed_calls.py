@@ -42,8 +42,9 @@ async def written(
         `on_loss()`, if there is one, where no replica could go on; else what the last one raised.
     """
     progress = WrittenProgress(request)
+    request_id = request.request_id
     async with aclosing(
-        _lasting(progress.request, call, progress, recovery, tries, watch, request.request_id)
+        _lasting(progress.request, call, progress, recovery, tries, watch, request_id, "Thinker")
     ) as deltas:
         try:
             async for delta in deltas:
@@ -61,8 +62,9 @@ async def spoken(
     tries = Tries(recovery.tries)
     progress = SpokenProgress(request, tries)
     request_id = request.thinker.request_id
-    deltas = _lasting(progress.request, call, progress, recovery, tries, watch, request_id)
-    async with aclosing(deltas):
+    async with aclosing(
+        _lasting(progress.request, call, progress, recovery, tries, watch, request_id, "Token2Wav")
+    ) as deltas:
         async for delta in deltas:
             yield delta
 
@@ -80,6 +82,7 @@ def _lasting(
     tries: Tries,
     watch: Watch,
     request_id: str,
+    stage: str,
 ) -> AsyncGenerator[D]:
     def is_lost_or_full(error: BaseException) -> bool:
         return is_lost(error) or (tries.spent > 0 and isinstance(unwrap(error), FULL))
@@ -91,7 +94,6 @@ def _lasting(
             tries.left,
             unwrap(error),
         )
-        stage = "Token2Wav" if isinstance(progress, SpokenProgress) else "Thinker"
         recorder().record(RESUMED, stage=stage, cause=type(unwrap(error)).__name__)
 
     def ask() -> AsyncGenerator[D]:

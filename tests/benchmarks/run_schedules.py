@@ -12,7 +12,7 @@ import gc
 import sys
 import time
 
-from tests.unit.deployments.resume.test_schedules import FEW_TOKENS
+from tests.unit.deployments.resume.test_schedules import FEW_TOKENS, require_exact_at_random
 from tests.unit.deployments.resume.world import Undisturbed, by_chance
 
 OBJECTS_OF_A_RUN = 50_000  # a collection every few runs: Python's own would be in every one
@@ -25,17 +25,6 @@ def replay(seed: int, expected: Undisturbed) -> None:
         print(fault)
     world = expected.run(faults)
     print(f"as it must be: {world.losses} losses, {world.seconds:.2f} s of virtual time")
-
-
-def run_all(seeds: range, expected: Undisturbed) -> int:
-    """How many seeds of `seeds` there are. Says which one fails."""
-    for seed in seeds:
-        try:
-            expected.run(by_chance(seed, expected))
-        except BaseException:
-            print(f"seed {seed} fails: python -m tests.benchmarks.run_schedules --seed {seed}")
-            raise
-    return len(seeds)
 
 
 def main() -> int:
@@ -51,9 +40,10 @@ def main() -> int:
     gc.freeze()
     gc.set_threshold(OBJECTS_OF_A_RUN)
     began_s, cpu_s = time.perf_counter(), time.process_time()
-    runs = run_all(range(chosen.first, chosen.first + chosen.runs), expected)
+    require_exact_at_random(expected, range(chosen.first, chosen.first + chosen.runs))
     took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
-    print(f"{runs} schedules in {took_s:.1f} s, {1e6 * cpu_s / runs:.0f} us of CPU each")
+    each_us = 1e6 * cpu_s / chosen.runs
+    print(f"{chosen.runs} schedules in {took_s:.1f} s, {each_us:.0f} us of CPU each")
     return 0
 
 
