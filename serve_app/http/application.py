@@ -21,6 +21,7 @@ from serve_app.http.documented import OF_ALL, error_answers, without_validation_
 from serve_app.http.errors import Failures, install_error_handlers
 from serve_app.http.middleware import BodyLimits, RequestId
 from serve_app.http.models import router as models
+from serve_app.http.page.router import add_page
 from serve_app.http.settings import HttpSettings
 from serve_app.http.speech import router as speech
 from serve_app.http.transcription import router as transcriptions
@@ -67,6 +68,7 @@ def create_http_app(
         )
     app.include_router(health.router)
     add_docs(app)
+    add_page(app)
     install_error_handlers(app, settings.retry_after_s)
     app.add_middleware(BodyLimits, settings=settings)  # the innermost
     app.add_middleware(KeyGate, access=access or access_of(settings))
