@@ -13,7 +13,7 @@ RATE_HZ = 16_000
 FRAME_SAMPLES = 512  # 32 ms
 CONTEXT_SAMPLES = 64  # of the frame before, which stand in front of each
 STATE_SHAPE = (1, 1, 128)  # of the LSTM's hidden state, and of its cell
-# One call on more frames is no faster for each of them: 0.09 ms of a core with 100 and with 1000.
+# One call on more frames is no faster for each of them: 0.03 ms of a core with 32 and with 500.
 MOST_FRAMES = 512
 MODEL = Path(__file__).parent / "silero_vad_16k_sequence.onnx"
 
@@ -78,7 +78,7 @@ class SileroModel:
         values, hidden, cell = self._session.run(
             ["speech_probs", "hn", "cn"],
             {
-                "input": inputs.reshape(-1, CONTEXT_SAMPLES + FRAME_SAMPLES),
+                "input": inputs,
                 "h": np.concatenate([state.hidden for state in states], axis=1),
                 "c": np.concatenate([state.cell for state in states], axis=1),
             },
@@ -87,7 +87,7 @@ class SileroModel:
             SileroState(hidden[:, i : i + 1], cell[:, i : i + 1], tails[i, -1].copy())
             for i in range(len(states))
         ]
-        return values.reshape(len(states), -1), after
+        return values[..., 0].T, after
 
 
 @cache

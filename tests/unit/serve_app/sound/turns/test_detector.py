@@ -139,7 +139,6 @@ def test_the_more_eager_the_shorter_each_wait() -> None:
     for complete in (None, 0.0, 0.9, 1.0):
         waits = [WAITS[each].after(complete) for each in ("low", "medium", "high")]
         assert waits == sorted(waits, reverse=True) and len(set(waits)) == 3
-    assert [WAITS[each].longest <= most for each, most in (("low", 8000), ("high", 2000))]
 
 
 def test_the_model_is_asked_in_a_pause_of_a_semantic_turn_alone() -> None:
