@@ -22,10 +22,11 @@ AUDIO_TOKENS_A_GROUP = 4  # TA4: a group is a text token and four audio tokens
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The text tokens and the audio tokens of a spoken turn, without padding, in their order."""
+    """What a spoken turn holds, without padding, each in its order."""
 
-    text: list[int]
+    text: list[int]  # that is spoken
     audio: list[int]
+    calls: list[int]  # of tools, those that are closed, with their marks
     ended: bool  # whether the model ended its speech: the audio says all of the text
 
 
@@ -34,8 +35,8 @@ def heard_ids(
 ) -> list[int]:
     """The ids of a spoken turn up to where it was heard, for the history.
 
-    Tool calls, thoughts and text outside the speech are left out: nobody heard them. A turn that
-    was heard to its end stays as it was produced.
+    Thoughts and text outside the speech are left out: nobody heard them. Tool calls stay, for they
+    were made. A turn that was heard to its end stays as it was produced.
 
     Args:
         token_ids: all ids that were produced after `<tts_start>`.
@@ -43,33 +44,42 @@ def heard_ids(
 
     Returns:
         Its first `heard.audio_tokens` audio tokens, and the fewest of its first text tokens that
-        hold the characters of `heard.text`, interleaved, padded and ended by `<tts_end>`.
+        hold the characters of `heard.text`, interleaved, padded and ended by `<tts_end>`; behind it
+        all tool calls.
     """
     columns = columns_of(token_ids, special, vocabulary)
     if columns.ended and heard.audio_tokens >= len(columns.audio):
         return list(token_ids)
     text = _covering(columns.text, heard.text, vocabulary)
-    return [*interleaved(text, columns.audio[: max(0, heard.audio_tokens)], special)]
+    audio = columns.audio[: max(0, heard.audio_tokens)]
+    return [*interleaved(text, audio, special), *columns.calls]
 
 
 def columns_of(token_ids: Sequence[int], special: SpecialTokens, vocabulary: HasBytes) -> Columns:
-    """What a spoken turn says, and what it sounds like."""
+    """What a spoken turn says, what it sounds like, and which tools it calls."""
     text: list[int] = []
     audio: list[int] = []
-    speaking, aside = True, False  # aside: in a tool call or a thought
+    calls: list[int] = []
+    speaking = True
+    aside: list[int] = []  # a tool call or a thought that is open
     for token_id in token_ids:
         if token_id in (special.tts_start, special.tts_end):
-            speaking, aside = token_id == special.tts_start, False
+            speaking, aside = token_id == special.tts_start, []
         elif token_id in (special.tool_call_start, special.think_start):
-            aside = True
+            aside = [token_id]
         elif token_id in (special.tool_call_end, special.think_end):
-            aside = False
+            is_call = (aside[:1], token_id) == ([special.tool_call_start], special.tool_call_end)
+            calls += [*aside, token_id] if is_call else []
+            aside = []
         elif speaking and special.is_audio(token_id):
-            aside = False  # neither a call nor a thought can hold sound
+            aside = []  # neither a call nor a thought can hold sound
             audio += [token_id] if token_id != special.audio_pad else []
-        elif speaking and not aside and vocabulary.bytes_of(token_id) is not None:
-            text.append(token_id)
-    return Columns(text, audio, ended=not speaking)
+        elif vocabulary.bytes_of(token_id) is not None:
+            if aside:
+                aside.append(token_id)
+            elif speaking:
+                text.append(token_id)
+    return Columns(text, audio, calls, ended=not speaking)
 
 
 def interleaved(text: Sequence[int], audio: Sequence[int], special: SpecialTokens) -> Iterator[int]:
