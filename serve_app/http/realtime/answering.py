@@ -1,6 +1,7 @@
 """The responses of one session: one at a time, each in a task that can be stopped."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, nullcontext
 from typing import Any
@@ -10,6 +11,7 @@ from serve_app.graph.backend import Backend
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime.conversation import Conversation
+from serve_app.http.realtime.items import Speech
 from serve_app.http.realtime.outbox import ClientTooSlow, Outbox
 from serve_app.http.realtime.plan import Plan
 from serve_app.http.realtime.refusals import Refused
@@ -26,14 +28,19 @@ class Answering:
         allowance: Allowance | None,
         outbox: Outbox,
         conversation: Conversation,
+        ended: Callable[[float], None],
         fail: Callable[[BaseException], None],
     ) -> None:
-        """`fail` ends the session."""
+        """`ended` hears of each end, with the seconds that its sound plays on; `fail` ends the
+        session.
+        """
         self._backend = backend
         self._allowance = allowance
         self._outbox = outbox
         self._conversation = conversation
+        self._ended = ended
         self._fail = fail
+        self._speech: Speech | None = None  # that was spoken last
         self._writer: ResponseWriter | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -69,6 +76,21 @@ class Answering:
             writer.cancel(reason)
         return writer.response
 
+    async def interrupt(self) -> None:
+        """Stop the response under way, and forget of the last sound what nobody has heard."""
+        await self.cancel("turn_detected")
+        speech, now_s = self._speech, time.monotonic()
+        if speech is not None and speech.plays_for_s(now_s) > 0:
+            speech.cut(speech.played_s(now_s))
+        self._speech = None
+
+    def is_heard(self) -> bool:
+        """Whether an answer is being made, or its sound still plays."""
+        speech = self._speech
+        return self.active is not None or (
+            speech is not None and speech.plays_for_s(time.monotonic()) > 0
+        )
+
     async def close(self) -> None:
         """Stop the response under way, of which nobody hears any more."""
         if self._task is not None:
@@ -90,6 +112,8 @@ class Answering:
             writer.fail(error)
         finally:
             self._writer = None
+            self._speech = writer.speech
+            self._ended(writer.speech.plays_for_s(time.monotonic()) if writer.speech else 0.0)
 
     async def _answer(self, writer: ResponseWriter, deltas: AsyncGenerator[Delta]) -> None:
         counted: Any = self._allowance.stream() if self._allowance else nullcontext()
