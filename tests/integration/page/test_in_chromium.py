@@ -8,9 +8,8 @@ from typing import Any
 from tests.integration.http.helpers import MODEL
 from tests.integration.page.chromium import HOST, Visit, chromium
 from tests.integration.page.drivers import slow
-from tests.integration.page.server import page_server
+from tests.integration.page.server import LONG, page_server
 
-LONG = "This is a long answer that goes on for a while, so that one can interrupt it."
 SHORT = "Hello you two"  # is answered with itself: 52 tokens, 2.1 s
 ANSWER = "article.assistant"
 

@@ -30,6 +30,7 @@ export class Conversation extends EventTarget {
   #askedAt = null; // ms, when the visitor's turn ended
   #sent = { samples: 0, at: 0 };
   #isHolding = false;
+  #still = null; // a promise: what was heard of the last answer is known
   #loud = new LoudSpeech();
   #handlers = this.#handlersOfEvents();
 
@@ -62,6 +63,7 @@ export class Conversation extends EventTarget {
     if (this.#connection === null) return;
     if (!needsNewSession) return this.#update();
     this.stop();
+    await this.#still;
     this.#leave();
     await this.#connect();
   }
@@ -92,8 +94,9 @@ export class Conversation extends EventTarget {
   }
 
   /** A typed turn; it interrupts. */
-  say(text) {
+  async say(text) {
     this.stop();
+    await this.#still;
     const turn = Turn.typed(newItemId(), text);
     this.#add(turn);
     this.#send("conversation.item.create", { item: itemOf(turn) });
@@ -179,7 +182,7 @@ export class Conversation extends EventTarget {
 
   #interrupt() {
     this.#loud.end();
-    if (this.#player.isActive) this.#player.stop();
+    if (this.#player.isActive) this.#still = this.#player.stop();
   }
 
   #take(event) {

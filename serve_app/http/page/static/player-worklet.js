@@ -14,7 +14,7 @@ class PlayerProcessor extends AudioWorkletProcessor {
     const orders = {
       add: ({ id, samples }) => this.#queue.add(id, samples),
       complete: ({ id }) => this.#queue.complete(id),
-      stop: () => this.#queue.stop(),
+      stop: () => this.#stop(),
       volume: ({ volume }) => this.#queue.setVolume(volume),
     };
     this.port.onmessage = ({ data }) => orders[data.type](data);
@@ -22,13 +22,23 @@ class PlayerProcessor extends AudioWorkletProcessor {
 
   process(_, [[block]]) {
     this.#queue.read(block);
-    for (const one of this.#queue.news()) this.port.postMessage(one);
+    this.#tell();
     const id = this.#queue.current;
     if (id !== null && this.#blocks++ % REPORT_EVERY === 0) {
       const samples = this.#queue.played(id);
       this.port.postMessage({ type: "played", id, samples, level: loudness(block) });
     }
     return true;
+  }
+
+  #stop() {
+    this.#queue.stop();
+    this.#tell();
+    this.port.postMessage({ type: "still" });
+  }
+
+  #tell() {
+    for (const one of this.#queue.news()) this.port.postMessage(one);
   }
 }
 

@@ -6,6 +6,7 @@ import { loudness, RATE_HZ, toFloat } from "./sound.js";
 const DUCKED = 0.25;
 const BLOCK = 0.02 * RATE_HZ; // of the player without a worklet
 const AHEAD_S = 0.15; // what it has scheduled beforehand
+const STILL_WITHIN_MS = 300; // where the loudspeaker is suspended it does not answer
 
 /**
  * Events: `started`, `played` (with `level`), `gap`, `finished`, `stopped`, each with a `detail` of
@@ -16,6 +17,7 @@ export class Player extends EventTarget {
   #driver = null;
   #heard = new Map(); // seconds, by answer
   #active = new Set();
+  #awaitStill = [];
 
   /** Opens the loudspeaker. Browsers allow that inside a click or a key. */
   async open() {
@@ -58,10 +60,15 @@ export class Player extends EventTarget {
     this.#driver?.send({ type: "volume", volume: isDucked ? DUCKED : 1 });
   }
 
-  /** Fades out within 10 ms and forgets the rest; `stopped` says what was heard. */
-  stop() {
+  /** Fades out within 10 ms and forgets the rest; resolves after `stopped` has said what was heard. */
+  async stop() {
+    if (this.#driver === null) return;
     this.duck(false);
-    this.#driver?.send({ type: "stop" });
+    await new Promise((resolve) => {
+      this.#awaitStill.push(resolve);
+      setTimeout(resolve, STILL_WITHIN_MS);
+      this.#driver.send({ type: "stop" });
+    });
   }
 
   /** The seconds of the answer `id` that have left the loudspeaker. */
@@ -70,6 +77,7 @@ export class Player extends EventTarget {
   }
 
   #take({ type, id, samples, level = 0 }) {
+    if (type === "still") return this.#awaitStill.splice(0).forEach((resolve) => resolve());
     const latencyS = type === "finished" ? 0 : (this.#context.outputLatency ?? 0);
     const seconds = Math.max(0, samples / RATE_HZ - latencyS);
     this.#heard.set(id, Math.max(seconds, type === "started" ? 0 : this.heardS(id)));
@@ -100,7 +108,7 @@ function timerDriver(context) {
   const orders = {
     add: ({ id, samples }) => queue.add(id, samples),
     complete: ({ id }) => queue.complete(id),
-    stop: () => queue.stop(),
+    stop: () => stop(),
     volume: ({ volume }) => queue.setVolume(volume),
   };
   const driver = { output, onnews: null, send: (order) => orders[order.type](order) };
@@ -117,8 +125,14 @@ function timerDriver(context) {
       report(block);
     }
   };
+  const stop = () => {
+    queue.stop();
+    tell();
+    driver.onnews({ type: "still" });
+  };
+  const tell = () => queue.news().forEach((one) => driver.onnews(one));
   const report = (block) => {
-    queue.news().forEach((one) => driver.onnews(one));
+    tell();
     const id = queue.current;
     if (id === null) return;
     const waiting = (nextS - context.currentTime) * RATE_HZ;

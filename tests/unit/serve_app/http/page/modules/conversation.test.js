@@ -108,7 +108,7 @@ test("a server that does not speak is asked for text", async () => {
 test("an answer is played, and its figures are those of what was heard", async () => {
   const { socket, player, clock, turns, conversation } = await started();
   clock.now = 1000;
-  conversation.say("Hello");
+  await conversation.say("Hello");
   clock.now = 1100;
   answers(socket);
   clock.now = 1350;
@@ -143,7 +143,7 @@ test("a typed turn interrupts, and the server learns what was heard", async () =
   answers(socket);
   player.says("started", 0);
   player.heard = 0.4567;
-  conversation.say("Wait");
+  await conversation.say("Wait");
   const kinds = socket.sent.slice(1).map(({ type }) => type);
   assert.deepEqual(kinds, [
     "response.cancel",
@@ -161,6 +161,19 @@ test("a typed turn interrupts, and the server learns what was heard", async () =
   assert.ok(turns.get("a1").isInterrupted);
 });
 
+test("a typed turn waits until the server knows what was heard", async () => {
+  const { conversation, socket, player } = await started();
+  answers(socket);
+  player.stop = async () => {
+    await new Promise((resolve) => setTimeout(resolve, 5)); // a worklet answers later
+    player.says("stopped", 0.5);
+  };
+  await conversation.say("Wait");
+  const kinds = socket.sent.map(({ type }) => type);
+  assert.ok(kinds.indexOf("conversation.item.truncate") < kinds.indexOf("response.create"));
+  assert.ok(kinds.includes("conversation.item.truncate"));
+});
+
 test("sound that comes behind an interruption is not played", async () => {
   const { conversation, socket, player } = await started();
   answers(socket);
@@ -175,7 +188,7 @@ test("an answer that was played to its end is not truncated by the next question
   answers(socket);
   socket.gives("response.done", { response: { status: "completed", output: [{ id: "a1" }] } });
   player.says("finished", 1);
-  conversation.say("Next");
+  await conversation.say("Next");
   assert.equal(socket.of("conversation.item.truncate").length, 0);
   assert.equal(socket.of("response.cancel").length, 0);
 });
@@ -255,7 +268,7 @@ test("what the visitor said is written where it was said", async () => {
 
 test("a lost connection is opened again, and the conversation goes on with what was heard", async () => {
   const { conversation, connections, socket, player } = await started();
-  conversation.say("Hello");
+  await conversation.say("Hello");
   answers(socket);
   player.heard = 0.1;
   socket.loses(true);
@@ -277,7 +290,7 @@ test("a refusal ends the conversation with the server's words", async () => {
 
 test("another voice takes a new session with the turns so far", async () => {
   const { conversation, connections } = await started();
-  conversation.say("Hello");
+  await conversation.say("Hello");
   await conversation.change({ ...SETTINGS, voice: "high" });
   assert.ok(connections[0].isClosed);
   assert.equal(connections[1].of("session.update")[0].session.audio.output.voice, "high");
