@@ -33,9 +33,8 @@ export class Captions {
 
   /** How many words have begun at `seconds` of the answer's sound. */
   begun(seconds) {
-    let count = 0;
-    while (count < this.#words.length && this.#timeOf(this.#words[count].letter) <= seconds) count++;
-    return count;
+    const next = this.#words.findIndex(({ letter }) => this.#timeOf(letter) > seconds);
+    return next < 0 ? this.#words.length : next;
   }
 
   /** The text of the words that have begun by then. */

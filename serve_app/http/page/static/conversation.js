@@ -1,30 +1,28 @@
 // A conversation over the socket: turns out of events, and what an interruption does.
 
+import { Line } from "./line.js";
 import { LoudSpeech } from "./loud-speech.js";
 import { itemOf, newItemId, sessionOf } from "./session.js";
 import { fromBase64, RATE_HZ, toBase64 } from "./sound.js";
 import { Turn } from "./turn.js";
+import { Turns } from "./turns.js";
 
-const ATTEMPTS = 4; // to connect again
-const FIRST_DELAY_MS = 500;
 const HARMLESS = ["response_cancel_not_active", "conversation_already_has_active_response"];
 const TOO_SHORT = "input_audio_buffer_commit_empty";
 
 /**
- * Events, each with a `detail`:
+ * `turns` has its own events. Those of the conversation, each with a `detail`:
  * - `state`: off, connecting, ready, hearing, thinking or speaking;
- * - `turn`: a Turn that is new or has changed; `removed`: one that came to nothing;
  * - `progress`: `{turn, level}` while an answer is heard;
  * - `notice`: a sentence for the visitor.
  */
 export class Conversation extends EventTarget {
-  #open; // () => Promise<Connection>
+  #line;
   #player;
   #now; // ms
-  #connection = null;
   #settings = null;
   #state = "off";
-  #turns = new Map();
+  turns = new Turns();
   #isAnswering = false; // the server makes an answer
   #begunAt = null; // ms, when it began with it
   #askedAt = null; // ms, when the visitor's turn ended
@@ -36,9 +34,13 @@ export class Conversation extends EventTarget {
 
   constructor({ open, player, now = () => performance.now() }) {
     super();
-    this.#open = open;
     this.#player = player;
     this.#now = now;
+    this.#line = new Line(open, () => this.#greeting());
+    this.#line.addEventListener("event", ({ detail }) => this.#take(detail));
+    this.#line.addEventListener("lost", ({ detail }) => this.#lost(detail));
+    this.#line.addEventListener("back", () => this.#become("ready"));
+    this.#line.addEventListener("failed", ({ detail }) => this.#fail(detail));
     player.addEventListener("started", ({ detail }) => this.#started(detail));
     player.addEventListener("played", ({ detail }) => this.#played(detail));
     player.addEventListener("gap", ({ detail }) => this.#gap(detail));
@@ -60,8 +62,8 @@ export class Conversation extends EventTarget {
   async change(settings) {
     const needsNewSession = this.#settings?.voice !== settings.voice;
     this.#settings = settings;
-    if (this.#connection === null) return;
-    if (!needsNewSession) return this.#update();
+    if (!this.#line.isOpen) return;
+    if (!needsNewSession) return this.#line.send("session.update", this.#session());
     this.stop();
     await this.#still;
     this.#leave();
@@ -72,8 +74,8 @@ export class Conversation extends EventTarget {
   hear(samples, level) {
     if (this.#loud.hear(level)) this.#interrupt();
     if (this.#settings?.turns === "hold" && !this.#isHolding) return;
-    if (this.#connection === null) return;
-    this.#send("input_audio_buffer.append", { audio: toBase64(samples) });
+    if (!this.#line.isOpen) return;
+    this.#line.send("input_audio_buffer.append", { audio: toBase64(samples) });
     this.#sent = { samples: this.#sent.samples + samples.length, at: this.#now() };
   }
 
@@ -81,7 +83,7 @@ export class Conversation extends EventTarget {
   beginHold() {
     this.stop();
     this.#isHolding = true;
-    this.#send("input_audio_buffer.clear");
+    this.#line.send("input_audio_buffer.clear");
     this.#become("hearing");
   }
 
@@ -89,7 +91,7 @@ export class Conversation extends EventTarget {
   endHold() {
     if (!this.#isHolding) return;
     this.#isHolding = false;
-    this.#send("input_audio_buffer.commit");
+    this.#line.send("input_audio_buffer.commit");
     this.#ask();
   }
 
@@ -98,15 +100,15 @@ export class Conversation extends EventTarget {
     this.stop();
     await this.#still;
     const turn = Turn.typed(newItemId(), text);
-    this.#add(turn);
-    this.#send("conversation.item.create", { item: itemOf(turn) });
+    this.turns.add(turn);
+    this.#line.send("conversation.item.create", { item: itemOf(turn) });
     this.#ask();
   }
 
   /** Stops the answer; gives whether there was one. */
   stop() {
     const wasActive = this.#isAnswering || this.#player.isActive;
-    if (this.#isAnswering) this.#send("response.cancel");
+    if (this.#isAnswering) this.#line.send("response.cancel");
     this.#interrupt();
     return wasActive;
   }
@@ -121,62 +123,45 @@ export class Conversation extends EventTarget {
   async #connect() {
     this.#become("connecting");
     try {
-      this.#connection = this.#listening(await this.#open());
+      await this.#line.connect();
     } catch (error) {
       this.#become("off");
       throw error;
     }
+    if (this.#line.isOpen) this.#become("ready");
+  }
+
+  /** What a new session has to know: how it is to be, and the turns so far. */
+  #greeting() {
     this.#sent = { samples: 0, at: this.#now() };
-    this.#update();
-    for (const item of [...this.#turns.values()].map(itemOf).filter(Boolean)) {
-      this.#send("conversation.item.create", { item });
-    }
-    this.#become("ready");
+    const items = this.turns.items().map((item) => ({ type: "conversation.item.create", item }));
+    return [{ type: "session.update", ...this.#session() }, ...items];
   }
 
-  /** Only the connection of the moment is listened to. */
-  #listening(connection) {
-    const isCurrent = () => connection === this.#connection;
-    connection.addEventListener("event", ({ detail }) => isCurrent() && this.#take(detail));
-    connection.addEventListener("closed", ({ detail }) => isCurrent() && this.#lost(detail));
-    return connection;
-  }
-
-  #update() {
-    this.#send("session.update", { session: sessionOf(this.#settings) });
+  #session() {
+    return { session: sessionOf(this.#settings) };
   }
 
   #leave() {
-    const connection = this.#connection;
-    this.#connection = null;
     this.#isAnswering = this.#isHolding = false;
-    connection?.close();
+    this.#line.close();
   }
 
   #lost({ message, comesBack }) {
-    this.#connection = null;
     this.#isAnswering = this.#isHolding = false;
     this.#interrupt();
-    if (comesBack) return this.#connectAgain(0);
+    if (comesBack) this.#become("connecting");
+    else this.#fail(message);
+  }
+
+  #fail(message) {
     this.#tell("notice", message);
     this.#become("off");
   }
 
-  async #connectAgain(attempt) {
-    this.#become("connecting");
-    await new Promise((resolve) => setTimeout(resolve, FIRST_DELAY_MS * 2 ** attempt));
-    if (this.#state !== "connecting") return;
-    try {
-      await this.#connect();
-    } catch (error) {
-      if (attempt + 1 < ATTEMPTS) return this.#connectAgain(attempt + 1);
-      this.#tell("notice", error.message);
-    }
-  }
-
   #ask() {
     this.#askedAt = this.#now();
-    this.#send("response.create");
+    this.#line.send("response.create");
     this.#become("thinking");
   }
 
@@ -193,7 +178,7 @@ export class Conversation extends EventTarget {
     return {
       "input_audio_buffer.speech_started": (event) => this.#speechStarted(event),
       "input_audio_buffer.speech_stopped": (event) => this.#speechStopped(event),
-      "input_audio_buffer.cleared": () => this.#removeUnheard(),
+      "input_audio_buffer.cleared": () => this.turns.removeUnheard(),
       "conversation.item.added": ({ item }) => this.#itemAdded(item),
       "conversation.item.input_audio_transcription.delta": (event) => this.#wrote(event),
       "conversation.item.input_audio_transcription.completed": (event) => this.#written(event),
@@ -210,7 +195,7 @@ export class Conversation extends EventTarget {
   }
 
   #speechStarted({ item_id }) {
-    if (!this.#turns.has(item_id)) this.#add(new Turn(item_id, "user"));
+    if (!this.turns.has(item_id)) this.turns.add(new Turn(item_id, "user"));
     if (this.#player.isActive) this.#doubt();
     else this.#become("hearing");
   }
@@ -235,17 +220,17 @@ export class Conversation extends EventTarget {
   }
 
   #itemAdded({ id, type, role }) {
-    if (type === "message" && role !== "system" && !this.#turns.has(id)) {
-      this.#add(new Turn(id, role, role === "assistant" ? this.#askedAt : null));
+    if (type === "message" && role !== "system" && !this.turns.has(id)) {
+      this.turns.add(new Turn(id, role, role === "assistant" ? this.#askedAt : null));
     }
   }
 
   #wrote({ item_id, delta }) {
-    this.#changed(item_id, (turn) => turn.captions.add(delta));
+    this.turns.change(item_id, (turn) => turn.captions.add(delta));
   }
 
   #written({ item_id, transcript = "" }) {
-    this.#changed(item_id, (turn) => {
+    this.turns.change(item_id, (turn) => {
       turn.write(transcript);
       turn.close(null);
     });
@@ -259,7 +244,7 @@ export class Conversation extends EventTarget {
   }
 
   #sound({ item_id, delta }) {
-    this.#changed(item_id, (turn) => {
+    this.turns.change(item_id, (turn) => {
       if (turn.isInterrupted) return;
       const samples = fromBase64(delta);
       turn.addSound(samples, this.#now());
@@ -268,17 +253,17 @@ export class Conversation extends EventTarget {
   }
 
   #words({ item_id, delta, start_time }) {
-    this.#changed(item_id, (turn) => turn.captions.add(delta, start_time));
+    this.turns.change(item_id, (turn) => turn.captions.add(delta, start_time));
   }
 
   #complete(id) {
-    this.#changed(id, (turn) => turn.close(this.#begunAt));
-    if (!this.#turns.get(id)?.isInterrupted) this.#player.complete(id);
+    this.turns.change(id, (turn) => turn.close(this.#begunAt));
+    if (!this.turns.get(id)?.isInterrupted) this.#player.complete(id);
   }
 
   #responseDone({ status, status_details, output }) {
     this.#isAnswering = false;
-    for (const { id } of output ?? []) if (this.#turns.get(id)?.isOpen) this.#complete(id);
+    for (const { id } of output ?? []) if (this.turns.get(id)?.isOpen) this.#complete(id);
     if (status_details?.reason === "turn_detected") this.#interrupt();
     if (status === "failed") this.#tell("notice", status_details?.error?.message ?? "It failed.");
     if (!this.#player.isActive && this.#state !== "hearing") this.#become("ready");
@@ -291,66 +276,41 @@ export class Conversation extends EventTarget {
   }
 
   #started({ id }) {
-    this.#changed(id, (turn) => turn.started(this.#now()));
-    if (this.#turns.has(id)) this.#become("speaking");
+    this.turns.change(id, (turn) => turn.started(this.#now()));
+    if (this.turns.has(id)) this.#become("speaking");
   }
 
   #played({ id, seconds, level }) {
-    const turn = this.#turns.get(id);
+    const turn = this.turns.get(id);
     if (turn === undefined) return;
     turn.heardS = seconds;
     this.#tell("progress", { turn, level });
   }
 
   #gap({ id }) {
-    this.#changed(id, (turn) => (turn.gaps += 1));
+    this.turns.change(id, (turn) => (turn.gaps += 1));
   }
 
   #finished({ id }) {
-    this.#changed(id, (turn) => (turn.heardS = turn.seconds));
+    this.turns.change(id, (turn) => (turn.heardS = turn.seconds));
     if (this.#state === "speaking" && !this.#player.isActive) this.#become("ready");
   }
 
   #stopped({ id, seconds }) {
-    this.#changed(id, (turn) => {
+    this.turns.change(id, (turn) => {
       turn.heardS = seconds;
       turn.isInterrupted = true;
       turn.close(this.#begunAt);
       const end = { content_index: 0, audio_end_ms: Math.floor(1000 * seconds) };
-      this.#send("conversation.item.truncate", { item_id: id, ...end });
+      this.#line.send("conversation.item.truncate", { item_id: id, ...end });
     });
     if (this.#state === "speaking") this.#become(this.#isAnswering ? "thinking" : "ready");
-  }
-
-  /** Removes the turns of which nothing was heard in the end. */
-  #removeUnheard() {
-    for (const turn of this.#turns.values()) {
-      if (turn.role !== "user" || !turn.isOpen || turn.text) continue;
-      this.#turns.delete(turn.id);
-      this.#tell("removed", turn);
-    }
-  }
-
-  #add(turn) {
-    this.#turns.set(turn.id, turn);
-    this.#tell("turn", turn);
-  }
-
-  #changed(id, change) {
-    const turn = this.#turns.get(id);
-    if (turn === undefined) return;
-    change(turn);
-    this.#tell("turn", turn);
   }
 
   #become(state) {
     if (state === this.#state) return;
     this.#state = state;
     this.#tell("state", state);
-  }
-
-  #send(type, fields = {}) {
-    this.#connection?.send({ type, ...fields });
   }
 
   #tell(type, detail) {

@@ -2,11 +2,11 @@
 
 import { Turn } from "./turn.js";
 
-/** Asks for speech and plays it as it comes. */
+/** Asks for speech and plays it as it comes; one text or turn at a time. */
 export class Listening {
   #api;
   #player;
-  #abort = null;
+  #abort = null; // of what is listened to
   #count = 0;
 
   constructor(api, player) {
@@ -15,56 +15,60 @@ export class Listening {
   }
 
   stop() {
-    this.#abort?.abort();
-    this.#abort = null;
+    if (this.#abort === null) return;
+    this.#abort.abort();
     this.#player.stop();
   }
 
   /**
-   * Speaks `fields` of /v1/audio/speech; resolves to the Turn once it was heard or stopped.
-   * `onchange` is called with the Turn as it grows. Throws ApiError.
+   * Speaks `fields` of /v1/audio/speech; resolves once that was heard or stopped. `onchange` is
+   * called with its Turn as it grows. Throws ApiError.
    */
   async speak(fields, onchange = () => {}) {
-    this.stop();
-    const abort = (this.#abort = new AbortController());
-    await this.#player.open();
+    const abort = await this.#begin();
     const begun = performance.now();
     const turn = new Turn(`speech ${++this.#count}`, "assistant", begun);
-    turn.captions.add(fields.input);
-    const heard = this.#heard(turn, onchange);
+    const heard = this.#heard(turn, abort, onchange);
     try {
       for await (const samples of samplesOf(this.#api.speech(fields, abort.signal))) {
+        if (abort.signal.aborted) break; // a piece that came together with the end
         turn.addSound(samples, performance.now());
         this.#player.add(turn.id, samples);
         onchange(turn);
       }
     } catch (error) {
       if (error.name !== "AbortError") throw error;
-      turn.isInterrupted = true;
     } finally {
       turn.close(begun);
       this.#player.complete(turn.id);
       onchange(turn);
     }
     await heard;
-    return turn;
   }
 
-  /** Plays a turn again. */
+  /** Plays a turn again. `onchange` is called with the seconds that were heard. */
   async replay(turn, onchange) {
-    this.stop();
-    await this.#player.open();
+    const abort = await this.#begin();
     const again = new Turn(`again ${++this.#count}`, "assistant");
-    const heard = this.#heard(again, () => onchange(turn, again.heardS));
+    const heard = this.#heard(again, abort, () => onchange(again.heardS));
     for (const samples of turn.pieces) this.#player.add(again.id, samples);
     this.#player.complete(again.id);
     await heard;
-    onchange(turn, turn.heardS);
+    onchange(turn.heardS);
   }
 
-  /** Follows the player until the turn has ended. */
-  #heard(turn, onchange) {
-    return new Promise((resolve) => {
+  /** Ends what is played now. */
+  async #begin() {
+    this.#abort?.abort();
+    const abort = (this.#abort = new AbortController());
+    await this.#player.open();
+    await this.#player.stop();
+    return abort;
+  }
+
+  /** Follows the player until the turn has ended, whoever ends it. */
+  async #heard(turn, abort, onchange) {
+    await new Promise((resolve) => {
       const follow = ({ type, detail }) => {
         if (detail.id !== turn.id) return;
         turn.heardS = detail.seconds;
@@ -79,6 +83,8 @@ export class Listening {
       const types = ["started", "played", "gap", "finished", "stopped"];
       types.forEach((one) => this.#player.addEventListener(one, follow));
     });
+    abort.abort();
+    if (this.#abort === abort) this.#abort = null;
   }
 }
 

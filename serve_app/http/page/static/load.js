@@ -28,6 +28,7 @@ function show(load, answers) {
   byId("load-answers").textContent = `${text}${spoken_answers} spoken`;
   byId("load-first").textContent = figure(first_sound_s, secondsText);
   byId("load-factor").textContent = figure(real_time_factor, (x) => x.toFixed(2));
-  byId("load-machine").textContent = `${Math.round(100 * processors.busy)} % of ${processors.count}`;
+  const busy = Math.round(100 * processors.busy);
+  byId("load-machine").textContent = `${busy} % of ${processors.count}`;
   drawLine(byId("load-line"), answers, SHOWN);
 }

@@ -32,7 +32,7 @@ const conversation = new Conversation({
   player,
 });
 const transcript = new Transcript(byId("transcript"), (turn) =>
-  listening.replay(turn, (_, seconds) => transcript.mark(turn, seconds)),
+  listening.replay(turn, (seconds) => transcript.mark(turn, seconds)),
 );
 const voices = new Voices({ api, listening, model, onchange: changeSettings });
 const talk = new Talk({
@@ -64,11 +64,11 @@ new VoiceDialog({
   },
 });
 
-conversation.addEventListener("turn", ({ detail: turn }) => {
+conversation.turns.addEventListener("turn", ({ detail: turn }) => {
   byId("welcome").hidden = true;
   transcript.show(turn);
 });
-conversation.addEventListener("removed", ({ detail: turn }) => transcript.remove(turn));
+conversation.turns.addEventListener("removed", ({ detail: turn }) => transcript.remove(turn));
 conversation.addEventListener("notice", ({ detail: message }) => notify(message));
 conversation.addEventListener("progress", ({ detail: { turn } }) => {
   transcript.mark(turn, turn.heardS);

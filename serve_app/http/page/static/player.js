@@ -60,7 +60,7 @@ export class Player extends EventTarget {
     this.#driver?.send({ type: "volume", volume: isDucked ? DUCKED : 1 });
   }
 
-  /** Fades out within 10 ms and forgets the rest; resolves after `stopped` has said what was heard. */
+  /** Fades out within 10 ms and forgets the rest; resolves once `stopped` has said its part. */
   async stop() {
     if (this.#driver === null) return;
     this.duck(false);

@@ -16,6 +16,7 @@ export class Reader {
       this.#read();
     };
     byId("read-stop").onclick = () => listening.stop();
+    document.addEventListener("keydown", ({ key }) => key === "Escape" && listening.stop());
     byId("read-speed").oninput = ({ target }) => {
       byId("read-speed-value").textContent = `${Number(target.value).toFixed(2)}×`;
     };
@@ -55,7 +56,7 @@ export class Reader {
   #show(turn) {
     if (this.#row === null) {
       this.#row = new SoundRow(turn, (played) =>
-        this.#listening.replay(played, (_, seconds) => this.#row.show(seconds)),
+        this.#listening.replay(played, (seconds) => this.#row.show(seconds)),
       );
       byId("read-answer").replaceChildren(this.#row.root);
     }

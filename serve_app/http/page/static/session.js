@@ -9,7 +9,7 @@ const TURN_DETECTION = {
 
 /**
  * The session of `settings`: `turns` (semantic, quick or hold), `voice` (null on a server that does
- * not speak), `instructions`, `captions` (whether the visitor's own words are written down), `model`.
+ * not speak), `instructions`, `captions` (whether the visitor's words are written down), `model`.
  */
 export function sessionOf({ turns, voice, instructions, captions, model }) {
   const input = {

@@ -45,7 +45,8 @@ function figuresOf({ firstSoundMs, realTimeFactor, seconds, gaps, isOpen }) {
     figures.push(element("span", { textContent: text, title }));
   };
   if (firstSoundMs !== null) {
-    add(`first sound ${secondsText(firstSoundMs / 1000)}`, "From your last word to the first sound");
+    const text = secondsText(firstSoundMs / 1000);
+    add(`first sound ${text}`, "From your last word to the first sound");
   }
   if (realTimeFactor !== null) {
     add(`RTF ${realTimeFactor.toFixed(2)}`, "Time to make the sound, divided by its length");

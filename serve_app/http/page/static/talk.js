@@ -47,7 +47,7 @@ export class Talk {
     this.#show();
   }
 
-  /** Opens what is needed to listen and to speak, or mutes the microphone, or lets it hear again. */
+  /** Opens microphone and conversation; where they are open, mutes the microphone or ends that. */
   async toggle() {
     if (this.#microphone.isOpen) this.#isMuted = !this.#isMuted;
     else await this.#begin(true);
@@ -69,8 +69,7 @@ export class Talk {
 
   /** Stops the answer; where there is none, ends the conversation. */
   stop() {
-    const wasSpeaking = this.#player.isActive;
-    if (!this.#conversation.stop() && !wasSpeaking) this.hangUp();
+    if (!this.#conversation.stop()) this.hangUp();
   }
 
   /** Shows what was changed in the settings. */
@@ -85,9 +84,9 @@ export class Talk {
     try {
       await this.#player.open();
       if (withMicrophone) await this.#microphone.open(this.#options);
-      this.#isMuted = false;
+      this.#isMuted &&= !withMicrophone;
       await this.#conversation.start(await this.#settings());
-      this.#wakeLock = await navigator.wakeLock?.request("screen").catch(() => null);
+      this.#wakeLock ??= await navigator.wakeLock?.request("screen").catch(() => null);
       return true;
     } catch (error) {
       notify(error.message);

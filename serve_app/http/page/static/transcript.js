@@ -56,7 +56,7 @@ export class Transcript {
 class TurnView {
   isDirty = false;
   #turn;
-  #words = []; // spans
+  #words = []; // {span, space}
   #captions = null;
   #text = element("p");
   #sound = null;
@@ -84,9 +84,9 @@ class TurnView {
     const isSilent = !pieces.length && !isOpen && !isInterrupted;
     const begun = isSilent || this.#sound === null ? Infinity : captions.begun(seconds);
     const isOver = !isOpen && seconds >= this.#turn.seconds - 0.05;
-    this.#words.forEach((word, i) => {
-      word.classList.toggle("said", i < begun);
-      word.classList.toggle("now", i === begun - 1 && !isOver && !isInterrupted);
+    this.#words.forEach(({ span }, i) => {
+      span.classList.toggle("said", i < begun);
+      span.classList.toggle("now", i === begun - 1 && !isOver && !isInterrupted);
     });
     if (this.#sound === null || !pieces.length) return;
     this.#sound.root.hidden = false;
@@ -101,14 +101,17 @@ class TurnView {
       this.#text.replaceChildren();
     }
     captions.words.forEach((text, i) => {
-      if (this.#words[i] === undefined) this.#append();
-      if (this.#words[i].textContent !== text) this.#words[i].textContent = text;
+      const { span, space } = (this.#words[i] ??= this.#append());
+      const word = text.trimEnd();
+      if (span.textContent !== word) span.textContent = word;
+      space.data = text.slice(word.length);
     });
   }
 
+  /** A word and the space behind it, which is not marked with it. */
   #append() {
-    const word = element("span", { className: "word" });
-    this.#words.push(word);
-    this.#text.append(word);
+    const word = { span: element("span", { className: "word" }), space: new Text() };
+    this.#text.append(word.span, word.space);
+    return word;
   }
 }

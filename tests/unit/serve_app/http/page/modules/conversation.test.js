@@ -73,8 +73,8 @@ async function started(settings = {}) {
   const notices = [];
   conversation.addEventListener("notice", ({ detail }) => notices.push(detail));
   const turns = new Map();
-  conversation.addEventListener("turn", ({ detail }) => turns.set(detail.id, detail));
-  conversation.addEventListener("removed", ({ detail }) => turns.delete(detail.id));
+  conversation.turns.addEventListener("turn", ({ detail }) => turns.set(detail.id, detail));
+  conversation.turns.addEventListener("removed", ({ detail }) => turns.delete(detail.id));
   await conversation.start({ ...SETTINGS, ...settings });
   return { conversation, connections, socket: connections[0], player, clock, turns, notices };
 }
@@ -279,6 +279,15 @@ test("a lost connection is opened again, and the conversation goes on with what 
   assert.equal(items[1].content[0].type, "output_text");
   assert.equal(items[1].content[0].text, "One");
   assert.equal(conversation.state, "ready");
+});
+
+test("who ends the conversation while the server is away is not connected again", async () => {
+  const { conversation, connections, socket } = await started();
+  socket.loses(true);
+  conversation.end();
+  await new Promise((resolve) => setTimeout(resolve, 700)); // the first attempt is after 500 ms
+  assert.equal(connections.length, 1);
+  assert.equal(conversation.state, "off");
 });
 
 test("a refusal ends the conversation with the server's words", async () => {
