@@ -109,6 +109,14 @@ class MessageItem:
     role: Literal["user", "assistant", "system"]
     content: list[Content]
     status: Status = "completed"
+    forgotten: bool = False
+
+    def forget(self) -> None:
+        """Leave it out of all prompts from now on."""
+        self.forgotten = True
+        for each in self.content:
+            if isinstance(each, Recording):
+                each.samples = each.samples[:0].copy()
 
     def shown(self) -> Json:
         content = [each.shown() for each in self.content]
@@ -129,6 +137,11 @@ class CallItem:
     arguments: str
     status: Status = "completed"
     spoken_in: MessageItem | None = None  # whose token ids hold the call, too
+    forgotten: bool = False
+
+    def forget(self) -> None:
+        """Leave it out of all prompts from now on."""
+        self.forgotten = True
 
     def shown(self) -> Json:
         return _shown(
@@ -151,6 +164,11 @@ class OutputItem:
     call_id: str
     output: str
     status: Status = "completed"
+    forgotten: bool = False
+
+    def forget(self) -> None:
+        """Leave it out of all prompts from now on."""
+        self.forgotten = True
 
     def shown(self) -> Json:
         return _shown(self, type="function_call_output", call_id=self.call_id, output=self.output)

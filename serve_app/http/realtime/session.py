@@ -18,6 +18,7 @@ from serve_app.http.realtime.ids import new_id
 from serve_app.http.realtime.items import MessageItem, Speech
 from serve_app.http.realtime.outbox import Outbox
 from serve_app.http.realtime.plan import plan_of
+from serve_app.http.realtime.recollection import Recollection
 from serve_app.http.realtime.refusals import INVALID_VALUE, Refused, error_of
 from serve_app.http.realtime.session_settings import Kind, SessionSettings
 from serve_app.http.realtime.session_types import Transcription
@@ -49,7 +50,8 @@ class Session:
         self._conversation_id = new_id("conv")
         self._conversation = Conversation()
         parts = (server.backend, allowance, self.outbox)
-        self._answering = Answering(*parts, self._conversation, self._answered, fail)
+        recollection = Recollection(server.settings.realtime.context_tokens)
+        self._answering = Answering(*parts, self._conversation, recollection, self._answered, fail)
         self._transcriber = Transcriber(*parts, fail)
         self._hearing = Hearing(
             ears,
@@ -169,7 +171,12 @@ class Session:
         if self.settings.is_transcription:
             raise Refused(INVALID_VALUE, "a transcription session has no responses", "type")
         plan = await plan_of(fields, self.settings, self._conversation)
-        self._answering.begin(plan, self._conversation_id, self._next_request_id())
+        self._answering.begin(
+            plan,
+            self.settings.fields.truncation,
+            self._conversation_id,
+            self._next_request_id(),
+        )
         self.settings.has_spoken |= plan.spoken
         self._hearing.idle_from(None)
 
