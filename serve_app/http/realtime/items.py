@@ -124,6 +124,12 @@ class MessageItem:
     status: Status = "completed"
     forgotten: bool = False
 
+    @property
+    def recorded_samples(self) -> int:
+        """Of sound that it holds."""
+        recordings = (each for each in self.content if isinstance(each, Recording))
+        return sum(len(each.samples) for each in recordings)
+
     def forget(self) -> None:
         """Leave it out of all prompts from now on."""
         self.forgotten = True
