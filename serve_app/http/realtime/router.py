@@ -40,15 +40,15 @@ async def _serve(websocket: WebSocket, server: Server, sessions: Sessions, model
     session = Session(
         server,
         websocket.state.allowance,
+        websocket.app.state.ears,
+        sessions,
         _kind(websocket),
         model,
         websocket.state.request_id,
-        websocket.app.state.ears,
         connection.fail,
     )
     await connection.accept()
-    await session.open(_settings_of_secret(websocket))
-    await connection.run(session)
+    await connection.run(session, _settings_of_secret(websocket))
 
 
 def _kind(websocket: WebSocket) -> Kind:
