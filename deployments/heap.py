@@ -14,6 +14,22 @@ FULL_EVERY_S = 30.0
 THRESHOLDS = (700, 5, 1000)
 
 
+LARGE_BYTES = 256 << 10  # of a block: a recording of 4 s, and more
+M_MMAP_THRESHOLD = -3  # of `mallopt` in glibc's malloc.h
+
+
+def keep_large_blocks_apart() -> None:
+    """Have malloc take each large block from the system, and give it back when it is freed.
+
+    Does nothing where malloc is not glibc's. glibc raises that limit by itself, to 32 MiB, with the
+    first large blocks that are freed. From then on recordings lie in the heap, between small blocks
+    that stay, and the heap of a process that handles recordings grows for hours. Call it at start.
+    """
+    choose = getattr(ctypes.CDLL(None), "mallopt", None)
+    if choose is not None:
+        choose(M_MMAP_THRESHOLD, LARGE_BYTES)
+
+
 def settle_heap() -> None:
     """Exclude all objects that exist now from garbage collection; call it once a replica is warm.
 

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.heap import keep_large_blocks_apart
 from deployments.metrics import recorder
 from deployments.replica_logs import complaints_shown, show_in_replica_log
 from deployments.resume import Recovery
@@ -32,6 +33,7 @@ class Ingress:
         voice_store: str | None = None,
         recovery: Recovery = Recovery(),  # noqa: B008
     ) -> None:
+        keep_large_blocks_apart()
         show_in_replica_log()
         show_in_replica_log("serve_app")
         # The configuration is checked before, but Serve's own `deployments:` section is not in it.
