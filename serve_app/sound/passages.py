@@ -51,7 +51,7 @@ def passages(text: str, limit_s: float) -> list[Passage]:
     if _seconds(text) <= limit_s:
         return [Passage(text, 0.0)]
     units = _units(text, limit_s, CUTS)
-    return [Passage(part.strip(), _pause_s(part)) for part in _packed(units, limit_s)]
+    return [Passage(part.strip(), pause_after_s(part)) for part in _packed(units, limit_s)]
 
 
 def _units(text: str, limit_s: float, cuts: "Sequence[Cut]") -> Iterator[str]:
@@ -110,6 +110,7 @@ def _can_be_spoken(text: str) -> bool:
     return any(character.isalnum() for character in text)
 
 
-def _pause_s(part: str) -> float:
+def pause_after_s(part: str) -> float:
+    """The quiet that the end of `part` asks for, in seconds."""
     ending = part[-ENDING:]
     return next((pause_s for ends, pause_s in _PAUSES if ends.search(ending)), 0.0)
