@@ -51,7 +51,7 @@ def passages(text: str, limit_s: float) -> list[Passage]:
     if _seconds(text) <= limit_s:
         return [Passage(text, 0.0)]
     units = _units(text, limit_s, CUTS)
-    return [Passage(part.strip(), _pause_s(part)) for part in _packed(units, limit_s)]
+    return [Passage(part.strip(), pause_after_s(part)) for part in _packed(units, limit_s)]
 
 
 def _units(text: str, limit_s: float, cuts: "Sequence[Cut]") -> Iterator[str]:
@@ -74,7 +74,7 @@ def _packed(units: Iterable[str], limit_s: float) -> list[str]:
         if parts and lengths_s[-1] + takes_s <= usual_s:
             parts[-1] += unit
             lengths_s[-1] += takes_s
-        elif _can_be_spoken(unit):
+        elif can_be_spoken(unit):
             parts.append(unit)
             lengths_s.append(takes_s)
     if len(parts) > 1 and lengths_s[-1] < LITTLE * usual_s and sum(lengths_s[-2:]) <= limit_s:
@@ -106,10 +106,12 @@ def _seconds(text: str) -> float:
     return max(quickest_s(text), len(text) * SIGN_S)
 
 
-def _can_be_spoken(text: str) -> bool:
+def can_be_spoken(text: str) -> bool:
+    """Whether `text` has a letter or a digit."""
     return any(character.isalnum() for character in text)
 
 
-def _pause_s(part: str) -> float:
+def pause_after_s(part: str) -> float:
+    """The quiet that a reader leaves behind `part`, in seconds."""
     ending = part[-ENDING:]
     return next((pause_s for ends, pause_s in _PAUSES if ends.search(ending)), 0.0)

@@ -116,13 +116,21 @@ class Allowance:
         for _, bucket in self._audio:
             bucket.spend(seconds)
 
+    def require_audio(self) -> None:
+        """Refuse one more answer within a request that is under way.
+
+        Raises:
+            LimitReached: the key has used its seconds of sound.
+        """
+        for what, bucket in self._audio:
+            if wait_s := bucket.wait_s(AUDIO_LEFT_S):
+                raise LimitReached(self._name, what, wait_s)
+
     def _require_room(self) -> None:
         if self._most_streams is not None and self._streams >= self._most_streams:
             what = f"have {self._limits.concurrent_streams} requests under way at once"
             raise LimitReached(self._name, what, self._retry_after_s)
-        for what, bucket in self._audio:
-            if wait_s := bucket.wait_s(AUDIO_LEFT_S):
-                raise LimitReached(self._name, what, wait_s)
+        self.require_audio()
         if self._requests is not None and (wait_s := self._requests.wait_s(1)):
             what = f"send {self._limits.requests_per_minute} requests in a minute"
             raise LimitReached(self._name, what, wait_s)
