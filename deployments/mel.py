@@ -6,49 +6,24 @@ The 16 kHz recipe (Whisper's) feeds the Thinker's audio encoder and the S3 speec
 
 from functools import lru_cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-# Slaney's mel scale: linear below 1 kHz, logarithmic above (M. Slaney, Auditory Toolbox, 1998).
-_HZ_PER_MEL = 200.0 / 3
-_LOG_START_HZ = 1000.0
-_LOG_START_MEL = _LOG_START_HZ / _HZ_PER_MEL
-_LOG_STEP = np.log(6.4) / 27
+from deployments.mel_filters import mel_filters
 
 _SPEECH_RATE_HZ, _SPEECH_N_FFT, _SPEECH_HOP = 16_000, 400, 160
 _VOICE_RATE_HZ, _VOICE_N_FFT, _VOICE_HOP = 24_000, 1920, 480
 _VOICE_MELS, _VOICE_MAX_HZ = 80, 8000.0
 
 
-def _hz_to_mel(hz: float) -> float:
-    if hz < _LOG_START_HZ:
-        return hz / _HZ_PER_MEL
-    return float(_LOG_START_MEL + np.log(hz / _LOG_START_HZ) / _LOG_STEP)
-
-
-def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    linear = mel * _HZ_PER_MEL
-    logarithmic = _LOG_START_HZ * np.exp(_LOG_STEP * (mel - _LOG_START_MEL))
-    return np.where(mel < _LOG_START_MEL, linear, logarithmic)
-
-
 @lru_cache(maxsize=8)
 def mel_filterbank(rate_hz: int, n_fft: int, n_mels: int, max_hz: float) -> torch.Tensor:
-    """Triangular filters on Slaney's scale, each of unit area, from 0 Hz to `max_hz`.
+    """The filters of `mel_filters` as a tensor.
 
     Returns:
-        [n_mels, n_fft // 2 + 1] float32, equal to `librosa.filters.mel`. Shared: never write to it.
+        [n_mels, n_fft // 2 + 1] float32. Shared: never write to it.
     """
-    bins_hz = np.fft.rfftfreq(n_fft, 1.0 / rate_hz)
-    edges_hz = _mel_to_hz(np.linspace(0.0, _hz_to_mel(max_hz), n_mels + 2))
-    widths = np.diff(edges_hz)
-    distance = edges_hz[:, None] - bins_hz[None, :]  # [n_mels + 2, bins]
-    rising = -distance[:-2] / widths[:-1, None]
-    falling = distance[2:] / widths[1:, None]
-    triangles = np.maximum(0.0, np.minimum(rising, falling))
-    area = 2.0 / (edges_hz[2:] - edges_hz[:-2])
-    return torch.from_numpy((triangles * area[:, None]).astype(np.float32))
+    return torch.from_numpy(mel_filters(rate_hz, n_fft, n_mels, max_hz))
 
 
 def log_mel_spectrogram(

@@ -6,15 +6,16 @@ Ingress ──SpeechRequest──► Token2Wav ──ThinkerRequest──► Thi
 Every class is a `Wire`: the versions of a rolling update read each other's messages.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from deployments.chunker import ChunkSchedule
 from deployments.priority import Priority
-from deployments.wire import Wire
+from deployments.wire import Wire, read
 
 AUDIO_TOKENS_PER_SECOND = 25
 OUTPUT_SAMPLE_RATE_HZ = 24_000
@@ -45,10 +46,33 @@ class AudioPart(Wire):
 
 
 @dataclass(frozen=True, slots=True)
+class Heard(Wire):
+    """How far a spoken answer was heard before it was interrupted."""
+
+    audio_tokens: int  # that were played, 25 a second, without padding
+    text: str  # that was heard by then, from the answer's beginning
+
+
+@dataclass(frozen=True, slots=True)
 class SpokenPart(Wire):
-    """An earlier spoken answer: the very token ids that were produced after `<tts_start>`."""
+    """An earlier spoken answer: the very token ids that were produced after `<tts_start>`.
+
+    `heard` crosses as a plain tuple: the version before has no class for it, and reads all the
+    rest. There the model remembers the whole answer.
+    """
 
     token_ids: tuple[int, ...]
+    heard: Heard | None = None  # None: all of it
+
+    def __post_init__(self) -> None:
+        if isinstance(self.heard, tuple):
+            object.__setattr__(self, "heard", Heard(*self.heard))
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        sent: dict[str, Any] = {"token_ids": self.token_ids}
+        if self.heard is not None:
+            sent["heard"] = (self.heard.audio_tokens, self.heard.text)
+        return read, (SpokenPart, sent)
 
 
 @dataclass(frozen=True, slots=True)

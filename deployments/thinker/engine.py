@@ -127,6 +127,7 @@ class VllmEngine:
         self._prompts = PromptBuilder(
             tokenizer,
             special,
+            vocabulary=self._vocabulary,
             think=self._config.think,
         )
         ends = config.text_config.eos_token_id

@@ -11,6 +11,7 @@ from deployments.errors import EngineFailed
 from deployments.messages import (
     INPUT_SAMPLE_RATE_HZ,
     AudioPart,
+    Heard,
     Message,
     Role,
     SpokenPart,
@@ -29,9 +30,10 @@ CODEBOOK_SIZE = 6561
 class FakeThinkerEngine:
     """Repeats what was said. Its audio tokens are a hash of the text, so each text has its own.
 
-    Recordings are echoed as "heard 1.50 s", earlier spoken turns as "after N ids". With tool
-    schemas in the prompt and no result yet, the first tool is called with no arguments. So is the
-    first of those that have to be called. An answer in JSON has one member, "said".
+    Recordings are echoed as "heard 1.50 s", earlier spoken turns as "after N ids", interrupted ones
+    as "after N tokens of 'what was heard'". With tool schemas in the prompt and no result yet, the
+    first tool is called with no arguments. So is the first of those that have to be called. An
+    answer in JSON has one member, "said".
     """
 
     longest_step_s = LONGEST_GPU_STEP_S
@@ -122,6 +124,8 @@ def echo(message: Message) -> str:
                 pieces.append(text)
             case AudioPart():
                 pieces.append(f"heard {len(part.samples) / INPUT_SAMPLE_RATE_HZ:.2f} s")
+            case SpokenPart(_, Heard(audio_tokens, said)):
+                pieces.append(f"after {audio_tokens} tokens of {said!r}")
             case SpokenPart(token_ids):
                 pieces.append(f"after {len(token_ids)} ids")
     return " ".join(pieces)

@@ -24,7 +24,8 @@ from deployments.messages import (
     TextPart,
     ToolCall,
 )
-from deployments.thinker.tokens import SpecialTokens
+from deployments.thinker.heard import heard_ids
+from deployments.thinker.tokens import SpecialTokens, TextVocabulary
 from deployments.thinker.vllm_plugin.lengths import (
     MIN_PIECE_SAMPLES,
     PIECE_SAMPLES,
@@ -68,10 +69,13 @@ class PromptBuilder:
         tokenizer: Tokenizer,
         special: SpecialTokens,
         *,
+        vocabulary: TextVocabulary | None = None,
         think: bool = False,
     ) -> None:
+        """`vocabulary` is the tokenizer's own; it is made where none is given."""
         self._plain = without_added_tokens(tokenizer)
         self._special = special
+        self._vocabulary = vocabulary or TextVocabulary(tokenizer)
         self._think = think
         # Ids that shape a prompt have no place in a turn that was spoken.
         self._never_spoken = {special.turn_start, special.turn_end, special.audio_patch}
@@ -138,18 +142,24 @@ class PromptBuilder:
             case AudioPart(samples):
                 for piece in self._pieces(samples):
                     writer.audio(special.audio_patch, piece)
-            case SpokenPart(token_ids):
-                if token_ids and max(token_ids) > self._last_id:
-                    raise SpokenTurnInvalid("another model spoke it", param="messages")
+            case SpokenPart():
                 writer.token(special.tts_start)
-                for token_id in token_ids:
-                    if token_id not in self._never_spoken:
-                        writer.token(token_id)
-                writer.spoken_tokens += sum(map(special.is_audio, token_ids))
+                for token_id in self._spoken(part):
+                    writer.token(token_id)
+                    writer.spoken_tokens += special.is_audio(token_id)
             case ToolCall(name, arguments):
                 writer.token(special.tool_call_start)
                 writer.text(f"function\n{name}\n{arguments}")
                 writer.token(special.tool_call_end)
+
+    def _spoken(self, part: SpokenPart) -> list[int]:
+        """The ids of an earlier spoken turn after its `<tts_start>`, as far as it was heard."""
+        if part.token_ids and max(part.token_ids) > self._last_id:
+            raise SpokenTurnInvalid("another model spoke it", param="messages")
+        ids = [token_id for token_id in part.token_ids if token_id not in self._never_spoken]
+        if part.heard is None:
+            return ids
+        return heard_ids(ids, part.heard, self._special, self._vocabulary)
 
     def _pieces(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Cut a recording into pieces of 25 s; a last scrap is padded to what can be encoded."""

@@ -21,6 +21,9 @@ from serve_app.http.documented import OF_ALL, error_answers, without_validation_
 from serve_app.http.errors import Failures, install_error_handlers
 from serve_app.http.middleware import BodyLimits, RequestId
 from serve_app.http.models import router as models
+from serve_app.http.realtime import client_secrets
+from serve_app.http.realtime import router as realtime
+from serve_app.http.realtime.sessions import Sessions
 from serve_app.http.settings import HttpSettings
 from serve_app.http.speech import router as speech
 from serve_app.http.text_stream import router as text_stream
@@ -62,16 +65,20 @@ def create_http_app(
         recorder=recorder,
     )
     app.state.spoken_turns = spoken_turns or spoken_turns_of(settings)
-    for module in (speech, transcriptions, chat, voices, models):
+    access = access or access_of(settings)
+    app.state.client_secrets = access.client_secrets
+    app.state.sessions = Sessions(settings.realtime.max_sessions)
+    for module in (speech, transcriptions, chat, voices, models, client_secrets):
         app.include_router(
             module.router, prefix="/v1", responses=error_answers(*OF_ALL), dependencies=[KEY]
         )
+    app.include_router(realtime.socket, prefix="/v1")
     app.include_router(text_stream.router, prefix="/v1")
     app.include_router(health.router)
     add_docs(app)
     install_error_handlers(app, settings.retry_after_s)
     app.add_middleware(BodyLimits, settings=settings)  # the innermost
-    app.add_middleware(KeyGate, access=access or access_of(settings))
+    app.add_middleware(KeyGate, access=access)
     app.add_middleware(RequestId)
     app.add_middleware(Failures)
     app.add_middleware(PageHeaders)

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 import numpy as np
 from fastapi import Depends, HTTPException, Request
+from fastapi.requests import HTTPConnection
 
 from deployments.audio import decode_audio
 from deployments.errors import AudioTooLong, StepAudioError
@@ -102,11 +103,11 @@ class Server:
 # thread, and a burst of requests would spend its time on handing threads work.
 
 
-async def get_server(request: Request) -> Server:
-    server: Server = request.app.state.server
-    if is_from_inside(request.scope):
+async def get_server(connection: HTTPConnection) -> Server:
+    server: Server = connection.app.state.server
+    if is_from_inside(connection.scope):
         return server
-    return server.for_caller(request.state.owner, request.state.allowance)
+    return server.for_caller(connection.state.owner, connection.state.allowance)
 
 
 ServerDep = Annotated[Server, Depends(get_server)]

@@ -33,13 +33,14 @@ class RequestId:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
         request_id = request_id_of(scope["headers"])
         scope.setdefault("state", {})["request_id"] = request_id
         if scope["path"] == HEALTH:  # a probe asks every few seconds
             return await self._app(scope, receive, send)
-        with request_logged(logger, request_id, f"{scope['method']} {scope['path']!a}"):
+        what = f"{scope.get('method', 'WEBSOCKET')} {scope['path']!a}"
+        with request_logged(logger, request_id, what):
             await self._app(scope, receive, send)
 
 

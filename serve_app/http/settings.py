@@ -22,11 +22,32 @@ class KeyLimits(Settings):
     concurrent_streams: int | None = Field(default=None, ge=1)
     """Requests under way at once, each from its first byte to the end of its answer."""
 
+    open_sessions: int | None = Field(default=None, ge=1)
+    """WebSockets open at once. Each is a request when it opens, and each of its answers is another
+    one, under way until it ends."""
+
     audio_s_per_minute: float | None = Field(default=None, gt=0)
     """Seconds of sound that the model hears and speaks for the key in a minute."""
 
     audio_s_per_hour: float | None = Field(default=None, gt=0)
     """The same in an hour."""
+
+
+class RealtimeSettings(Settings):
+    """Limits of the sessions of `/v1/realtime`."""
+
+    max_sessions: int = Field(default=256, ge=0)
+    """Sessions open at once in one replica of the ingress; one more is refused with a 429."""
+
+    max_session_s: float = Field(default=3600.0, gt=0)
+    """How long a session may last, in seconds (OpenAI's limit)."""
+
+    idle_s: float = Field(default=900.0, gt=0)
+    """How long a session lasts while its client sends nothing, in seconds."""
+
+    speculative: bool = False
+    """Whether an answer is begun in the first 200 ms of a silence, with its sound held back, and
+    dropped if the speaker goes on. It costs a request for each pause in speech."""
 
 
 class HttpSettings(Settings):
@@ -58,6 +79,8 @@ class HttpSettings(Settings):
 
     limits_of_key: dict[str, KeyLimits] = Field(default_factory=dict)
     """What the API key of a name may use, in place of `key_limits`."""
+
+    realtime: RealtimeSettings = RealtimeSettings()
 
     cors_origins: tuple[str, ...] = ()
     """Origins such as `https://example.org` whose pages may call the server; `*` is every one."""

@@ -1,27 +1,33 @@
 """Whose request it is, before a router sees it, as plain ASGI."""
 
+import json
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from uuid import uuid4
 
 from starlette._utils import get_route_path
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocketClose
+from starlette.websockets import WebSocket
 
 from deployments.errors import LimitReached
 from deployments.voice_store import EVERYBODY
+from serve_app.http.access.client_secrets import ClientSecrets
+from serve_app.http.access.credentials import key_of
 from serve_app.http.access.key_limits import Allowance, allowances
 from serve_app.http.access.keys import ApiKeys, api_keys
-from serve_app.http.errors import error_answer
+from serve_app.http.access.signing_keys import signing_keys
+from serve_app.http.errors import ErrorAnswer, error_answer
 from serve_app.http.settings import HttpSettings
 
 VOICES = ("/v1/audio/voices", "/v1/audio/voices/")
 READING = ("GET", "HEAD", "OPTIONS")
 DENIAL = "websocket.http.response"  # ASGI's extension
-POLICY_VIOLATION = 1008
+POLICY_VIOLATION, TRY_AGAIN = 1008, 1013  # close codes
+SUBPROTOCOL = "realtime"  # OpenAI's
 INSIDE = "step_audio2.from_inside"
 
 
@@ -32,6 +38,7 @@ class Access:
     keys: ApiKeys
     allowances: Mapping[str, Allowance]  # by the key's name; of those that have limits
     open_paths: tuple[str, ...]  # that can be read without a key
+    client_secrets: ClientSecrets
 
 
 def access_of(settings: HttpSettings, replicas: int = 1) -> Access:
@@ -42,7 +49,8 @@ def access_of(settings: HttpSettings, replicas: int = 1) -> Access:
     """
     keys = api_keys(settings)
     open_paths = VOICES if settings.voices_listed_without_key else ()
-    return Access(keys, allowances(settings, keys.names, replicas), open_paths)
+    secrets = ClientSecrets(signing_keys(settings))
+    return Access(keys, allowances(settings, keys.names, replicas), open_paths, secrets)
 
 
 class KeyGate:
@@ -63,11 +71,11 @@ class KeyGate:
         try:
             allowance = self._allowance(scope)
             send = _saying_what_is_left(send, allowance)
-            with allowance.stream() if allowance else nullcontext():
+            with _counted(scope, allowance):
                 return await self._app(scope, receive, send)
         except (_Unauthorized, LimitReached) as error:
-            refusal = _refusal(error, scope)
-        await refusal(scope, receive, send)
+            refused = refusal(error, scope)
+        await refused(scope, receive, send)
 
     def _allowance(self, scope: Scope) -> Allowance | None:
         """What the request counts for, if it counts for anything.
@@ -84,12 +92,20 @@ class KeyGate:
         path = get_route_path(scope)
         if not self._access.keys or is_from_inside(scope) or not path.startswith("/v1"):
             return EVERYBODY
-        owner = self._access.keys.owner_of(_bearer(scope))
+        key = key_of(scope)
+        owner = self._access.keys.owner_of(key)
+        if owner is None and scope["type"] == "websocket":
+            owner = self._owner_of_secret(key)
         if owner is not None:
             return owner
         if path in self._access.open_paths and _only_reads(scope):
             return EVERYBODY
         raise _Unauthorized
+
+    def _owner_of_secret(self, key: bytes) -> str | None:
+        """Whose client secret it is, unless that API key was removed since."""
+        secret = self._access.client_secrets.read(key.decode("latin-1"))
+        return secret.owner if secret and secret.owner in self._access.keys.names else None
 
 
 class _Unauthorized(HTTPException):
@@ -110,22 +126,43 @@ def _saying_what_is_left(send: Send, allowance: Allowance | None) -> Send:
     return send_with_rate
 
 
+def _counted(scope: Scope, allowance: Allowance | None) -> AbstractContextManager[None]:
+    """What a request counts for while it lasts. A WebSocket's answers count one by one."""
+    if allowance is None:
+        return nullcontext()
+    return allowance.session() if scope["type"] == "websocket" else allowance.stream()
+
+
 def _only_reads(scope: Scope) -> bool:
     return scope["type"] == "http" and scope["method"] in READING
 
 
-def _refusal(error: Exception, scope: Scope) -> ASGIApp:
-    """A WebSocket gets the same answer, where the server can give one in place of the handshake."""
-    if scope["type"] == "websocket" and DENIAL not in scope.get("extensions", {}):
-        return WebSocketClose(code=POLICY_VIOLATION)
+def refusal(error: Exception, scope: Scope) -> ASGIApp:
+    """What answers `error`.
+
+    A WebSocket gets the same answer, where the server can give one in place of the handshake. Where
+    it cannot, the socket is opened for an event `error`, and closed.
+    """
     told = error_answer(error)
+    if scope["type"] == "websocket" and DENIAL not in scope.get("extensions", {}):
+        return _OpenedToRefuse(told)
     return JSONResponse(told.body, told.status, told.headers)
 
 
-def _bearer(scope: Scope) -> bytes:
-    """The very bytes of the token; none where there is no token."""
-    scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-    return token.strip().encode("latin-1") if scheme.lower() == "bearer" else b""
+class _OpenedToRefuse:
+    """A WebSocket whose only event says why it is closed."""
+
+    def __init__(self, told: ErrorAnswer) -> None:
+        self._told = told
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        socket = WebSocket(scope, receive, send)
+        offered = scope.get("subprotocols", ())
+        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        event = {"type": "error", "event_id": f"event_{uuid4().hex[:21]}", **self._told.body}
+        await socket.send_text(json.dumps(event, ensure_ascii=False))
+        again = self._told.status in (429, 503)
+        await socket.close(TRY_AGAIN if again else POLICY_VIOLATION)
 
 
 def from_inside(app: ASGIApp) -> ASGIApp:

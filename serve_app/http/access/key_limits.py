@@ -66,7 +66,8 @@ class Allowance:
         """
         self._name, self._limits = name, limits
         self._retry_after_s = retry_after_s
-        self._streams = 0
+        self._streams = self._sessions = 0
+        self._most_sessions = _part(limits.open_sessions, replicas)
         self._most_streams = _part(limits.concurrent_streams, replicas)
         requests = _part(limits.requests_per_minute, replicas)
         self._requests = None if requests is None else TokenBucket(requests, MINUTE_S, now_s)
@@ -103,37 +104,51 @@ class Allowance:
             LimitReached: the key has no room for it.
         """
         self._require_room()
-        if self._requests is not None:
-            self._requests.spend(1)
+        self._spend_request()
         self._streams += 1
         try:
             yield
         finally:
             self._streams -= 1
 
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """One WebSocket while it is open. It is a request; its answers are `stream`s of their own.
+
+        Raises:
+            LimitReached: the key has no room for it.
+        """
+        if self._most_sessions is not None and self._sessions >= self._most_sessions:
+            what = f"have {self._limits.open_sessions} sessions open at once"
+            raise LimitReached(self._name, what, self._retry_after_s)
+        self._spend_request()
+        self._sessions += 1
+        try:
+            yield
+        finally:
+            self._sessions -= 1
+
     def spend_audio(self, seconds: float) -> None:
         """Count sound that was heard or spoken, even if the key has no such seconds left."""
         for _, bucket in self._audio:
             bucket.spend(seconds)
 
-    def require_audio(self) -> None:
-        """Refuse one more answer within a request that is under way.
-
-        Raises:
-            LimitReached: the key has used its seconds of sound.
-        """
-        for what, bucket in self._audio:
-            if wait_s := bucket.wait_s(AUDIO_LEFT_S):
-                raise LimitReached(self._name, what, wait_s)
-
     def _require_room(self) -> None:
         if self._most_streams is not None and self._streams >= self._most_streams:
             what = f"have {self._limits.concurrent_streams} requests under way at once"
             raise LimitReached(self._name, what, self._retry_after_s)
-        self.require_audio()
-        if self._requests is not None and (wait_s := self._requests.wait_s(1)):
+        for what, bucket in self._audio:
+            if wait_s := bucket.wait_s(AUDIO_LEFT_S):
+                raise LimitReached(self._name, what, wait_s)
+
+    def _spend_request(self) -> None:
+        """Count a request. Raises LimitReached if none is left."""
+        if self._requests is None:
+            return
+        if wait_s := self._requests.wait_s(1):
             what = f"send {self._limits.requests_per_minute} requests in a minute"
             raise LimitReached(self._name, what, wait_s)
+        self._requests.spend(1)
 
 
 def allowances(

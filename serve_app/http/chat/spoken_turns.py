@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deployments.errors import SpokenTurnExpired, SpokenTurnGone, SpokenTurnInvalid
-from serve_app.http.chat.signing_keys import signing_keys
+from serve_app.http.access.signing_keys import signing_keys
 from serve_app.http.chat.turn_ids import MAX_CHARS, TurnIds
 from serve_app.http.chat.turn_stores import FolderTurns, MemoryTurns, TurnStore
 from serve_app.http.settings import HttpSettings

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from serve_app.http.text_stream.types import ServerFrame
 
 # RFC 6455, and IANA's registry of codes.
-NORMAL, POLICY, TOO_LARGE, TRY_LATER = 1000, 1008, 1009, 1013
+NORMAL, GOING_AWAY, POLICY, TOO_LARGE, RESTART, TRY_LATER = 1000, 1001, 1008, 1009, 1012, 1013
 
 
 class Closing(Exception):
@@ -49,7 +49,7 @@ class Connection:
                 since_s = self._active_s if is_expected() else time.monotonic()
                 left_s = since_s + self._idle_s - time.monotonic()
                 if left_s <= 0:
-                    raise Closing(NORMAL, f"nothing came or went for {self._idle_s:g} s")
+                    raise Closing(GOING_AWAY, f"nothing came or went for {self._idle_s:g} s")
                 await asyncio.wait((receiving,), timeout=left_s)
             message = receiving.result()
         finally:

@@ -3,22 +3,24 @@
 from fastapi import APIRouter, WebSocket
 
 from serve_app.graph.answers import text_only
-from serve_app.http.dependencies import Server
-from serve_app.http.front import request_id_of
+from serve_app.http.dependencies import ServerDep
 from serve_app.http.text_stream.connection import Connection
 from serve_app.http.text_stream.session import Session
+
+SUBPROTOCOL = "realtime"  # browsers that bring a key offer it too, and want an answer
 
 router = APIRouter()
 
 
 @router.websocket("/audio/speech/stream")
-async def speak_while_written(socket: WebSocket) -> None:
-    server: Server = socket.app.state.server
-    allowance = socket.state.allowance
-    server = server.for_caller(socket.state.owner, allowance)
+async def speak_while_written(socket: WebSocket, server: ServerDep) -> None:
     await server.readiness.require()
     if not await server.backend.voices():
         raise text_only()
-    await socket.accept()
-    connection = Connection(socket, server.settings.text_stream_idle_s)
-    await Session(connection, server, allowance, request_id_of(socket.scope["headers"])).run()
+    sessions = socket.app.state.sessions  # all open sockets of this process
+    with sessions.one_more():
+        offered = socket.scope.get("subprotocols", ())
+        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        connection = Connection(socket, server.settings.text_stream_idle_s)
+        session = Session(connection, server, socket.state.allowance, socket.state.request_id)
+        await session.run(sessions.drained())

@@ -1,7 +1,8 @@
 """What a client may send and when, and what becomes of it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import nullcontext
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -14,7 +15,7 @@ from serve_app.http.access.key_limits import Allowance
 from serve_app.http.dependencies import Server
 from serve_app.http.errors import log_if_ours
 from serve_app.http.speech.asking import speech_request
-from serve_app.http.text_stream.connection import NORMAL, POLICY, Closing, Connection
+from serve_app.http.text_stream.connection import NORMAL, POLICY, RESTART, Closing, Connection
 from serve_app.http.text_stream.speaker import Speaker, Spoken
 from serve_app.http.text_stream.types import (
     ClientFrame,
@@ -47,17 +48,24 @@ class Session:
     ) -> None:
         self._connection = connection
         self._server = server
-        self._allowance = allowance
         self._request_id = request_id
-        self._speaker = Speaker(self._ask, connection.send, server.settings.max_passage_s)
+        self._speaker = Speaker(
+            self._ask,
+            connection.send,
+            server.settings.max_passage_s,
+            allowance.stream if allowance else nullcontext,
+        )
         self._config: SessionConfig | None = None
         self._voice: Voice = None
         self._texts = 0  # that were begun
         self._refused = 0
 
-    async def run(self) -> None:
-        """Serve until the client leaves, says so, or breaks a rule."""
-        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._speaker.run())]
+    async def run(self, draining: Awaitable[None]) -> None:
+        """Serve until the client leaves, says so, or breaks a rule, or until `draining` ends."""
+        tasks = [
+            asyncio.create_task(work)
+            for work in (self._read(), self._speaker.run(), _restart(draining))
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await done.pop()
@@ -148,7 +156,10 @@ class Session:
         return text
 
     def _ask(self, one: Spoken, parts: Sequence[Passage]) -> AsyncGenerator[SpeechDelta]:
-        if self._allowance is not None:
-            self._allowance.require_audio()
         request = speech_request(one.config, parts, one.voice, f"{self._request_id}.{one.index}")
         return all_of(uncut(self._server.backend.speech(request)), answers=len(parts))
+
+
+async def _restart(draining: Awaitable[None]) -> None:
+    await draining
+    raise Closing(RESTART, "the server restarts: another replica takes the next connection")

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -31,19 +31,23 @@ class Spoken:
 
 Ask = Callable[[Spoken, Sequence[Passage]], AsyncGenerator[SpeechDelta]]
 Send = Callable[[ServerFrame | bytes], Awaitable[None]]
+Counted = Callable[[], AbstractContextManager[None]]
 
 
 class Speaker:
     """Speaks the texts of one connection in their order."""
 
-    def __init__(self, ask: Ask, send: Send, limit_s: float) -> None:
+    def __init__(
+        self, ask: Ask, send: Send, limit_s: float, counted: Counted = nullcontext
+    ) -> None:
         """
         Args:
             ask: has passages of a text spoken.
             send: gets all frames that come of it.
             limit_s: how long a quick voice may take for what the model speaks in one go.
+            counted: what a text counts for while it is spoken; it may refuse it.
         """
-        self._ask, self._send = ask, send
+        self._ask, self._send, self._counted = ask, send, counted
         self._limit_s = limit_s
         self._waiting: deque[Spoken] = deque()
         self._more = asyncio.Event()
@@ -104,9 +108,10 @@ class Speaker:
 
     async def _send_all(self, framed: Framed, one: Spoken) -> None:
         sounds = spoken(one.text, partial(self._ask, one), self._limit_s)
-        async with aclosing(framed.frames(sounds)) as frames:
-            async for frame in frames:
-                await self._send(frame)
+        with self._counted():
+            async with aclosing(framed.frames(sounds)) as frames:
+                async for frame in frames:
+                    await self._send(frame)
 
     async def _outcome(self, sending: "asyncio.Task[None]") -> Status:
         """How the text was spoken; a failure is sent to the client."""

@@ -1,16 +1,19 @@
 """Silero's voice activity model (README.md), without torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from serve_app.sound.voice_activity.silero_graph import over_recordings
+
 RATE_HZ = 16_000
 FRAME_SAMPLES = 512  # 32 ms
 CONTEXT_SAMPLES = 64  # of the frame before, which stand in front of each
 STATE_SHAPE = (1, 1, 128)  # of the LSTM's hidden state, and of its cell
-# One call on more frames is no faster for each of them: 0.09 ms of a core with 100 and with 1000.
+# One call on more frames is no faster for each of them: 0.03 ms of a core with 32 and with 500.
 MOST_FRAMES = 512
 MODEL = Path(__file__).parent / "silero_vad_16k_sequence.onnx"
 
@@ -33,7 +36,7 @@ class SileroModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            over_recordings(path), options, providers=["CPUExecutionProvider"]
         )
 
     def probabilities(
@@ -48,22 +51,43 @@ class SileroModel:
         Returns:
             [F] float32, and the state for the next call.
         """
-        frames = samples.reshape(-1, FRAME_SAMPLES)
         found = [np.empty(0, np.float32)]
-        for start in range(0, len(frames), MOST_FRAMES):
-            probabilities, state = self._run(frames[start : start + MOST_FRAMES], state)
-            found.append(probabilities)
+        for start in range(0, len(samples), MOST_FRAMES * FRAME_SAMPLES):
+            piece = samples[start : start + MOST_FRAMES * FRAME_SAMPLES]
+            probabilities, (state,) = self.step(piece[None], [state])
+            found.append(probabilities[0])
         return np.concatenate(found), state
 
-    def _run(self, frames: np.ndarray, state: SileroState) -> tuple[np.ndarray, SileroState]:
-        """[F, FRAME_SAMPLES] -> [F]; F from 1 to MOST_FRAMES."""
-        tails = frames[:, -CONTEXT_SAMPLES:]
-        contexts = np.concatenate((state.context[None], tails[:-1]))
+    def step(
+        self, samples: np.ndarray, states: Sequence[SileroState]
+    ) -> tuple[np.ndarray, list[SileroState]]:
+        """Go on in B recordings by the same number of frames, F from 1 to MOST_FRAMES.
+
+        Args:
+            samples: [B, F * FRAME_SAMPLES] float32 at RATE_HZ.
+            states: B of them.
+
+        Returns:
+            [B, F] float32, and the B states for the next call.
+        """
+        frames = samples.reshape(len(states), -1, FRAME_SAMPLES)
+        tails = frames[:, :, -CONTEXT_SAMPLES:]
+        contexts = np.stack([state.context for state in states])[:, None]  # [B, 1, C]
+        contexts = np.concatenate((contexts, tails[:, :-1]), axis=1)  # [B, F, C]
+        inputs = np.concatenate((contexts, frames), axis=2).swapaxes(0, 1)  # [F, B, C + FRAME]
         values, hidden, cell = self._session.run(
             ["speech_probs", "hn", "cn"],
-            {"input": np.hstack((contexts, frames)), "h": state.hidden, "c": state.cell},
+            {
+                "input": inputs,
+                "h": np.concatenate([state.hidden for state in states], axis=1),
+                "c": np.concatenate([state.cell for state in states], axis=1),
+            },
         )
-        return values.reshape(-1), SileroState(hidden, cell, tails[-1].copy())
+        after = [
+            SileroState(hidden[:, i : i + 1], cell[:, i : i + 1], tails[i, -1].copy())
+            for i in range(len(states))
+        ]
+        return values[..., 0].T, after
 
 
 @cache

@@ -1,6 +1,7 @@
 """API keys over HTTP: what a key may do, how much of it, and what is its own."""
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -169,7 +170,10 @@ async def test_a_websocket_needs_a_key_too(extensions: dict[str, Any]) -> None:
     if extensions:
         assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 401)
     else:
-        assert sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+        accepted, error, closed = sent
+        assert accepted["type"] == "websocket.accept"
+        assert json.loads(error["text"])["error"]["code"] == "invalid_api_key"
+        assert (closed["type"], closed["code"]) == ("websocket.close", 1008)
 
 
 @pytest.fixture

@@ -337,7 +337,7 @@ async def test_a_client_that_sends_nothing_is_left(
     graph: Graph, listening: Any, config: dict[str, Any] | None
 ) -> None:
     async with serving(listening, graph.backend, config, text_stream_idle_s=0.1) as client:
-        assert await close_code(client) == 1000
+        assert await close_code(client) == 1001
 
 
 async def test_a_text_that_is_left_unfinished_does_not_hold_the_connection(
@@ -345,7 +345,7 @@ async def test_a_text_that_is_left_unfinished_does_not_hold_the_connection(
 ) -> None:
     async with serving(listening, graph.backend, {}, text_stream_idle_s=0.1) as client:
         await client.send("input.text", text="Unfinished")
-        assert await close_code(client) == 1000
+        assert await close_code(client) == 1001
     assert graph.idle()
 
 
@@ -508,7 +508,7 @@ async def test_a_key_s_seconds_of_sound_count_text_by_text(graph: Graph, listeni
         client = Client(socket)
         await client.send("session.config", response_format="pcm")
         assert (await client.say(SENTENCES[0])).events[-1]["status"] == "completed"
-        refused = await client.say(TEXT)
+        refused = await client.say(SENTENCES[1])
         assert refused.events[0]["error"]["code"] == "rate_limit_exceeded"
 
 
@@ -526,3 +526,29 @@ async def test_a_server_that_is_not_ready_or_cannot_speak_says_so_before_the_upg
                 async with connected(url):
                     pass
             assert refused.value.response.status_code == status
+
+
+async def test_a_replica_that_stops_closes_with_the_code_of_a_restart(listening: Any) -> None:
+    graph = Graph(seconds_per_delta=0.05)
+    await graph.backend.start()
+    app = create_http_app(graph.backend, graph.settings)
+    async with listening(app) as url, connected(url, {}) as client:
+        await client.send("input.text", text=TEXT * 9)
+        await client.hear("audio.start")
+        app.state.sessions.drain()
+        assert await close_code(client) == 1012
+        assert await eventually(graph.idle)
+        with pytest.raises(InvalidStatus) as refused:
+            async with connected(url):
+                pass
+        assert refused.value.response.status_code == 429
+
+
+async def test_a_browser_s_key_comes_as_a_subprotocol(graph: Graph, listening: Any) -> None:
+    app = create_http_app(graph.backend, HttpSettings(models=(MODEL,), api_keys=("sk-right",)))
+    offered = ["realtime", "openai-insecure-api-key.sk-right"]
+    async with (
+        listening(app) as url,
+        connect(url.replace("http", "ws") + PATH, subprotocols=offered) as socket,  # type: ignore[arg-type]
+    ):
+        assert socket.subprotocol == "realtime"

@@ -16,6 +16,7 @@ from deployments.chunker import ChunkSchedule
 from deployments.messages import (
     AudioPart,
     Function,
+    Heard,
     Heartbeat,
     Message,
     Role,
@@ -49,6 +50,7 @@ EXAMPLES = [
     THINKER,
     ThinkerRequest("req_2", (), json_schema="{}", must_call=(Function("f", "{}"),)),
     ThinkerRequest("req_3", (), priority="background"),
+    ThinkerRequest("req_4", (Message(Role.ASSISTANT, (SpokenPart((1, 2), Heard(1, "hi")),)),)),
     SpeechRequest(THINKER, "high", beats=True),
     ThinkerDelta("hi", audio_tokens=(1, 2), finish_reason="stop", usage=Usage(1, 2, 3)),
     ThinkerDelta(heartbeat=Heartbeat(7, 0.5, stuck=False, alone=True)),
@@ -75,6 +77,22 @@ def newer(tmp_path_factory) -> Path:
         grow(checkout / "deployments" / name)
     with (checkout / "deployments" / "errors.py").open("a") as module:
         module.write("\n\nclass NewKind(UnknownVoice):\n    pass\n")
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory) -> Path:
+    """A checkout that knows no interrupted turns: neither the field nor its class."""
+    checkout = tmp_path_factory.mktemp("older")
+    (checkout / "deployments").mkdir()
+    for name in GROUND_FLOOR:
+        shutil.copy(ROOT / "deployments" / name, checkout / "deployments" / name)
+    module = checkout / "deployments" / "messages.py"
+    tree = ast.parse(module.read_text())
+    tree.body = [part for part in tree.body if getattr(part, "name", "") != "Heard"]
+    spoken = next(part for part in tree.body if getattr(part, "name", "") == "SpokenPart")
+    spoken.body = spoken.body[:2]  # its docstring and `token_ids`
+    module.write_text(ast.unparse(tree))
     return checkout
 
 
@@ -110,6 +128,13 @@ def test_messages_cross_to_a_newer_version_and_back(newer, message):
     again, seen = exchanged(newer, message)
     assert again == message
     assert "added_later=7" in seen  # the newer version had its default for what it missed
+
+
+def test_the_version_before_reads_an_interrupted_turn_as_a_whole_one(older):
+    heard = SpokenPart((1, 2), Heard(1, "hi"))
+    again, seen = exchanged(older, heard)
+    assert seen == "SpokenPart(token_ids=(1, 2))\n"
+    assert again == SpokenPart((1, 2))
 
 
 def made_by(checkout: Path, expression: str) -> object:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from serve_app.sound.voice_activity import (
@@ -17,6 +18,7 @@ from serve_app.sound.voice_activity import (
     shared_model,
     tighten,
 )
+from serve_app.sound.voice_activity.silero import MODEL
 from tests.nano.with_pauses import with_pauses
 
 RULE = SpeechRule(silence_ms=96)  # three frames
@@ -58,6 +60,25 @@ def test_two_interleaved_streams_do_not_mix() -> None:
             found[i].append(probabilities)
     for together, by_itself in zip(found, alone, strict=True):
         np.testing.assert_allclose(np.concatenate(together), by_itself, atol=1e-6)
+
+
+def test_several_recordings_at_once_give_what_the_files_own_graph_gives() -> None:
+    """The file takes one recording; frame by frame, each with the 64 samples before it."""
+    model = shared_model()
+    sounds = np.stack([with_pauses(2).samples[start : start + 512 * 60] for start in (0, 9, 9999)])
+    states = [SileroState() for _ in sounds]
+    found = []
+    for stop in (512, 512 * 40, 512 * 60):
+        piece = sounds[:, sum(each.shape[1] for each in found) * 512 : stop]
+        probabilities, states = model.step(piece, states)
+        found.append(probabilities)
+    session = onnxruntime.InferenceSession(str(MODEL))
+    zero = np.zeros((1, 1, 128), np.float32)
+    for sound, together in zip(sounds, np.concatenate(found, axis=1), strict=True):
+        behind = np.concatenate((np.zeros(64, np.float32), sound))
+        frames = np.lib.stride_tricks.sliding_window_view(behind, 576)[::512]
+        alone, _, _ = session.run(None, {"input": frames, "h": zero, "c": zero})
+        np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
 def test_voice_activity_imports_no_torch() -> None:

@@ -1,4 +1,4 @@
-"""The keys that sign `audio.id`s: configured, from a file, or made up for a single replica."""
+"""The keys that sign `audio.id`s and client secrets: configured, from a file, or made up."""
 
 import secrets
 from pathlib import Path

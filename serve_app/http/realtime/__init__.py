@@ -1,0 +1,1 @@
+"""`WS /v1/realtime`: conversations by voice, under OpenAI's names."""

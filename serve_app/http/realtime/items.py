@@ -1,0 +1,146 @@
+"""The items of a conversation: what the client sees of them, and what the model reads."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from deployments.messages import (
+    AudioPart,
+    Message,
+    Part,
+    Role,
+    SpokenPart,
+    TextPart,
+    ToolCall,
+)
+
+Json = dict[str, Any]
+Status = Literal["completed", "incomplete", "in_progress"]
+ROLES = {"user": Role.HUMAN, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
+
+
+@dataclass(slots=True)
+class Text:
+    """Written by somebody."""
+
+    text: str
+    shown_type: Literal["input_text", "output_text"]
+
+    def shown(self) -> Json:
+        return {"type": self.shown_type, "text": self.text}
+
+    def part(self) -> Part | None:
+        return TextPart(self.text)
+
+
+@dataclass(slots=True, eq=False)
+class Recording:
+    """Said by the user."""
+
+    samples: np.ndarray  # [N] float32, 16 kHz
+    transcript: str | None = None
+
+    def shown(self) -> Json:
+        return {"type": "input_audio", "transcript": self.transcript}
+
+    def part(self) -> Part | None:
+        return AudioPart(self.samples) if len(self.samples) else None
+
+
+@dataclass(slots=True)
+class Speech:
+    """Said by the assistant."""
+
+    transcript: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    speed: float = 1.0  # that it is played at
+    sent_s: float = 0.0  # of sound, as it plays
+    began_s: float | None = None  # when the first of it was sent, on a monotonic clock
+    heard_s: float | None = None  # where it was cut; None: it is whole
+
+    def sent(self, seconds: float, now_s: float) -> None:
+        """Note that so much more sound was sent."""
+        if seconds and self.began_s is None:
+            self.began_s = now_s
+        self.sent_s += seconds
+
+    def played_s(self, now_s: float) -> float:
+        """How much of it a client has played that plays it at once."""
+        return 0.0 if self.began_s is None else min(self.sent_s, now_s - self.began_s)
+
+    def cut(self, heard_s: float) -> None:
+        """Keep only what was heard by then."""
+        self.heard_s = heard_s if heard_s < self.sent_s else None
+
+    def shown(self) -> Json:
+        return {"type": "output_audio", "transcript": self.transcript}
+
+    def part(self) -> Part | None:
+        return SpokenPart(tuple(self.token_ids)) if self.token_ids else None
+
+
+Content = Text | Recording | Speech
+
+
+@dataclass(slots=True, eq=False)
+class MessageItem:
+    id: str
+    role: Literal["user", "assistant", "system"]
+    content: list[Content]
+    status: Status = "completed"
+
+    def shown(self) -> Json:
+        content = [each.shown() for each in self.content]
+        return _shown(self, type="message", role=self.role, content=content)
+
+    def message(self) -> Message | None:
+        parts = tuple(part for each in self.content if (part := each.part()))
+        return Message(ROLES[self.role], parts) if parts else None
+
+
+@dataclass(slots=True, eq=False)
+class CallItem:
+    """A function that the assistant asks for."""
+
+    id: str
+    call_id: str
+    name: str
+    arguments: str
+    status: Status = "completed"
+    spoken_in: MessageItem | None = None  # whose token ids hold the call, too
+
+    def shown(self) -> Json:
+        return _shown(
+            self,
+            type="function_call",
+            call_id=self.call_id,
+            name=self.name,
+            arguments=self.arguments,
+        )
+
+    def message(self) -> Message | None:
+        return Message(Role.ASSISTANT, (ToolCall(self.name, self.arguments),))
+
+
+@dataclass(slots=True, eq=False)
+class OutputItem:
+    """What a function gave."""
+
+    id: str
+    call_id: str
+    output: str
+    status: Status = "completed"
+
+    def shown(self) -> Json:
+        return _shown(self, type="function_call_output", call_id=self.call_id, output=self.output)
+
+    def message(self) -> Message | None:
+        return Message(Role.TOOL_RESULT, (TextPart(self.output),))
+
+
+Item = MessageItem | CallItem | OutputItem
+
+
+def _shown(item: Item, **fields: Any) -> Json:
+    return {"id": item.id, "object": "realtime.item", "status": item.status, **fields}

@@ -1,0 +1,63 @@
+"""What waits to be sent on a socket: in order, and of a bounded size."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pydantic_core import to_json
+
+MAX_EVENT_BYTES = 256 << 10  # some clients take no frame of a mebibyte
+HIGH_BYTES = 1 << 20  # what makes sound waits from here on: 16 s of it
+FULL_BYTES = 8 << 20  # a client that reads so little has left
+
+
+class ClientTooSlow(Exception):
+    """The client does not read what is sent."""
+
+
+class Outbox:
+    """The events of one session on their way to its client."""
+
+    def __init__(self) -> None:
+        self._events: deque[str] = deque()
+        self._bytes = 0
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def put(self, event: dict[str, Any]) -> None:
+        """Send `event` after all before it.
+
+        Raises:
+            ClientTooSlow: far too much waits already.
+        """
+        data = to_json(event)
+        if self._bytes + len(data) > FULL_BYTES:
+            raise ClientTooSlow
+        self._events.append(data.decode())
+        self._bytes += len(data)
+        self._changed.set()
+        if self._bytes > HIGH_BYTES:
+            self._room.clear()
+
+    async def room(self) -> None:
+        """Wait until the client has read most of what was sent."""
+        await self._room.wait()
+
+    async def drain(self, send: Callable[[str], Awaitable[None]]) -> None:
+        """Send everything, for ever."""
+        while True:
+            await self._changed.wait()
+            await self.flush(send)
+
+    async def flush(self, send: Callable[[str], Awaitable[None]]) -> None:
+        """Send what waits now."""
+        while self._events:
+            text = self._events[0]
+            await send(text)
+            self._events.popleft()
+            self._bytes -= len(text.encode())
+            if self._bytes <= HIGH_BYTES:
+                self._room.set()
+        self._changed.clear()

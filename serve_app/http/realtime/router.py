@@ -1,0 +1,77 @@
+"""`WS /v1/realtime`: the handshake, and the session behind it."""
+
+from contextlib import ExitStack
+from typing import Any
+
+from fastapi import APIRouter, WebSocket
+
+from serve_app.http.access.client_secrets import ClientSecrets
+from serve_app.http.access.credentials import key_of
+from serve_app.http.access.gate import refusal
+from serve_app.http.dependencies import Server, ServerDep
+from serve_app.http.errors import log_if_ours
+from serve_app.http.realtime.connection import Connection
+from serve_app.http.realtime.session import Session
+from serve_app.http.realtime.session_settings import Kind
+from serve_app.http.realtime.sessions import Sessions
+
+socket = APIRouter()
+
+
+@socket.websocket("/realtime")
+async def realtime(websocket: WebSocket, server: ServerDep) -> None:
+    sessions: Sessions = websocket.app.state.sessions
+    with ExitStack() as stack:
+        try:
+            await _require_ready(server, _kind(websocket))
+            model = _model(websocket, server)
+            stack.enter_context(sessions.one_more())
+        except Exception as error:
+            log_if_ours(error)
+            await refusal(error, websocket.scope)(
+                websocket.scope, websocket.receive, websocket.send
+            )
+            return
+        await _serve(websocket, server, sessions, model)
+
+
+async def _serve(websocket: WebSocket, server: Server, sessions: Sessions, model: str) -> None:
+    connection = Connection(websocket, server.settings.realtime, sessions)
+    session = Session(
+        server,
+        websocket.state.allowance,
+        _kind(websocket),
+        model,
+        websocket.state.request_id,
+        connection.fail,
+    )
+    await connection.accept()
+    await session.open(_settings_of_secret(websocket))
+    await connection.run(session)
+
+
+def _kind(websocket: WebSocket) -> Kind:
+    asked = websocket.query_params.get("intent")
+    given = _settings_of_secret(websocket).get("type")
+    return "transcription" if "transcription" in (asked, given) else "realtime"
+
+
+async def _require_ready(server: Server, kind: Kind) -> None:
+    """Answer 503 until the graph can serve such a session."""
+    needed = server.readiness
+    if kind == "transcription" or not await server.backend.voices():
+        needed = server.text_readiness
+    await needed.require()
+
+
+def _model(websocket: WebSocket, server: Server) -> str:
+    name = websocket.query_params.get("model") or server.settings.models[0]
+    server.require_model(name)
+    return name
+
+
+def _settings_of_secret(websocket: WebSocket) -> dict[str, Any]:
+    """How a session begins that a client secret opens; empty where it was an API key."""
+    secrets: ClientSecrets = websocket.app.state.client_secrets
+    secret = secrets.read(key_of(websocket.scope).decode("latin-1"))
+    return secret.session if secret else {}

@@ -1,0 +1,123 @@
+"""Sound in, events out: sessions beside each other, and the model's word while sound goes on."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from serve_app.sound.turns import (
+    Interrupts,
+    Listener,
+    SemanticVad,
+    ServerVad,
+    SpeechStarted,
+    SpeechStopped,
+    TurnEvent,
+    VoiceActivity,
+)
+from serve_app.sound.voice_activity import RATE_HZ
+from tests.nano.with_pauses import with_pauses
+
+
+@pytest.fixture(scope="module")
+def activity():
+    activity = VoiceActivity(gathered_s=0)
+    yield activity
+    activity.close()
+
+
+class FixedJudge:
+    """Says the same of each turn, and keeps what it heard."""
+
+    def __init__(self, complete: float | None) -> None:
+        self._complete = complete
+        self.heard: list[np.ndarray] = []
+
+    async def complete(self, samples: np.ndarray) -> float | None:
+        self.heard.append(samples)
+        return self._complete
+
+
+async def heard(listener: Listener, sound: np.ndarray, samples: int) -> list[TurnEvent]:
+    """The events of a sound in chunks of so many samples."""
+    events = []
+    for start in range(0, len(sound), samples):
+        events += await listener.hear(sound[start : start + samples])
+        await asyncio.sleep(0)
+    return events
+
+
+def silence(seconds: float) -> np.ndarray:
+    return np.zeros(int(seconds * RATE_HZ), np.float32)
+
+
+async def test_turns_are_those_of_the_sentences(activity: VoiceActivity) -> None:
+    spoken = with_pauses(3)
+    listener = Listener(ServerVad(silence_duration_ms=300), activity, None)
+    events = await heard(listener, np.concatenate((spoken.samples, silence(1))), 1600)
+    started = [event for event in events if isinstance(event, SpeechStarted)]
+    stopped = [event for event in events if isinstance(event, SpeechStopped)]
+    assert len(started) == len(stopped) == len(spoken.sentences)
+    for begin, end, sentence in zip(started, stopped, spoken.sentences, strict=True):
+        assert abs(begin.audio_start_ms + 300 - sentence.start_s * 1000) < 130
+        assert abs(end.audio_end_ms - 300 - sentence.end_s * 1000) < 130
+
+
+async def test_any_size_of_chunk_gives_the_same_events(activity: VoiceActivity) -> None:
+    sound = with_pauses(2).samples
+    found = [
+        await heard(Listener(ServerVad(), activity, None), sound, samples)
+        for samples in (512, 777, 1600, len(sound))
+    ]
+    assert found[0] and all(events == found[0] for events in found)
+
+
+async def test_sessions_beside_each_other_do_not_mix(activity: VoiceActivity) -> None:
+    sounds = [with_pauses(count).samples for count in (2, 3)] + [silence(3)]
+    alone = [await heard(Listener(ServerVad(), activity, None), each, 800) for each in sounds]
+    sizes = (500, 1600, 900)
+    together = await asyncio.gather(
+        *(
+            heard(Listener(ServerVad(), activity, None), sound, size)
+            for sound, size in zip(sounds, sizes, strict=True)
+        )
+    )
+    assert together == alone
+    assert not alone[2]
+
+
+@pytest.mark.parametrize(("complete", "wait_ms"), [(1.0, 250), (None, 1000), (0.0, 2000)])
+async def test_the_model_moves_the_end_of_a_turn(
+    activity: VoiceActivity, complete: float | None, wait_ms: int
+) -> None:
+    spoken = with_pauses(1)
+    judge = FixedJudge(complete)
+    listener = Listener(SemanticVad(), activity, judge)
+    sound = np.concatenate((spoken.samples, silence(3)))
+    stopped_at = None
+    for start in range(0, len(sound), 512):
+        events = await listener.hear(sound[start : start + 512])
+        await asyncio.sleep(0)
+        if any(isinstance(event, SpeechStopped) for event in events):
+            stopped_at = listener.now_ms
+    assert stopped_at is not None
+    assert abs(stopped_at - spoken.sentences[-1].end_s * 1000 - wait_ms) < 150
+    assert all(RATE_HZ / 2 < len(each) <= 8 * RATE_HZ for each in judge.heard)
+
+
+async def test_without_a_rule_time_passes_and_nothing_happens(activity: VoiceActivity) -> None:
+    sound = with_pauses(1).samples
+    listener = Listener(None, activity, None)
+    assert not await heard(listener, sound, 1600)
+    begin = listener.now_ms
+    listener.change(ServerVad())
+    events = await heard(listener, sound, 1600)
+    assert isinstance(events[0], SpeechStarted) and events[0].audio_start_ms >= begin
+    assert isinstance(events[1], Interrupts)
+
+
+async def test_closed_voice_activity_answers_nobody() -> None:
+    activity = VoiceActivity()
+    activity.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await Listener(ServerVad(), activity, None).hear(silence(1))
