@@ -154,6 +154,9 @@ class SpokenTurnGone(RequestError):
 
 
 class PromptTooLong(RequestError):
+    tokens: int
+    limit: int
+
     def __init__(self, tokens: int, limit: int) -> None:
         message = f"the prompt needs at least {tokens} tokens, the model's context leaves {limit}"
         super().__init__(message, tokens=tokens, limit=limit)

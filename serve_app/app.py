@@ -83,7 +83,7 @@ def app(args: AppConfig) -> serve.Application:
         ).bind(args.model, args.token2wav, thinker, args.voice_store, args.recovery)
     return Ingress.options(  # type: ignore[attr-defined]
         **merged(STAGE_OPTIONS, INGRESS_OPTIONS, args.ingress_deployment_config)
-    ).bind(args.http, thinker, token2wav, args.voice_store, args.recovery)
+    ).bind(args.http_of_model, thinker, token2wav, args.voice_store, args.recovery)
 
 
 def stage_options(defaults: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:

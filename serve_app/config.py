@@ -69,6 +69,15 @@ class AppConfig(BaseModel):
     ingress_deployment_config: dict[str, Any] = Field(default_factory=dict)
     """Options of Ray Serve's `deployment.options` for the HTTP ingress."""
 
+    @property
+    def http_of_model(self) -> HttpSettings:
+        """`http`, with what it leaves out and the other sections say."""
+        realtime, context = self.http.realtime, self.thinker.engine_kwargs.get("max_model_len")
+        if realtime.context_tokens is not None or not isinstance(context, int):
+            return self.http
+        known = realtime.model_copy(update={"context_tokens": context})
+        return self.http.model_copy(update={"realtime": known})
+
     @model_validator(mode="after")
     def _ingress_replicas_share_turns(self) -> Self:
         require_shared_turns(_most_replicas(self.ingress_deployment_config), self.http)

@@ -45,6 +45,10 @@ class RealtimeSettings(Settings):
     idle_s: float = Field(default=900.0, gt=0)
     """How long a session lasts while its client sends nothing, in seconds."""
 
+    context_tokens: int | None = Field(default=None, ge=1)
+    """The model's context, by which a session knows what to forget before a prompt is too long.
+    Without it `thinker.engine_kwargs.max_model_len`, or else the first refusal tells."""
+
     speculative: bool = False
     """Whether an answer is begun in the first 200 ms of a silence, with its sound held back, and
     dropped if the speaker goes on. It costs a request for each pause in speech."""

@@ -1,20 +1,28 @@
 """The responses of one session: one at a time, each in a task that can be stopped."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, nullcontext
-from typing import Any
+from dataclasses import dataclass
 
+from deployments.errors import PromptTooLong
+from deployments.ray_failures import unwrap
 from serve_app.graph.answers import Delta, complete
 from serve_app.graph.backend import Backend
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime.conversation import Conversation
+from serve_app.http.realtime.items import Speech
 from serve_app.http.realtime.outbox import ClientTooSlow, Outbox
 from serve_app.http.realtime.plan import Plan
+from serve_app.http.realtime.recollection import Recollection
 from serve_app.http.realtime.refusals import Refused
 from serve_app.http.realtime.response import Reason, Response
 from serve_app.http.realtime.response_writer import ResponseWriter
+from serve_app.http.realtime.session_types import Truncation
+
+TRIES = 3  # of a prompt that was too long; each is shorter than the one before
 
 
 class Answering:
@@ -26,14 +34,21 @@ class Answering:
         allowance: Allowance | None,
         outbox: Outbox,
         conversation: Conversation,
+        recollection: Recollection,
+        ended: Callable[[float], None],
         fail: Callable[[BaseException], None],
     ) -> None:
-        """`fail` ends the session."""
+        """`ended` hears of each end, with the seconds that its sound plays on; `fail` ends the
+        session.
+        """
         self._backend = backend
         self._allowance = allowance
         self._outbox = outbox
         self._conversation = conversation
+        self._recollection = recollection
+        self._ended = ended
         self._fail = fail
+        self._speech: Speech | None = None  # that was spoken last
         self._writer: ResponseWriter | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -42,8 +57,10 @@ class Answering:
         """The response under way."""
         return self._writer.response if self._writer else None
 
-    def begin(self, plan: Plan, conversation_id: str, request_id: str) -> Response:
-        """Begin a response.
+    def begin(
+        self, plan: Plan, truncation: Truncation | None, conversation_id: str, request_id: str
+    ) -> Response:
+        """Begin a response; `truncation` says what may be forgotten to make its prompt fit.
 
         Raises:
             Refused: one is under way.
@@ -55,7 +72,8 @@ class Answering:
         writer = ResponseWriter(response, self._conversation, self._outbox.put)
         writer.begin()
         self._writer = writer
-        self._task = asyncio.create_task(self._run(writer, self._deltas(plan, request_id)))
+        asked = _Asked(plan, truncation, request_id)
+        self._task = asyncio.create_task(self._run(writer, asked))
         return response
 
     async def cancel(self, reason: Reason) -> Response | None:
@@ -69,6 +87,21 @@ class Answering:
             writer.cancel(reason)
         return writer.response
 
+    async def interrupt(self) -> None:
+        """Stop the response under way, and forget of the last sound what nobody has heard."""
+        await self.cancel("turn_detected")
+        speech, now_s = self._speech, time.monotonic()
+        if speech is not None and speech.plays_for_s(now_s) > 0:
+            speech.cut(speech.played_s(now_s))
+        self._speech = None
+
+    def is_heard(self) -> bool:
+        """Whether an answer is being made, or its sound still plays."""
+        speech = self._speech
+        return self.active is not None or (
+            speech is not None and speech.plays_for_s(time.monotonic()) > 0
+        )
+
     async def close(self) -> None:
         """Stop the response under way, of which nobody hears any more."""
         if self._task is not None:
@@ -80,9 +113,11 @@ class Answering:
             return complete(self._backend.speech(plan.speech_request(request_id)))
         return complete(self._backend.text(plan.thinker_request(request_id)))
 
-    async def _run(self, writer: ResponseWriter, deltas: AsyncGenerator[Delta]) -> None:
+    async def _run(self, writer: ResponseWriter, asked: "_Asked") -> None:
         try:
-            await self._answer(writer, deltas)
+            with self._allowance.stream() if self._allowance else nullcontext():
+                await self._fitted(writer, asked)
+            await writer.finish()
         except ClientTooSlow as error:
             self._fail(error)
         except Exception as error:
@@ -90,12 +125,33 @@ class Answering:
             writer.fail(error)
         finally:
             self._writer = None
+            self._speech = writer.speech
+            self._ended(writer.speech.plays_for_s(time.monotonic()) if writer.speech else 0.0)
 
-    async def _answer(self, writer: ResponseWriter, deltas: AsyncGenerator[Delta]) -> None:
-        counted: Any = self._allowance.stream() if self._allowance else nullcontext()
-        with counted:
-            async with aclosing(deltas):
-                async for delta in deltas:
-                    await writer.take(delta)
-                    await self._outbox.room()
-            await writer.finish()
+    async def _fitted(self, writer: ResponseWriter, asked: "_Asked") -> None:
+        """Answer; where the prompt turns out to be too long, forget some of it and try again."""
+        plan = self._recollection.fit(asked.plan, asked.truncation)
+        for left in reversed(range(TRIES)):
+            try:
+                return await self._answer(writer, plan, asked.request_id)
+            except Exception as error:
+                too_long = unwrap(error)
+                if not isinstance(too_long, PromptTooLong) or not left or not plan.remembers:
+                    raise
+            self._recollection.refused(plan, too_long)
+            plan = self._recollection.fit(plan, asked.truncation)
+
+    async def _answer(self, writer: ResponseWriter, plan: Plan, request_id: str) -> None:
+        async with aclosing(self._deltas(plan, request_id)) as deltas:
+            async for delta in deltas:
+                await writer.take(delta)
+                await self._outbox.room()
+                if delta.usage:
+                    self._recollection.learn(plan, delta.usage)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    plan: Plan
+    truncation: Truncation | None
+    request_id: str

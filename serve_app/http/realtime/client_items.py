@@ -64,7 +64,7 @@ async def _content(given: sent.Content, role: str, form: SoundFormat, place: str
         text = _needed(given.text, f"{place}.text")
         return Text(text, "output_text" if role == "assistant" else "input_text")
     if role == "assistant":
-        return Speech(given.transcript or given.text or "")
+        return Speech(given.transcript or given.text or "", complete=True)
     if role != "user" or given.audio is None:
         if given.transcript is not None:  # history from elsewhere, of which the words are left
             return Text(given.transcript, "input_text")

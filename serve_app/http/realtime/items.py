@@ -6,7 +6,9 @@ from typing import Any, Literal
 import numpy as np
 
 from deployments.messages import (
+    AUDIO_TOKENS_PER_SECOND,
     AudioPart,
+    Heard,
     Message,
     Part,
     Role,
@@ -56,6 +58,7 @@ class Speech:
     token_ids: list[int] = field(default_factory=list)
     speed: float = 1.0  # that it is played at
     sent_s: float = 0.0  # of sound, as it plays
+    complete: bool = False  # whether all of its tokens became sound that was sent
     began_s: float | None = None  # when the first of it was sent, on a monotonic clock
     heard_s: float | None = None  # where it was cut; None: it is whole
 
@@ -69,6 +72,10 @@ class Speech:
         """How much of it a client has played that plays it at once."""
         return 0.0 if self.began_s is None else min(self.sent_s, now_s - self.began_s)
 
+    def plays_for_s(self, now_s: float) -> float:
+        """How much longer it plays; nothing once it was cut."""
+        return 0.0 if self.heard_s is not None else self.sent_s - self.played_s(now_s)
+
     def cut(self, heard_s: float) -> None:
         """Keep only what was heard by then."""
         self.heard_s = heard_s if heard_s < self.sent_s else None
@@ -77,7 +84,20 @@ class Speech:
         return {"type": "output_audio", "transcript": self.transcript}
 
     def part(self) -> Part | None:
-        return SpokenPart(tuple(self.token_ids)) if self.token_ids else None
+        if self.complete and self.heard_s is None:
+            return SpokenPart(tuple(self.token_ids)) if self.token_ids else self._words()
+        heard_s = self.sent_s if self.heard_s is None else self.heard_s
+        tokens = round(heard_s * self.speed * AUDIO_TOKENS_PER_SECOND)
+        if not tokens:
+            return None
+        return SpokenPart(tuple(self.token_ids), Heard(tokens, self._heard_text(heard_s)))
+
+    def _words(self) -> Part | None:
+        """Of history from elsewhere: the sound is not there."""
+        return TextPart(self.transcript) if self.transcript else None
+
+    def _heard_text(self, heard_s: float) -> str:
+        return self.transcript[: round(len(self.transcript) * heard_s / max(self.sent_s, heard_s))]
 
 
 Content = Text | Recording | Speech
@@ -89,6 +109,14 @@ class MessageItem:
     role: Literal["user", "assistant", "system"]
     content: list[Content]
     status: Status = "completed"
+    forgotten: bool = False
+
+    def forget(self) -> None:
+        """Leave it out of all prompts from now on."""
+        self.forgotten = True
+        for each in self.content:
+            if isinstance(each, Recording):
+                each.samples = each.samples[:0].copy()
 
     def shown(self) -> Json:
         content = [each.shown() for each in self.content]
@@ -109,6 +137,11 @@ class CallItem:
     arguments: str
     status: Status = "completed"
     spoken_in: MessageItem | None = None  # whose token ids hold the call, too
+    forgotten: bool = False
+
+    def forget(self) -> None:
+        """Leave it out of all prompts from now on."""
+        self.forgotten = True
 
     def shown(self) -> Json:
         return _shown(
@@ -131,6 +164,11 @@ class OutputItem:
     call_id: str
     output: str
     status: Status = "completed"
+    forgotten: bool = False
+
+    def forget(self) -> None:
+        """Leave it out of all prompts from now on."""
+        self.forgotten = True
 
     def shown(self) -> Json:
         return _shown(self, type="function_call_output", call_id=self.call_id, output=self.output)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from deployments.messages import (
     Function,
+    Message,
     SamplingOptions,
     SpeechRequest,
     ThinkerRequest,
@@ -37,14 +38,19 @@ class Plan:
     voice_name: str
     speed: float
     joins: bool  # whether it becomes a part of the conversation
+    remembers: bool  # whether the model reads the conversation
     metadata: dict[str, str] | None = None
 
     @property
     def spoken(self) -> bool:
         return self.modality == "audio" and not self.must_call  # a call has no sound
 
+    def messages(self) -> tuple[Message, ...]:
+        """The prompt."""
+        return prompt_of(self.instructions, self.tools, self.items)
+
     def thinker_request(self, request_id: str) -> ThinkerRequest:
-        messages = prompt_of(self.instructions, self.tools, self.items)
+        messages = self.messages()
         return ThinkerRequest(
             request_id=request_id,
             messages=messages,
@@ -87,6 +93,7 @@ async def plan_of(
         voice_name=name,
         speed=settings.speed,
         joins=fields.conversation != "none",
+        remembers=fields.input is None,
         metadata=fields.metadata,
     )
 

@@ -46,6 +46,8 @@ class ResponseWriter:
         """The answer has ended by itself."""
         if self._content is not None:
             await self._content.finish()
+        if self.speech is not None:
+            self.speech.complete = True
         cut = self._finish_reason == "length"
         self._require_sound(cut)
         self._close_message("incomplete" if cut else "completed")

@@ -43,6 +43,7 @@ async def _serve(websocket: WebSocket, server: Server, sessions: Sessions, model
         _kind(websocket),
         model,
         websocket.state.request_id,
+        websocket.app.state.ears,
         connection.fail,
     )
     await connection.accept()

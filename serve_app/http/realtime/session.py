@@ -12,12 +12,17 @@ from serve_app.http.realtime import server_events as events
 from serve_app.http.realtime.answering import Answering
 from serve_app.http.realtime.client_items import item_of
 from serve_app.http.realtime.conversation import Conversation
+from serve_app.http.realtime.ears import Ears
+from serve_app.http.realtime.hearing import Hearing
 from serve_app.http.realtime.ids import new_id
 from serve_app.http.realtime.items import MessageItem, Speech
 from serve_app.http.realtime.outbox import Outbox
 from serve_app.http.realtime.plan import plan_of
+from serve_app.http.realtime.recollection import Recollection
 from serve_app.http.realtime.refusals import INVALID_VALUE, Refused, error_of
 from serve_app.http.realtime.session_settings import Kind, SessionSettings
+from serve_app.http.realtime.session_types import Transcription
+from serve_app.http.realtime.transcriber import Transcriber
 
 NO_RESPONSE = "Cancellation failed: no active response found"  # LiveKit knows it by these words
 Handler = Callable[[Any], Coroutine[Any, Any, None]]
@@ -33,6 +38,7 @@ class Session:
         kind: Kind,
         model: str,
         request_id: str,
+        ears: Ears,
         fail: Callable[[BaseException], None],
     ) -> None:
         """`fail` ends the session; `request_id` names it in logs."""
@@ -43,11 +49,23 @@ class Session:
         self._requests = 0
         self._conversation_id = new_id("conv")
         self._conversation = Conversation()
-        self._answering = Answering(
-            server.backend, allowance, self.outbox, self._conversation, fail
+        parts = (server.backend, allowance, self.outbox)
+        recollection = Recollection(server.settings.realtime.context_tokens)
+        self._answering = Answering(*parts, self._conversation, recollection, self._answered, fail)
+        self._transcriber = Transcriber(*parts, fail)
+        self._hearing = Hearing(
+            ears,
+            self.settings,
+            self._conversation,
+            self.outbox,
+            self,
+            most_s=server.settings.max_audio_s,
         )
         self._handlers: dict[type, Handler] = {
             sent.SessionUpdate: self._update,
+            sent.AudioAppend: self._hearing.append,
+            sent.AudioCommit: self._hearing.commit,
+            sent.AudioClear: self._hearing.clear,
             sent.OutputClear: self._nothing,
             sent.ItemCreate: self._create_item,
             sent.ItemRetrieve: self._retrieve_item,
@@ -83,13 +101,16 @@ class Session:
 
     async def close(self) -> None:
         """Stop all that is under way."""
+        self._hearing.close()
         await self._answering.close()
+        await self._transcriber.close()
 
     async def _nothing(self, event: Any) -> None:
         pass
 
     async def _update(self, event: sent.SessionUpdate) -> None:
         await self.settings.update(event.session)
+        self._hearing.change()
         self.outbox.put(events.session("updated", self.settings.told()))
 
     # Items
@@ -120,6 +141,27 @@ class Session:
         told = events.item_truncated(item.id, event.content_index, round(1000 * heard_s))
         self.outbox.put(told)
 
+    # Turns of the user
+
+    async def turn_taken(self, item: MessageItem, responds: bool) -> None:
+        """The user has said `item`: write it down, and answer it if that is asked for."""
+        how = self.settings.fields.input.transcription
+        if how is not None or self.settings.is_transcription:
+            self._transcriber.begin(item, how or Transcription(), self._next_request_id())
+        if responds and not self.settings.is_transcription and self._answering.active is None:
+            await self._respond(sent.ResponseFields())
+
+    async def interrupt(self) -> None:
+        """Stop the answer that is being made; of one that is still heard, keep what was heard."""
+        await self._answering.interrupt()
+
+    def is_answering(self) -> bool:
+        return self._answering.is_heard()
+
+    def _answered(self, left_s: float) -> None:
+        """A response has ended, whose sound plays for so much longer."""
+        self._hearing.idle_from(self._hearing.now_ms + round(1000 * left_s))
+
     # Responses
 
     async def _create_response(self, event: sent.ResponseCreate) -> None:
@@ -129,10 +171,18 @@ class Session:
         if self.settings.is_transcription:
             raise Refused(INVALID_VALUE, "a transcription session has no responses", "type")
         plan = await plan_of(fields, self.settings, self._conversation)
-        self._requests += 1
-        request_id = f"{self._request_id}/{self._requests}"
-        self._answering.begin(plan, self._conversation_id, request_id)
+        self._answering.begin(
+            plan,
+            self.settings.fields.truncation,
+            self._conversation_id,
+            self._next_request_id(),
+        )
         self.settings.has_spoken |= plan.spoken
+        self._hearing.idle_from(None)
+
+    def _next_request_id(self) -> str:
+        self._requests += 1
+        return f"{self._request_id}/{self._requests}"
 
     async def _cancel_response(self, event: sent.ResponseCancel) -> None:
         active = self._answering.active

@@ -34,14 +34,23 @@ class SoundIn:
 
     def __init__(self, form: SoundFormat) -> None:
         self._law = LAWS.get(form.type)
-        rate_hz = telephony.RATE_HZ if self._law else PCM_RATE_HZ
-        self._resampler = soxr.ResampleStream(rate_hz, INPUT_SAMPLE_RATE_HZ, 1, dtype="float32")
+        self._resampler = self._new_resampler()
         self._odd = b""  # half a sample
 
-    def push(self, data: bytes, last: bool = False) -> np.ndarray:
-        """Bytes as they came -> [N] float32 at 16 kHz that are ready; `last` gives the rest."""
-        resampled: np.ndarray = self._resampler.resample_chunk(self._samples(data), last=last)
+    def push(self, data: bytes) -> np.ndarray:
+        """Bytes as they came -> [N] float32 at 16 kHz that are ready; some are held back."""
+        resampled: np.ndarray = self._resampler.resample_chunk(self._samples(data))
         return resampled
+
+    def finish(self) -> np.ndarray:
+        """What is held back. What is pushed afterwards is another sound."""
+        rest: np.ndarray = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
+        self._resampler, self._odd = self._new_resampler(), b""
+        return rest
+
+    def _new_resampler(self) -> Any:
+        rate_hz = telephony.RATE_HZ if self._law else PCM_RATE_HZ
+        return soxr.ResampleStream(rate_hz, INPUT_SAMPLE_RATE_HZ, 1, dtype="float32")
 
     def _samples(self, data: bytes) -> np.ndarray:
         if self._law:
@@ -58,7 +67,8 @@ def whole_recording(audio: str, form: SoundFormat, param: str) -> np.ndarray:
     Raises:
         Refused: it is no base64.
     """
-    return SoundIn(form).push(bytes_of(audio, param), last=True)
+    sound = SoundIn(form)
+    return np.concatenate((sound.push(bytes_of(audio, param)), sound.finish()))
 
 
 class SoundOut(Protocol):
