@@ -20,8 +20,8 @@ from agents.realtime import RealtimeAgent, RealtimeRunner, RealtimeSession
 from agents.voice import OpenAIVoiceModelProvider, StreamedAudioInput, STTModelSettings
 
 TEXT = "Hello there, how are you?"
-LONG = "This answer takes quite a while to be spoken, so that there is time to interrupt it. " * 6
-SILENCE_S = 1.0
+LONG = "This answer takes quite a while to be spoken, so that there is time to interrupt it. " * 12
+SILENCE_S = 5.0  # semantic turns wait for 4 s at most
 heard: dict[str, Any] = {}
 
 

@@ -18,12 +18,13 @@ from typing import Any
 import aiohttp
 from livekit import rtc
 from livekit.agents import llm, stt
+from livekit.agents.utils import http_context
 from livekit.plugins import openai
 from livekit.plugins.openai.realtime import RealtimeModel
 
 TEXT = "Hello there, how are you?"
-LONG = "This answer takes quite a while to be spoken, so that there is time to interrupt it. " * 6
-SILENCE_S = 1.0
+LONG = "This answer takes quite a while to be spoken, so that there is time to interrupt it. " * 12
+SILENCE_S = 5.0  # semantic turns wait for 4 s at most
 heard: dict[str, Any] = {}
 
 
@@ -157,17 +158,20 @@ async def reconnected() -> None:
         again = asyncio.Event()
         talk.session.on("session_reconnected", lambda _: again.set())
         await talk.say("Remember this.")
+        logging.getLogger("livekit.agents").disabled = True  # it logs that the connection broke
         request = urllib.request.Request(os.environ["RESTART_URL"], method="POST")
         await asyncio.to_thread(urllib.request.urlopen, request)
         await again.wait()
+        while not talk.session.chat_ctx.messages():  # until the server has confirmed the history
+            await asyncio.sleep(0.01)
         await talk.say("Are you there?")
         _, heard["after a restart"], _ = await heard_of(await talk.answer())
         heard["history"] = [m.text_content for m in talk.session.chat_ctx.messages()][:2]
 
 
 async def transcription() -> None:
-    async with aiohttp.ClientSession() as http:
-        stream = openai.STT(use_realtime=True, http_session=http).stream()
+    async with http_context.open():  # an agent's job opens it
+        stream = openai.STT(use_realtime=True).stream()
         for frame in question():
             stream.push_frame(frame)
         async for event in stream:
@@ -177,7 +181,7 @@ async def transcription() -> None:
         await stream.aclose()
 
 
-CALLS = (typed, spoken, tool, interrupted, reconnected, transcription)
+CALLS = (typed, spoken, tool, interrupted, transcription, reconnected)
 
 
 async def every_call(names: list[str]) -> None:

@@ -18,7 +18,7 @@ import openai
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
 MODEL = "gpt-realtime"
-LONG = "This answer takes quite a while to be spoken, so that there is time to interrupt it. " * 6
+LONG = "This answer takes quite a while to be spoken, so that there is time to interrupt it. " * 12
 TOOL: Any = {"type": "function", "name": "get_weather", "parameters": {"type": "object"}}
 PIECE_S, SILENCE_S = 0.04, 1.0
 heard: dict[str, Any] = {}
