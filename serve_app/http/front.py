@@ -10,13 +10,17 @@ the variable from Ray's environment, where `step-audio2 serve` puts it.
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from uuid import uuid4
 
+import uvicorn
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 REQUEST_ID = b"x-request-id"
 CLIENTS_ID = re.compile(rb"[!-~]{1,128}")  # visible ASCII: it stands in logs
+# An event of 15 MiB of sound, OpenAI's limit, in base64 and JSON.
+MAX_FRAME_BYTES = 21 << 20
 ANSWERS = ("http.response.start", "websocket.accept")
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
@@ -24,7 +28,18 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 def middlewares() -> list[Middleware]:
     """What Ray Serve puts around its own code, as its callback."""
+    take_large_frames()
     return [Middleware(Front)]
+
+
+def take_large_frames() -> None:
+    """Have uvicorn take WebSocket messages of `MAX_FRAME_BYTES` in this process.
+
+    Serve starts its servers with uvicorn's default, 16 MiB, and has no option for it. It calls
+    this before it starts them.
+    """
+    if not isinstance(uvicorn.Config, partial):
+        uvicorn.Config = partial(uvicorn.Config, ws_max_size=MAX_FRAME_BYTES)  # type: ignore
 
 
 class Front:

@@ -11,10 +11,12 @@ from deployments.replica_logs import complaints_shown, show_in_replica_log
 from deployments.resume import Recovery
 from deployments.voice_store import VoiceStore
 from serve_app.graph.handles import ServeBackend
+from serve_app.graph.stopping import StopWatch
 from serve_app.http.access.gate import access_of
 from serve_app.http.application import create_http_app
 from serve_app.http.chat.spoken_turns import spoken_turns_of
 from serve_app.http.dependencies import Server
+from serve_app.http.realtime.sessions import Sessions
 from serve_app.http.rehearsal import rehearse
 from serve_app.http.settings import HttpSettings, require_shared_turns
 
@@ -42,6 +44,7 @@ class Ingress:
             self._access = access_of(settings, replicas)
             self._voice_store = VoiceStore(voice_store) if voice_store else None
         self._settings = settings
+        self._stop_watch = StopWatch()
         self._backend = ServeBackend(thinker, token2wav, recovery)
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve calls it after __init__, in the loop
@@ -56,4 +59,13 @@ class Ingress:
         server: Server = app.state.server
         rehearsal = rehearse(app, self._backend, self._settings)
         server.readiness.rehearsal = asyncio.create_task(rehearsal)
+        self._draining = asyncio.create_task(self._drain(app.state.sessions))
         return app
+
+    async def check_health(self) -> None:  # Ray Serve calls it every `health_check_period_s`
+        self._stop_watch.asked()
+
+    async def _drain(self, sessions: Sessions) -> None:
+        """End the sessions when Serve stops this replica, which waits for them otherwise."""
+        await self._stop_watch.stopped()
+        sessions.drain()

@@ -112,6 +112,6 @@ def can_be_spoken(text: str) -> bool:
 
 
 def pause_after_s(part: str) -> float:
-    """The quiet that a reader leaves behind `part`, in seconds."""
+    """The quiet that the end of `part` asks for, in seconds."""
     ending = part[-ENDING:]
     return next((pause_s for ends, pause_s in _PAUSES if ends.search(ending)), 0.0)

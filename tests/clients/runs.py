@@ -57,13 +57,13 @@ def run(command: Sequence[str | Path], folder: Path, **settings: Any) -> Run:
     return Run(folder, heard, said, requests, server.sockets)
 
 
-def output_of(command: Sequence[str | Path], folder: Path, server: Server) -> str:
+def output_of(command: Sequence[str | Path], folder: Path, server: Server | None = None) -> str:
     """What a command printed; the test fails if the command did."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     done = subprocess.run(
         command,
         cwd=folder,
-        env=kept | server.environment,
+        env=kept | (server.environment if server else {}),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

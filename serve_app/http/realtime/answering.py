@@ -13,6 +13,7 @@ from serve_app.graph.backend import Backend
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime.conversation import Conversation
+from serve_app.http.realtime.guessing import Trial
 from serve_app.http.realtime.items import Speech
 from serve_app.http.realtime.outbox import ClientTooSlow, Outbox
 from serve_app.http.realtime.plan import Plan
@@ -23,6 +24,16 @@ from serve_app.http.realtime.response_writer import ResponseWriter
 from serve_app.http.realtime.session_types import Truncation
 
 TRIES = 3  # of a prompt that was too long; each is shorter than the one before
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A response that is to be made."""
+
+    plan: Plan
+    truncation: Truncation | None  # what may be forgotten to make its prompt fit
+    request_id: str
+    trial: Trial | None = None  # that has begun already
 
 
 class Answering:
@@ -57,10 +68,8 @@ class Answering:
         """The response under way."""
         return self._writer.response if self._writer else None
 
-    def begin(
-        self, plan: Plan, truncation: Truncation | None, conversation_id: str, request_id: str
-    ) -> Response:
-        """Begin a response; `truncation` says what may be forgotten to make its prompt fit.
+    def begin(self, asked: "Asked", conversation_id: str) -> Response:
+        """Begin a response.
 
         Raises:
             Refused: one is under way.
@@ -68,11 +77,10 @@ class Answering:
         if self.active is not None:
             message = f"Conversation already has an active response: {self.active.id}"
             raise Refused("conversation_already_has_active_response", message)
-        response = Response(plan, conversation_id)
+        response = Response(asked.plan, conversation_id)
         writer = ResponseWriter(response, self._conversation, self._outbox.put)
         writer.begin()
         self._writer = writer
-        asked = _Asked(plan, truncation, request_id)
         self._task = asyncio.create_task(self._run(writer, asked))
         return response
 
@@ -83,6 +91,7 @@ class Answering:
             return None
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        self._writer = None
         if writer.response.status == "in_progress":
             writer.cancel(reason)
         return writer.response
@@ -108,12 +117,12 @@ class Answering:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def _deltas(self, plan: Plan, request_id: str) -> AsyncGenerator[Delta]:
+    def deltas(self, plan: Plan, request_id: str) -> AsyncGenerator[Delta]:
         if plan.spoken:
             return complete(self._backend.speech(plan.speech_request(request_id)))
         return complete(self._backend.text(plan.thinker_request(request_id)))
 
-    async def _run(self, writer: ResponseWriter, asked: "_Asked") -> None:
+    async def _run(self, writer: ResponseWriter, asked: "Asked") -> None:
         try:
             with self._allowance.stream() if self._allowance else nullcontext():
                 await self._fitted(writer, asked)
@@ -128,12 +137,14 @@ class Answering:
             self._speech = writer.speech
             self._ended(writer.speech.plays_for_s(time.monotonic()) if writer.speech else 0.0)
 
-    async def _fitted(self, writer: ResponseWriter, asked: "_Asked") -> None:
+    async def _fitted(self, writer: ResponseWriter, asked: "Asked") -> None:
         """Answer; where the prompt turns out to be too long, forget some of it and try again."""
+        if asked.trial is not None and await self._from_trial(writer, asked.trial):
+            return
         plan = self._recollection.fit(asked.plan, asked.truncation)
         for left in reversed(range(TRIES)):
             try:
-                return await self._answer(writer, plan, asked.request_id)
+                return await self._answer(writer, plan, self.deltas(plan, asked.request_id))
             except Exception as error:
                 too_long = unwrap(error)
                 if not isinstance(too_long, PromptTooLong) or not left or not plan.remembers:
@@ -141,17 +152,22 @@ class Answering:
             self._recollection.refused(plan, too_long)
             plan = self._recollection.fit(plan, asked.truncation)
 
-    async def _answer(self, writer: ResponseWriter, plan: Plan, request_id: str) -> None:
-        async with aclosing(self._deltas(plan, request_id)) as deltas:
+    async def _from_trial(self, writer: ResponseWriter, trial: Trial) -> bool:
+        """Whether the answer that was begun on trial is one."""
+        try:
+            await self._answer(writer, trial.plan, trial.deltas())
+        except Exception:
+            if writer.response.output:
+                raise
+            return False
+        return True
+
+    async def _answer(
+        self, writer: ResponseWriter, plan: Plan, answer: AsyncGenerator[Delta]
+    ) -> None:
+        async with aclosing(answer) as deltas:
             async for delta in deltas:
                 await writer.take(delta)
                 await self._outbox.room()
                 if delta.usage:
                     self._recollection.learn(plan, delta.usage)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    plan: Plan
-    truncation: Truncation | None
-    request_id: str

@@ -28,6 +28,8 @@ from serve_app.http.settings import RealtimeSettings
 logger = logging.getLogger(__name__)
 
 LARGE_FRAME = 128 << 10  # is parsed beside the event loop
+GRACE_S = 20.0  # for an answer to be heard, before a replica stops
+LOOK_EVERY_S = 0.1
 LAST_WORDS_S = 2.0  # for what waits to be sent when the server ends a session
 MAX_REASON_BYTES = 123  # of a close frame
 
@@ -60,7 +62,7 @@ class Connection:
         works = (
             self._read(session),
             session.outbox.drain(self._socket.send_text),
-            self._limited(),
+            self._limited(session),
             _raised(self._failed),
         )
         ending = await _first_to_end(*works)
@@ -89,7 +91,7 @@ class Connection:
         text: str | None = message.get("text")
         return message.get("bytes", b"") if text is None else text
 
-    async def _limited(self) -> None:
+    async def _limited(self, session: Session) -> None:
         """Raise SessionEnds when the session has lasted long enough."""
         loop = asyncio.get_running_loop()
         watch = asyncio.ensure_future(self._sessions.drained())
@@ -104,6 +106,7 @@ class Connection:
                     raise idle(self._settings.idle_s)
                 await asyncio.wait((watch,), timeout=left_s)
                 if watch.done():
+                    await _quiet(session)
                     raise draining()
         finally:
             watch.cancel()
@@ -139,6 +142,14 @@ async def _parsed(frame: str | bytes) -> dict[str, Any]:
     if len(frame) > LARGE_FRAME:
         return await asyncio.to_thread(read_object, frame)
     return read_object(frame)
+
+
+async def _quiet(session: Session) -> None:
+    """Wait for the end of an answer, but not for a long one."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + GRACE_S
+    while session.is_answering() and loop.time() < ends_at:
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _raised(failure: "asyncio.Future[None]") -> None:

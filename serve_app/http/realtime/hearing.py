@@ -21,6 +21,8 @@ from serve_app.sound.turns import (
     IdleTimeout,
     Interrupts,
     Listener,
+    Paused,
+    Resumed,
     SpeechStarted,
     SpeechStopped,
     TurnEvent,
@@ -42,6 +44,15 @@ class Mind(Protocol):
 
     def is_answering(self) -> bool:
         """Whether an answer is being made or heard."""
+
+    async def guess(self, item: MessageItem) -> None:
+        """`item` may be all that the user says."""
+
+    async def drop_guess(self) -> None:
+        """The user goes on."""
+
+    def guessed(self) -> MessageItem | None:
+        """What `guess` was told, if an answer to it is under way."""
 
 
 class Hearing:
@@ -68,12 +79,8 @@ class Hearing:
         self._form = settings.input_format
         self._listener: Listener | None = None
         self._item_id: str | None = None  # of the turn that is being spoken
+        self._start_ms = 0  # of that turn
         self._interrupted = False  # by that turn
-
-    @property
-    def now_ms(self) -> int:
-        """The length of all sound so far."""
-        return self._buffer.end_ms
 
     async def append(self, event: sent.AudioAppend) -> None:
         """Hear more, and act on the turns in it."""
@@ -115,10 +122,11 @@ class Hearing:
         if self._listener is not None:
             self._listener.change(rule_of(self._settings.turns))
 
-    def idle_from(self, at_ms: int | None) -> None:
-        """From when on nobody says anything; None while an answer is made."""
+    def idle_in(self, seconds: float | None) -> None:
+        """In how long nobody says anything any more; None while an answer is made."""
         if self._listener is not None:
-            self._listener.idle_from(at_ms)
+            from_ms = None if seconds is None else self._listener.now_ms + round(1000 * seconds)
+            self._listener.idle_from(from_ms)
 
     def close(self) -> None:
         if self._listener is not None:
@@ -143,9 +151,16 @@ class Hearing:
         match event:
             case SpeechStarted(start_ms):
                 self._item_id, self._interrupted = new_id("item"), False
+                self._start_ms = start_ms
                 self._outbox.put(events.speech_started(self._item_id, start_ms))
             case Interrupts():
                 await self._interrupt()
+            case Paused() if self._item_id is not None:
+                samples = self._buffer.peek(self._start_ms)
+                item = MessageItem(self._item_id, "user", [Recording(samples)])
+                await self._mind.guess(item)
+            case Resumed():
+                await self._mind.drop_guess()
             case SpeechStopped(start_ms, end_ms):
                 await self._stop(start_ms, end_ms)
             case IdleTimeout(start_ms, end_ms):
@@ -169,8 +184,10 @@ class Hearing:
         await self._take(self._buffer.take(start_ms, end_ms), responds)
 
     async def _take(self, samples: np.ndarray, responds: bool) -> None:
-        item = MessageItem(self._item_id or new_id("item"), "user", [Recording(samples)])
-        self._item_id = None
+        item_id, self._item_id = self._item_id or new_id("item"), None
+        item = self._mind.guessed()
+        if item is None or item.id != item_id:
+            item = MessageItem(item_id, "user", [Recording(samples)])
         previous = self._conversation.add(item)
         self._outbox.put(events.committed(item.id, previous))
         self._outbox.put(events.item_added(item.shown(), previous))

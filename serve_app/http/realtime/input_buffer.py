@@ -18,11 +18,6 @@ class InputBuffer:
         self._end = 0
 
     @property
-    def end_ms(self) -> int:
-        """How much sound has come in all."""
-        return self._end // SAMPLES_PER_MS
-
-    @property
     def length_ms(self) -> int:
         """How much is kept."""
         return (self._end - self._start) // SAMPLES_PER_MS
@@ -42,6 +37,10 @@ class InputBuffer:
         self._pieces = deque([everything[last - self._start :]])
         self._start = last
         return taken
+
+    def peek(self, start_ms: int) -> np.ndarray:
+        """What has come since then, as far as it is kept."""
+        return self._joined()[self._place(start_ms, self._start) - self._start :].copy()
 
     def clear(self) -> None:
         """Forget what is kept."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
-MAX_EVENT_BYTES = 256 << 10  # some clients take no frame of a mebibyte
+# Some clients take no frame of a mebibyte. Whoever puts events bounds what they hold.
+MAX_EVENT_BYTES = 256 << 10
 HIGH_BYTES = 1 << 20  # what makes sound waits from here on: 16 s of it
 FULL_BYTES = 8 << 20  # a client that reads so little has left
 

@@ -40,10 +40,11 @@ async def _serve(websocket: WebSocket, server: Server, sessions: Sessions, model
     session = Session(
         server,
         websocket.state.allowance,
+        websocket.app.state.ears,
+        sessions,
         _kind(websocket),
         model,
         websocket.state.request_id,
-        websocket.app.state.ears,
         connection.fail,
     )
     await connection.accept()

@@ -36,16 +36,21 @@ class SoundIn:
         self._law = LAWS.get(form.type)
         self._resampler = self._new_resampler()
         self._odd = b""  # half a sample
+        self._holds = False
 
     def push(self, data: bytes) -> np.ndarray:
         """Bytes as they came -> [N] float32 at 16 kHz that are ready; some are held back."""
+        self._holds = True
         resampled: np.ndarray = self._resampler.resample_chunk(self._samples(data))
         return resampled
 
     def finish(self) -> np.ndarray:
         """What is held back. What is pushed afterwards is another sound."""
-        rest: np.ndarray = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
-        self._resampler, self._odd = self._new_resampler(), b""
+        nothing = np.empty(0, np.float32)
+        if not self._holds:  # a new resampler takes a millisecond
+            return nothing
+        rest: np.ndarray = self._resampler.resample_chunk(nothing, last=True)
+        self._resampler, self._odd, self._holds = self._new_resampler(), b"", False
         return rest
 
     def _new_resampler(self) -> Any:

@@ -16,6 +16,9 @@ from serve_app.sound.turns.waits import ASKED_AT_MS, MOST_TRAILING_MS, WAITS, Wa
 from serve_app.sound.voice_activity import SpeechRule
 
 INTERRUPTS_MS = 200  # of speech: longer than "mhm", shorter than most first words with the next
+# The model calls up to five frames behind a sound speech; below a tenth of the turn's loudest frame
+# (−20 dB) they do not count for `Interrupts`.
+SOFTEST = 0.1
 SEMANTIC_THRESHOLD = 0.5
 SEMANTIC_PREFIX_PADDING_MS = 300
 
@@ -25,7 +28,8 @@ class _Turn:
     """One turn that is not over."""
 
     start_ms: int
-    speech_ms: int = 0  # of speech since the last pause
+    loudest: float = 0.0  # the level of its loudest frame
+    speech_ms: int = 0  # of speech since the last pause, in frames that are loud enough
     interrupts: bool = False  # `Interrupts` was sent
     silent_from_ms: int | None = None
     paused: bool = False
@@ -59,13 +63,18 @@ class TurnDetector:
             self._waits, self._timeout_ms = WAITS[rule.eagerness], None
         self._quiet_below = SpeechRule(self._threshold).quiet_below
 
-    def push(self, probability: float) -> list[TurnEvent]:
-        """Hear one frame of `FRAME_MS`; `probability` is that of speech in it."""
+    def push(self, probability: float, level: float = 1.0) -> list[TurnEvent]:
+        """Hear one frame of `FRAME_MS`.
+
+        Args:
+            probability: that of speech in it.
+            level: its root mean square, in any unit.
+        """
         self._frames += 1
         loud, quiet = probability >= self._threshold, probability < self._quiet_below
         if self._turn is None:
-            return self._begin() if loud else self._idle()
-        return self._speech(self._turn) if loud else self._silence(self._turn, quiet)
+            return self._begin(level) if loud else self._idle()
+        return self._speech(self._turn, level) if loud else self._silence(self._turn, quiet)
 
     def skip(self, frames: int) -> None:
         """Let frames pass unheard: nobody detects turns now, yet time goes on."""
@@ -96,15 +105,16 @@ class TurnDetector:
             self._turn.asked += 1
             self._turn.complete = complete
 
-    def _begin(self) -> list[TurnEvent]:
+    def _begin(self, level: float) -> list[TurnEvent]:
         start_ms = max(self.now_ms - FRAME_MS - self._padding_ms, self._turns_end_ms)
         self._turn, self._idle_from_ms = _Turn(start_ms), None
-        return [SpeechStarted(start_ms), *self._speech(self._turn)]
+        return [SpeechStarted(start_ms), *self._speech(self._turn, level)]
 
-    def _speech(self, turn: _Turn) -> list[TurnEvent]:
+    def _speech(self, turn: _Turn, level: float) -> list[TurnEvent]:
         events: list[TurnEvent] = [Resumed(self.now_ms)] if turn.paused else []
         turn.silent_from_ms, turn.paused, turn.asked, turn.complete = None, False, 0, None
-        turn.speech_ms += FRAME_MS
+        turn.loudest = max(turn.loudest, level)
+        turn.speech_ms += FRAME_MS if level >= SOFTEST * turn.loudest else 0
         if not turn.interrupts and (self._waits is None or turn.speech_ms >= INTERRUPTS_MS):
             turn.interrupts = True
             events.append(Interrupts(self.now_ms))

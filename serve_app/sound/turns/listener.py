@@ -57,8 +57,10 @@ class Listener:
         for start in range(0, whole, STEP_SAMPLES):
             piece = sound[start : min(start + STEP_SAMPLES, whole)]
             found = await self._activity.probabilities(self._stream, piece)
-            for frame, probability in zip(piece.reshape(-1, FRAME_SAMPLES), found, strict=True):
-                events += self._push(frame, probability)
+            frames = piece.reshape(-1, FRAME_SAMPLES)
+            levels = np.sqrt(np.mean(frames**2, axis=1)).tolist()
+            for frame, probability, level in zip(frames, found, levels, strict=True):
+                events += self._push(frame, probability, level)
         return events
 
     def change(self, rule: TurnRule | None) -> None:
@@ -88,11 +90,11 @@ class Listener:
         """Drop what is still being asked."""
         self._drop_question()
 
-    def _push(self, frame: np.ndarray, probability: float) -> list[TurnEvent]:
+    def _push(self, frame: np.ndarray, probability: float, level: float) -> list[TurnEvent]:
         if self._semantic and self._judge is not None:
             self._keep(frame)
         self._hear_judge()
-        events = self._detector.push(probability)
+        events = self._detector.push(probability, level)
         for event in events:
             if isinstance(event, SpeechStarted):
                 self._in_turn = True

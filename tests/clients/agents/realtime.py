@@ -104,7 +104,9 @@ def user_of(events: list[Any]) -> str:
     """What the user has said, as it was written down."""
     items = [i for e in events if e.type == "history_updated" for i in e.history]
     users = [i for i in items if i.type == "message" and i.role == "user"]
-    return next((c.transcript for i in users for c in i.content if getattr(c, "transcript", "")), "")
+    return next(
+        (c.transcript for i in users for c in i.content if getattr(c, "transcript", "")), ""
+    )
 
 
 async def tool() -> None:
@@ -146,8 +148,10 @@ async def reconnected() -> None:
 
 async def transcription() -> None:
     sound = StreamedAudioInput()
-    session = await OpenAIVoiceModelProvider().get_stt_model(None).create_session(
-        sound, STTModelSettings(), False, False
+    session = (
+        await OpenAIVoiceModelProvider()
+        .get_stt_model(None)
+        .create_session(sound, STTModelSettings(), False, False)
     )
     await sound.add_audio(np.frombuffer(question(), np.int16))
     turns = session.transcribe_turns()

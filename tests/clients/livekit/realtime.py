@@ -144,9 +144,7 @@ async def interrupted() -> None:
             talk.session.push_audio(frame)
         await talk.speech_began.wait()
         talk.session.interrupt()
-        talk.session.truncate(
-            message_id=message.message_id, modalities=["audio"], audio_end_ms=480
-        )
+        talk.session.truncate(message_id=message.message_id, modalities=["audio"], audio_end_ms=480)
         frames = [frame async for frame in message.audio_stream]
         heard["interrupted after"] = sum(frame.duration for frame in frames)
         heard["errors of an interruption"] = talk.errors

@@ -105,6 +105,13 @@ def test_a_sound_of_assent_stops_nothing_in_semantic_turns() -> None:
     assert of_kind(events, SpeechStopped) and not of_kind(events, Interrupts)
 
 
+def test_what_the_model_hears_behind_a_sound_does_not_count_as_speech() -> None:
+    detector = TurnDetector(SemanticVad())
+    assert heard(detector, (SPEECH, 6)) == [SpeechStarted(0)]
+    assert not any(detector.push(SPEECH, level=0.09) for _ in range(10))
+    assert heard(detector, (SPEECH, 1)) == [Interrupts(17 * 32)]
+
+
 def test_a_stop_consonant_does_not_put_off_the_interruption() -> None:
     events = heard(TurnDetector(SemanticVad()), (SPEECH, 4), (SILENCE, 3), (SPEECH, 3))
     assert of_kind(events, Interrupts)

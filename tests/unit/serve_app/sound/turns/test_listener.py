@@ -16,6 +16,7 @@ from serve_app.sound.turns import (
     VoiceActivity,
 )
 from serve_app.sound.voice_activity import RATE_HZ
+from tests.benchmarks.turns.sounds import nano
 from tests.nano.with_pauses import with_pauses
 
 
@@ -103,6 +104,33 @@ async def test_the_model_moves_the_end_of_a_turn(
     assert stopped_at is not None
     assert abs(stopped_at - spoken.sentences[-1].end_s * 1000 - wait_ms) < 150
     assert all(RATE_HZ / 2 < len(each) <= 8 * RATE_HZ for each in judge.heard)
+
+
+def voiced(recording: int, seconds: float) -> np.ndarray:
+    """So much of the loudest of a recording, between two seconds of a quiet room."""
+    samples = nano(recording + 1)[recording].samples
+    length = int(seconds * RATE_HZ)
+    starts = np.arange(0, len(samples) - length, 80)
+    start = max(starts, key=lambda start: np.sum(samples[start : start + length] ** 2))
+    ramp = np.minimum(1, np.minimum(np.arange(length), np.arange(length)[::-1]) / 80)
+    sound = samples[start : start + length] * ramp
+    sound = np.concatenate((silence(1), 0.3 * sound / np.abs(sound).max(), silence(1)))
+    noise = np.random.default_rng(recording).standard_normal(len(sound)) * 3e-3
+    return (sound + noise).astype(np.float32)
+
+
+@pytest.mark.parametrize("recording", range(6))
+async def test_a_sound_of_150_ms_stops_no_answer_and_one_of_400_ms_does(
+    activity: VoiceActivity, recording: int
+) -> None:
+    """In semantic mode. The model calls up to 320 ms of the shorter one speech."""
+    for seconds, stops in ((0.15, False), (0.4, True)):
+        listener = Listener(SemanticVad(), activity, None)
+        events = await heard(listener, voiced(recording, seconds), 512)
+        kinds = [type(event) for event in events]
+        assert SpeechStarted in kinds and (Interrupts in kinds) is stops
+        listener = Listener(ServerVad(), activity, None)
+        assert Interrupts in map(type, await heard(listener, voiced(recording, seconds), 512))
 
 
 async def test_without_a_rule_time_passes_and_nothing_happens(activity: VoiceActivity) -> None:

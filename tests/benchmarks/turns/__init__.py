@@ -1,0 +1,1 @@
+"""Turns with pauses in them, made of recordings, and what the rules make of them."""
