@@ -1,6 +1,7 @@
 """Debian's Firefox over WebDriver BiDi: it speaks that itself, without another program."""
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -115,15 +116,40 @@ def middle_of(selector: str) -> str:
 
 
 @contextmanager
+def loudspeaker(folder: Path) -> Iterator[dict[str, str]]:
+    """The environment of a program that plays to nobody: Firefox plays nothing without a device."""
+    folder.mkdir(mode=0o700)
+    socket = folder / "native"
+    command = [program("pulseaudio"), "-n", "--exit-idle-time=-1", "--use-pid-file=no"]
+    command += ["-L", "module-null-sink", "-L", f"module-native-protocol-unix socket={socket}"]
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "HOME": str(folder)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        gives_up_at = time.monotonic() + STARTS_WITHIN_S
+        while not socket.exists():
+            assert process.poll() is None and time.monotonic() < gives_up_at
+            time.sleep(0.05)
+        yield {**os.environ, "PULSE_SERVER": f"unix:{socket}"}
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
 def firefox(folder: Path) -> Iterator[Firefox]:
     """A browser whose profile is in `folder`."""
+    with loudspeaker(folder / "sound") as environment:
+        yield from _browser(folder, environment)
+
+
+def _browser(folder: Path, environment: dict[str, str]) -> Iterator[Firefox]:
     preferences = (f"user_pref({json.dumps(k)}, {json.dumps(v)});" for k, v in PREFERENCES.items())
     (folder / "user.js").write_text("\n".join(preferences))
     command = [program("firefox-esr", "firefox"), "--headless", "--no-remote"]
     command += ["--profile", str(folder), "--remote-debugging-port", "0"]
     log = folder / "firefox.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
     try:
         with connect(f"{_address(process, log)}/session", max_size=None) as socket:
             yield Firefox(socket)

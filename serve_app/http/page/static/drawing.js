@@ -2,6 +2,10 @@
 
 const BAR = 3; // CSS pixels
 const GAP = 2;
+const BESIDE = 50; // from the middle of a meter to its first bar
+const REMEMBERED = 64; // levels
+const LATE_MS = 150; // a level that has not come by then is silence
+const EVERY_MS = 40;
 
 export const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -41,6 +45,7 @@ export function drawLine(canvas, values, most) {
 export class Meter {
   #canvas;
   #levels = { left: [], right: [] };
+  #silence = { left: null, right: null }; // timers
   #isDirty = false;
 
   constructor(canvas) {
@@ -50,7 +55,19 @@ export class Meter {
   /** Takes a level (root mean square, 0 to 1) of one side. */
   add(side, level) {
     const shown = Math.min(1, Math.sqrt(level) * 1.6);
-    this.#levels[side] = [shown, ...this.#levels[side]].slice(0, 64);
+    this.#levels[side] = [shown, ...this.#levels[side]].slice(0, REMEMBERED);
+    this.#fallSilent(side, level ? LATE_MS : EVERY_MS);
+    this.#drawSoon();
+  }
+
+  /** Lets the levels run out where no more come. */
+  #fallSilent(side, afterMs) {
+    clearTimeout(this.#silence[side]);
+    if (this.#levels[side].every((level) => level === 0)) return;
+    this.#silence[side] = setTimeout(() => this.add(side, 0), afterMs);
+  }
+
+  #drawSoon() {
     if (this.#isDirty) return;
     this.#isDirty = true;
     const draw = () => this.#draw();
@@ -58,29 +75,28 @@ export class Meter {
     else requestAnimationFrame(draw);
   }
 
-  /** Forgets the levels of one side. */
-  clear(side) {
-    this.#levels[side] = [];
-    this.#draw();
-  }
-
   #draw() {
     this.#isDirty = false;
     const { pen, width, height, colour } = blank(this.#canvas);
-    for (const [side, sign] of [["left", -1], ["right", 1]]) {
+    for (const [side, sign] of Object.entries({ left: -1, right: 1 })) {
       pen.fillStyle = colour(side === "left" ? "--accent" : "--bar");
       const levels = this.#levels[side];
-      if (reducedMotion.matches) {
-        const length = (levels[0] ?? 0) * (width / 2 - 50);
-        pen.fillRect(width / 2 + sign * 50 + (sign < 0 ? -length : 0), height / 2 - 2, length, 4);
-        continue;
-      }
-      levels.forEach((level, i) => {
-        const x = width / 2 + sign * (50 + i * (BAR + GAP)) - (sign < 0 ? BAR : 0);
-        if (x > 0 && x < width) bar(pen, x, height / 2, level * height * (1 - i / 70));
-      });
+      if (reducedMotion.matches) stillBar(pen, sign, levels[0] ?? 0, width, height);
+      else flowingBars(pen, sign, levels, width, height);
     }
   }
+}
+
+function flowingBars(pen, sign, levels, width, height) {
+  levels.forEach((level, i) => {
+    const x = width / 2 + sign * (BESIDE + i * (BAR + GAP)) - (sign < 0 ? BAR : 0);
+    if (x > 0 && x < width) bar(pen, x, height / 2, level * height * (1 - i / 70));
+  });
+}
+
+function stillBar(pen, sign, level, width, height) {
+  const length = level * (width / 2 - BESIDE);
+  pen.fillRect(width / 2 + sign * BESIDE - (sign < 0 ? length : 0), height / 2 - 2, length, 4);
 }
 
 function bar(pen, x, middle, height) {

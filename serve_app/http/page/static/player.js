@@ -6,6 +6,7 @@ import { loudness, RATE_HZ, toFloat } from "./sound.js";
 const DUCKED = 0.25;
 const BLOCK = 0.02 * RATE_HZ; // of the player without a worklet
 const AHEAD_S = 0.15; // what it has scheduled beforehand
+const STARTS_WITHIN_MS = 5000; // Firefox waits for ever where there is no loudspeaker
 const STILL_WITHIN_MS = 300; // where the loudspeaker is suspended it does not answer
 
 /**
@@ -19,7 +20,11 @@ export class Player extends EventTarget {
   #active = new Set();
   #awaitStill = [];
 
-  /** Opens the loudspeaker. Browsers allow that inside a click or a key. */
+  /**
+   * Opens the loudspeaker. Browsers allow that inside a click or a key.
+   *
+   * Throws an Error where the browser plays nothing.
+   */
   async open() {
     if (this.#context === null) {
       this.#context = new AudioContext({ sampleRate: RATE_HZ, latencyHint: "interactive" });
@@ -27,7 +32,9 @@ export class Player extends EventTarget {
       this.#driver = audioWorklet ? await workletDriver(this.#context) : timerDriver(this.#context);
       this.#driver.onnews = (news) => this.#take(news);
     }
-    await this.#context.resume();
+    await Promise.race([this.#context.resume(), wait(STARTS_WITHIN_MS)]);
+    if (this.#context.state === "running") return;
+    throw new Error("The browser does not start its sound. Is there a loudspeaker?");
   }
 
   get isOpen() {
@@ -66,7 +73,7 @@ export class Player extends EventTarget {
     this.duck(false);
     await new Promise((resolve) => {
       this.#awaitStill.push(resolve);
-      setTimeout(resolve, STILL_WITHIN_MS);
+      wait(STILL_WITHIN_MS).then(resolve);
       this.#driver.send({ type: "stop" });
     });
   }
@@ -86,6 +93,8 @@ export class Player extends EventTarget {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }
+
+const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function workletDriver(context) {
   await context.audioWorklet.addModule(new URL("player-worklet.js", import.meta.url));

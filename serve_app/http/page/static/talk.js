@@ -107,6 +107,7 @@ export class Talk {
       if (!this.#holds || !this.#microphone.isOpen) this.toggle();
     };
     this.#button.onpointerdown = () => this.#hold();
+    this.#button.oncontextmenu = (event) => event.preventDefault(); // of a long touch
     for (const end of ["pointerup", "pointercancel", "pointerleave"]) {
       this.#button.addEventListener(end, () => this.#letGo());
     }
@@ -172,6 +173,6 @@ export class Talk {
     if (state !== "ready") return STATES[state];
     if (isMuted) return "The microphone is muted";
     if (!isOpen) return STATES.ready;
-    return this.#holds ? "Hold Space while you speak" : "Listening";
+    return this.#holds ? "Hold Space or the button while you speak" : "Listening";
   }
 }
