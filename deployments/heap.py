@@ -2,10 +2,12 @@
 
 import ctypes
 import gc
+import threading
 import time
 from collections.abc import Callable
 
 FULL_EVERY_S = 30.0
+RELEASE_EVERY_S = 300.0  # it takes 0.1 s of a slow core
 # The three thresholds of `gc.set_threshold`: allocations before a young collection, young ones
 # before a middle one, middle ones before a full one. Python's defaults are 700, 10, 10.
 # With 64 streams the Ingress holds 27 000 objects: a full collection takes 10 to 20 ms there, and a
@@ -53,14 +55,22 @@ class IdleCollector:
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
-        self._collected_s = now_s()
+        self._collected_s = self._released_s = now_s()
 
     def collect_if(self, idle: bool) -> None:
-        """Collect if the process is `idle` and the last full collection was some time ago."""
-        if idle and self._now_s() - self._collected_s >= FULL_EVERY_S:
+        """Collect if the process is `idle` and the last full collection was some time ago.
+
+        A process that is never idle gives free memory back all the same, from time to time, in a
+        thread: the event loop waits only where it needs memory itself meanwhile.
+        """
+        now_s = self._now_s()
+        if idle and now_s - self._collected_s >= FULL_EVERY_S:
             gc.collect()
             release_free_memory()
-            self._collected_s = self._now_s()
+            self._collected_s = self._released_s = now_s
+        elif now_s - self._released_s >= RELEASE_EVERY_S:
+            self._released_s = now_s
+            threading.Thread(target=release_free_memory, name="release-memory").start()
 
 
 def release_free_memory() -> None:

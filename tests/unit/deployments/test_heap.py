@@ -73,7 +73,10 @@ def test_an_idle_process_frees_what_refused_requests_left():
 
 # Blocks between others that stay: malloc keeps them when they are free.
 FREED = """
-from deployments.heap import FULL_EVERY_S, IdleCollector
+import sys, threading
+from deployments.heap import FULL_EVERY_S, RELEASE_EVERY_S, IdleCollector
+
+IDLE = sys.argv[1] == "idle"
 
 def resident_mib():
     lines = open("/proc/self/status").read().splitlines()
@@ -86,15 +89,20 @@ blocks = [bytes([number % 256]) * 60_000 for number in range(2_000)]
 stays = blocks[::50]
 del blocks
 assert resident_mib() > before + 50, "malloc kept them"
-now_s = FULL_EVERY_S
-collector.collect_if(idle=True)
+collector.collect_if(idle=IDLE)
+assert resident_mib() > before + 50, "not so soon"
+now_s = FULL_EVERY_S if IDLE else RELEASE_EVERY_S
+collector.collect_if(idle=IDLE)
+for thread in threading.enumerate()[1:]:
+    thread.join()
 assert resident_mib() < before + 10
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc than glibc's")
-def test_an_idle_process_gives_free_memory_back():
-    subprocess.run([sys.executable, "-c", FREED], check=True)
+@pytest.mark.parametrize("process", ["idle", "busy"])
+def test_a_process_gives_free_memory_back(process: str):
+    subprocess.run([sys.executable, "-c", FREED, process], check=True)
 
 
 # Recordings of many lengths come and go, and each leaves a little that stays.
