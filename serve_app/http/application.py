@@ -28,6 +28,7 @@ from serve_app.http.realtime.ears import Ears
 from serve_app.http.realtime.sessions import Sessions
 from serve_app.http.settings import HttpSettings
 from serve_app.http.speech import router as speech
+from serve_app.http.text_stream import router as text_stream
 from serve_app.http.transcription import router as transcriptions
 from serve_app.http.voices import router as voices
 
@@ -75,6 +76,7 @@ def create_http_app(
             module.router, prefix="/v1", responses=error_answers(*OF_ALL), dependencies=[KEY]
         )
     app.include_router(realtime.socket, prefix="/v1")
+    app.include_router(text_stream.router, prefix="/v1")
     app.include_router(health.router)
     add_docs(app)
     add_page(app)

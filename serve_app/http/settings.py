@@ -98,6 +98,10 @@ class HttpSettings(Settings):
     26 s are 520 letters or 156 Chinese characters. A longer one is spoken in passages of about
     half of that. A passage takes 31 tokens a second of the model's context, and its prompt."""
 
+    text_stream_idle_s: float = Field(default=60.0, gt=0)
+    """How long a client of `/v1/audio/speech/stream` may send nothing while the server waits for
+    it, and how long it may read nothing, in seconds. Then the connection is closed."""
+
     max_audio_s: float = Field(default=600.0, gt=0)
     """All recordings that one chat may bring together, in seconds."""
 

@@ -74,7 +74,7 @@ def _packed(units: Iterable[str], limit_s: float) -> list[str]:
         if parts and lengths_s[-1] + takes_s <= usual_s:
             parts[-1] += unit
             lengths_s[-1] += takes_s
-        elif _can_be_spoken(unit):
+        elif can_be_spoken(unit):
             parts.append(unit)
             lengths_s.append(takes_s)
     if len(parts) > 1 and lengths_s[-1] < LITTLE * usual_s and sum(lengths_s[-2:]) <= limit_s:
@@ -106,7 +106,8 @@ def _seconds(text: str) -> float:
     return max(quickest_s(text), len(text) * SIGN_S)
 
 
-def _can_be_spoken(text: str) -> bool:
+def can_be_spoken(text: str) -> bool:
+    """Whether `text` has a letter or a digit."""
     return any(character.isalnum() for character in text)
 
 

@@ -14,6 +14,7 @@ import pytest
 from deployments.thinker.fake import audio_tokens_of
 from serve_app.sound.encoding.wav import wav_file
 from tests.clients.server import Asked, Server, fake_server
+from tests.clients.sockets import Socket
 from tests.places import ROOT
 from tests.sounds import decoded
 
@@ -33,6 +34,7 @@ class Run:
     heard: dict[str, Any]
     said: str  # on its standard output and error
     requests: list[Asked]
+    sockets: list[Socket]
 
     def samples(self, name: str) -> int:
         """How much sound a file holds as a player decodes it, in samples at 24 kHz."""
@@ -44,24 +46,24 @@ class Run:
         return sum(request.path == path for request in self.requests)
 
 
-def run(command: Sequence[str | Path], folder: Path) -> Run:
-    """Run a script in `folder` against a server of its own."""
+def run(command: Sequence[str | Path], folder: Path, **settings: Any) -> Run:
+    """Run a script in `folder` against a server of its own with those settings."""
     shutil.copy(SAMPLE, folder / "sample.wav")
     shutil.copy(SAMPLE, folder / "question.wav")
-    with fake_server(folder / "voices") as server:
+    with fake_server(folder / "voices", **settings) as server:
         said = output_of(command, folder, server)
         requests = list(server.requests)
     heard = json.loads((folder / "heard.json").read_text())
-    return Run(folder, heard, said, requests)
+    return Run(folder, heard, said, requests, server.sockets)
 
 
-def output_of(command: Sequence[str | Path], folder: Path, server: Server) -> str:
+def output_of(command: Sequence[str | Path], folder: Path, server: Server | None = None) -> str:
     """What a command printed; the test fails if the command did."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     done = subprocess.run(
         command,
         cwd=folder,
-        env=kept | server.environment,
+        env=kept | (server.environment if server else {}),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -20,6 +20,7 @@ from serve_app.graph.fake import FakeServeBackend
 from serve_app.http.application import create_http_app
 from serve_app.http.front import Front
 from serve_app.http.settings import HttpSettings
+from tests.clients.sockets import RESTART, Socket, Sockets
 from tests.served import served
 
 MODEL = "step-audio-2-mini"
@@ -90,6 +91,7 @@ class Server:
 
     url: str
     requests: list[Asked]
+    sockets: list[Socket]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -98,16 +100,25 @@ class Server:
             "OPENAI_BASE_URL": f"{self.url}/v1",
             "OPENAI_API_KEY": KEY,
             "LIMITED_KEY": LIMITED_KEY,
+            "RESTART_URL": self.url + RESTART,
         }
 
 
 @contextmanager
-def fake_server(folder: Path, **settings: Any) -> Iterator[Server]:
-    """The server, until the block ends; uploaded voices are kept in `folder`."""
-    backend = BreakingBackend(FakeThinkerEngine(), FakeSynthesizer(ChunkSchedule(), ("ben",)))
+def fake_server(
+    folder: Path, delta_s: float = 0.0, without: str | None = None, **settings: Any
+) -> Iterator[Server]:
+    """The server, until the block ends; uploaded voices are kept in `folder`.
+
+    The Thinker takes `delta_s` for each piece of an answer. Events of the type `without` are not
+    sent on any socket.
+    """
+    thinker = FakeThinkerEngine(delta_s, max_tokens=4096)
+    backend = BreakingBackend(thinker, FakeSynthesizer(ChunkSchedule(), ("ben",)))
     asyncio.run(backend.start())
     http = HttpSettings(**{"models": (MODEL,), **LIMITED, **settings})
     app = create_http_app(backend, http, voice_store=VoiceStore(str(folder)))
-    noted = Noted(Front(app))
+    sockets = Sockets(Front(app), without)
+    noted = Noted(sockets)
     with served(noted) as url:
-        yield Server(url, noted.requests)
+        yield Server(url, noted.requests, sockets.all)

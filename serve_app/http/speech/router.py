@@ -1,6 +1,5 @@
 """`POST /v1/audio/speech`: a text, spoken."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -9,30 +8,21 @@ from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
 from deployments.errors import EngineFailed, RequestError, UnsupportedRequest
-from deployments.messages import (
-    NextPart,
-    SamplingOptions,
-    SpeechDelta,
-    SpeechRequest,
-    ThinkerRequest,
-    Usage,
-)
-from deployments.thinker import tasks
-from deployments.thinker.speech_length import speech_length
+from deployments.messages import SpeechDelta, Usage
 from serve_app.graph.answers import all_of, uncut
 from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.dependencies import Server, ServerDep, require_json, require_ready
 from serve_app.http.documented import OF_BODIES, as_events, as_file, error_answers
+from serve_app.http.speech.asking import passages_of, speech_request
 from serve_app.http.speech.types import SpeechAudioDelta, SpeechAudioDone, SpeechBody
 from serve_app.http.speech.whole import sound_file
 from serve_app.http.streaming import StreamedBody, base64_of, events, first_then_rest
 from serve_app.http.types import TokenUsage
 from serve_app.sound.encoding.encoder_threads import encoding
 from serve_app.sound.encoding.formats import FORMATS, MEDIA_TYPES, AudioFormat
-from serve_app.sound.passages import Passage, passages
+from serve_app.sound.passages import can_be_spoken
 from serve_app.sound.spoken_text import spoken_text
 
-SHORT = 200  # characters, which are cut in no time
 SENT = {kind: as_file(kind) for kind in MEDIA_TYPES}
 SENT["text/event-stream"] = as_events(SpeechAudioDelta | SpeechAudioDone)
 
@@ -52,16 +42,9 @@ router = APIRouter(
 async def create_speech(body: SpeechBody, request: Request, server: ServerDep) -> Response:
     form, text = check(body, server)
     parts = await passages_of(text, server.settings.max_passage_s)
-    first, *others = (_thinker_request(body, part.text, request) for part in parts)
-    pauses_s = (part.pause_s for part in parts)
-    speed = body.speed or 1.0
-    speech = SpeechRequest(
-        first,
-        await server.voice(body.voice, "voice"),
-        streamed=body.stream,
-        then=tuple(map(NextPart, others, pauses_s)),
-        speed=speed,
-    )
+    voice = await server.voice(body.voice, "voice")
+    speech = speech_request(body, parts, voice, request.state.request_id, streamed=body.stream)
+    speed = speech.speed
     spoken = all_of(uncut(server.backend.speech(speech)), answers=len(parts))
     if not body.stream:
         return await sound_file(request, spoken, form, speed)
@@ -84,28 +67,9 @@ def check(body: SpeechBody, server: Server) -> tuple[AudioFormat, str]:
         text = f"the input has {len(body.input)} characters, the limit is {limit}"
         raise RequestError(text, param="input")
     text = spoken_text(body.input)
-    if not any(character.isalnum() for character in text):
+    if not can_be_spoken(text):
         raise RequestError("nothing to speak: the input has no letter and no digit", param="input")
     return FORMATS[body.response_format], text
-
-
-async def passages_of(text: str, limit_s: float) -> list[Passage]:
-    """The passages of `text`; cutting a long one takes some milliseconds of a thread."""
-    if len(text) < SHORT:
-        return passages(text, limit_s)
-    return await asyncio.to_thread(passages, text, limit_s)
-
-
-def _thinker_request(body: SpeechBody, text: str, request: Request) -> ThinkerRequest:
-    length = speech_length(text)
-    return ThinkerRequest(
-        request_id=request.state.request_id,
-        messages=tasks.speak(text, body.instructions),
-        reply="speech",
-        sampling=SamplingOptions(body.temperature, max_tokens=length.most, seed=body.seed),
-        needed_tokens=max(1, length.least),
-        priority=body.priority,
-    )
 
 
 async def sound_bytes(
