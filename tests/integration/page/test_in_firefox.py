@@ -18,6 +18,7 @@ def at(thorough: None, url: str, tmp_path_factory: Any) -> Iterator[Firefox]:
     with firefox(tmp_path_factory.mktemp("profile")) as browser:
         browser.open(f"{url}?aec=0")
         browser.wait_until("document.querySelectorAll('#voice option').length > 1")
+        browser.evaluate(f"({LISTEN})()")
         yield browser
         port = url.rpartition(":")[2]
         elsewhere = [one for one in browser.requests if f":{port}" not in one]
@@ -35,8 +36,7 @@ def test_somebody_talks_is_answered_and_interrupts(at: Firefox) -> None:
     at.evaluate("new Promise(resolve => setTimeout(resolve, 1000))")
     at.key("keyUp", " ")
     at.wait_until(NOW)
-    at.evaluate(f"({LISTEN})()")
-    at.wait_until("window.loudness() > 0.05")
+    at.wait_until("window.loudest > 0.05")
     at.key("keyDown", "\ue00c")  # Escape
     at.wait_until("window.loudness() < 0.001")
     at.wait_until("!!document.querySelector('.interrupted .word.said')")
@@ -49,8 +49,7 @@ def test_a_typed_turn_is_answered_and_heard_to_its_end(at: Firefox) -> None:
         at.key("keyUp", letter)
     at.key("keyDown", "\ue007")  # Enter
     at.wait_until(NOW)
-    at.evaluate(f"({LISTEN})()")
-    at.wait_until("window.loudness() > 0.05")
+    at.wait_until("window.loudest > 0.05")
     at.wait_for_state("Connected")
     at.wait_until("window.loudness() < 0.001")
     assert "first sound" in at.evaluate("document.querySelector('.figures').textContent")
