@@ -26,7 +26,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Any]:
-    """While it lives, a loop runs in this thread: asynchronous tests have to be in other modules."""
+    """While it lives a loop runs in this thread: no module has asynchronous tests beside it."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

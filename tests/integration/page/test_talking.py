@@ -115,12 +115,8 @@ def test_a_turn_lasts_as_long_as_space_is_held(playwright: Any, url: str, tmp_pa
         at.assert_clean()
 
 
-def test_the_microphone_works_with_echo_cancellation(
-    playwright: Any, url: str, tmp_path: Path
-) -> None:
-    with chromium(
-        playwright
-    ) as browser:  # which beeps again and again: a file that plays once is silent
+def test_the_microphone_works_with_echo_cancellation(playwright: Any, url: str) -> None:
+    with chromium(playwright) as browser:  # beeps: a file that plays once would be silent
         at = Visit(browser, url)
         frames = talk(at, "quick")
         at.wait_for_state("Listening")
