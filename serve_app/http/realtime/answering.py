@@ -12,6 +12,7 @@ from serve_app.graph.answers import Delta, complete
 from serve_app.graph.backend import Backend
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.errors import log_if_ours
+from serve_app.http.realtime import server_events as events
 from serve_app.http.realtime.conversation import Conversation
 from serve_app.http.realtime.guessing import Trial
 from serve_app.http.realtime.items import Speech
@@ -125,6 +126,7 @@ class Answering:
     async def _run(self, writer: ResponseWriter, asked: "Asked") -> None:
         try:
             with self._allowance.stream() if self._allowance else nullcontext():
+                self._tell_what_is_left()
                 await self._fitted(writer, asked)
             await writer.finish()
         except ClientTooSlow as error:
@@ -136,6 +138,12 @@ class Answering:
             self._writer = None
             self._speech = writer.speech
             self._ended(writer.speech.plays_for_s(time.monotonic()) if writer.speech else 0.0)
+
+    def _tell_what_is_left(self) -> None:
+        """Of the requests that the session's key may send."""
+        left = self._allowance.requests_left() if self._allowance else None
+        if left is not None:
+            self._outbox.put(events.rate_limits(left.limit, left.remaining, left.reset_s))
 
     async def _fitted(self, writer: ResponseWriter, asked: "Asked") -> None:
         """Answer; where the prompt turns out to be too long, forget some of it and try again."""
