@@ -18,8 +18,8 @@ FAKE_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-medi
 WITHIN_MS = 20_000
 
 # The loudness (root mean square) of what is heard, measured at the player's output.
-LISTEN = """async () => {
-  const { player } = await import("./page/main.js");
+LISTEN = """() => {
+  const { player } = window.page;
   const analyser = player.output.context.createAnalyser();
   player.output.connect(analyser);
   const samples = new Float32Array(analyser.fftSize);

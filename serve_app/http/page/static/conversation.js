@@ -181,12 +181,12 @@ export class Conversation extends EventTarget {
       "input_audio_buffer.cleared": () => this.turns.removeUnheard(),
       "conversation.item.added": ({ item }) => this.#itemAdded(item),
       "conversation.item.input_audio_transcription.delta": (event) => this.#wrote(event),
-      "conversation.item.input_audio_transcription.completed": (event) => this.#written(event),
-      "conversation.item.input_audio_transcription.failed": (event) => this.#written(event),
+      "conversation.item.input_audio_transcription.completed": (event) => this.#transcribed(event),
+      "conversation.item.input_audio_transcription.failed": (event) => this.#transcribed(event),
       "response.created": () => this.#responseCreated(),
       "response.output_audio.delta": (event) => this.#sound(event),
       "response.output_audio_transcript.delta": (event) => this.#words(event),
-      "response.output_text.delta": (event) => this.#words(event),
+      "response.output_text.delta": (event) => this.#written(event),
       "response.output_audio.done": (event) => this.#complete(event.item_id),
       "response.output_text.done": (event) => this.#complete(event.item_id),
       "response.done": ({ response }) => this.#responseDone(response),
@@ -229,7 +229,7 @@ export class Conversation extends EventTarget {
     this.turns.change(item_id, (turn) => turn.captions.add(delta));
   }
 
-  #written({ item_id, transcript = "" }) {
+  #transcribed({ item_id, transcript = "" }) {
     this.turns.change(item_id, (turn) => {
       turn.write(transcript);
       turn.close(null);
@@ -254,6 +254,13 @@ export class Conversation extends EventTarget {
 
   #words({ item_id, delta, start_time }) {
     this.turns.change(item_id, (turn) => turn.captions.add(delta, start_time));
+  }
+
+  #written({ item_id, delta }) {
+    this.turns.change(item_id, (turn) => {
+      turn.isWritten = true;
+      turn.captions.add(delta);
+    });
   }
 
   #complete(id) {

@@ -80,9 +80,9 @@ class TurnView {
   }
 
   mark(seconds) {
-    const { pieces, captions, isOpen, isInterrupted } = this.#turn;
-    const isSilent = !pieces.length && !isOpen && !isInterrupted;
-    const begun = isSilent || this.#sound === null ? Infinity : captions.begun(seconds);
+    const { pieces, captions, isOpen, isInterrupted, isWritten } = this.#turn;
+    const isRead = isWritten || this.#sound === null;
+    const begun = isRead ? Infinity : captions.begun(seconds);
     const isOver = !isOpen && seconds >= this.#turn.seconds - 0.05;
     this.#words.forEach(({ span }, i) => {
       span.classList.toggle("said", i < begun);

@@ -15,6 +15,7 @@ export class Turn {
   gaps = 0;
   isOpen = true; // more of it may come
   isInterrupted = false;
+  isWritten = false; // an answer without sound
   #samples = 0;
   #askedAt;
   #lastSoundAt = null;

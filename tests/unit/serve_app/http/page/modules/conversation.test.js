@@ -105,6 +105,21 @@ test("a server that does not speak is asked for text", async () => {
   assert.equal(session.audio.output, undefined);
 });
 
+test("a written answer is read, not heard", async () => {
+  const { conversation, socket, player, turns } = await started({ voice: null });
+  await conversation.say("Hello");
+  socket.gives("response.created", { response: { id: "r1" } });
+  socket.gives("conversation.item.added", { item: { id: "a1", type: "message", role: "assistant" } });
+  socket.gives("response.output_text.delta", { item_id: "a1", delta: "Good morning" });
+  socket.gives("response.output_text.done", { item_id: "a1", text: "Good morning" });
+  socket.gives("response.done", { response: { status: "completed", output: [{ id: "a1" }] } });
+  assert.ok(turns.get("a1").isWritten);
+  assert.equal(turns.get("a1").heardText, "Good morning");
+  assert.equal(turns.get("a1").isOpen, false);
+  assert.deepEqual(player.added, []);
+  assert.equal(conversation.state, "ready");
+});
+
 test("an answer is played, and its figures are those of what was heard", async () => {
   const { socket, player, clock, turns, conversation } = await started();
   clock.now = 1000;
