@@ -12,6 +12,7 @@ from serve_app.graph.answers import Delta, complete
 from serve_app.graph.backend import Backend
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.errors import log_if_ours
+from serve_app.http.realtime import server_events as events
 from serve_app.http.realtime.conversation import Conversation
 from serve_app.http.realtime.guessing import Trial
 from serve_app.http.realtime.items import Speech
@@ -62,6 +63,7 @@ class Answering:
         self._speech: Speech | None = None  # that was spoken last
         self._writer: ResponseWriter | None = None
         self._task: asyncio.Task[None] | None = None
+        self._trial: Trial | None = None  # of the response under way
 
     @property
     def active(self) -> Response | None:
@@ -81,16 +83,16 @@ class Answering:
         writer = ResponseWriter(response, self._conversation, self._outbox.put)
         writer.begin()
         self._writer = writer
+        self._trial = asked.trial
         self._task = asyncio.create_task(self._run(writer, asked))
         return response
 
     async def cancel(self, reason: Reason) -> Response | None:
         """Stop the response under way: its generator is closed, which frees both stages."""
-        writer, task = self._writer, self._task
-        if writer is None or task is None:
+        writer = self._writer
+        if writer is None:
             return None
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await self.close()
         self._writer = None
         if writer.response.status == "in_progress":
             writer.cancel(reason)
@@ -116,6 +118,8 @@ class Answering:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._trial is not None:  # a task that has not begun leaves it open
+            await self._trial.drop()
 
     def deltas(self, plan: Plan, request_id: str) -> AsyncGenerator[Delta]:
         if plan.spoken:
@@ -124,18 +128,31 @@ class Answering:
 
     async def _run(self, writer: ResponseWriter, asked: "Asked") -> None:
         try:
-            with self._allowance.stream() if self._allowance else nullcontext():
-                await self._fitted(writer, asked)
-            await writer.finish()
+            await self._written(writer, asked)
         except ClientTooSlow as error:
             self._fail(error)
-        except Exception as error:
-            log_if_ours(error)
-            writer.fail(error)
         finally:
             self._writer = None
             self._speech = writer.speech
             self._ended(writer.speech.plays_for_s(time.monotonic()) if writer.speech else 0.0)
+
+    async def _written(self, writer: ResponseWriter, asked: "Asked") -> None:
+        try:
+            with self._allowance.stream() if self._allowance else nullcontext():
+                self._tell_what_is_left()
+                await self._fitted(writer, asked)
+            await writer.finish()
+        except ClientTooSlow:
+            raise
+        except Exception as error:
+            log_if_ours(error)
+            writer.fail(error)
+
+    def _tell_what_is_left(self) -> None:
+        """Of the requests that the session's key may send."""
+        left = self._allowance.requests_left() if self._allowance else None
+        if left is not None:
+            self._outbox.put(events.rate_limits(left.limit, left.remaining, left.reset_s))
 
     async def _fitted(self, writer: ResponseWriter, asked: "Asked") -> None:
         """Answer; where the prompt turns out to be too long, forget some of it and try again."""

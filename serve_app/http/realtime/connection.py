@@ -13,6 +13,7 @@ from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime.client_events import read_object
 from serve_app.http.realtime.endings import (
     INTERNAL,
+    POLICY_VIOLATION,
     TOO_BIG,
     SessionEnds,
     draining,
@@ -57,17 +58,29 @@ class Connection:
         offered = self._socket.scope.get("subprotocols", ())
         await self._socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
 
-    async def run(self, session: Session) -> None:
-        """Serve `session` until one side ends it."""
+    async def run(self, session: Session, given: dict[str, Any]) -> None:
+        """Serve `session`, which begins with the settings `given`, until one side ends it."""
+        try:
+            ending = await self._serve(session, given)
+        finally:
+            await session.close()
+        await self._end(session, ending)
+
+    async def _serve(self, session: Session, given: dict[str, Any]) -> BaseException:
+        """What ends the session."""
+        try:
+            await session.open(given)
+        except Exception as error:
+            log_if_ours(error)
+            session.refuse(error)
+            return SessionEnds(POLICY_VIOLATION, "the session cannot begin as it was asked for")
         works = (
             self._read(session),
             session.outbox.drain(self._socket.send_text),
             self._limited(session),
             _raised(self._failed),
         )
-        ending = await _first_to_end(*works)
-        await session.close()
-        await self._end(session, ending)
+        return await _first_to_end(*works)
 
     async def _read(self, session: Session) -> None:
         while True:

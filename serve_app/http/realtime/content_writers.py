@@ -1,14 +1,14 @@
 """The events of an answer's content while it is made: text, or sound with its transcript."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from deployments.messages import SpeechDelta
 from serve_app.graph.answers import Delta
 from serve_app.http.realtime.items import Content, Speech, Text
 from serve_app.http.realtime.plan import Plan
 from serve_app.http.realtime.sounds import base64_pieces, sound_out
+from serve_app.sound.captions import Caption
 from serve_app.sound.encoding.encoder_threads import Encoding
 from serve_app.sound.encoding.formats import FORMATS
 from serve_app.sound.encoding.pcm import seconds_of
@@ -79,13 +79,20 @@ class SpeechWriter:
         self._coder = sound_out(plan.format)
 
     async def take(self, delta: Delta) -> None:
-        self.content.transcript += delta.text
-        self.content.token_ids += delta.token_ids
-        for piece in pieces(delta.text):
-            self._send("output_audio_transcript.delta", delta=piece)
-        if isinstance(delta, SpeechDelta) and delta.pcm:
-            pcm = await self._tempo.encode(delta.pcm) if self._tempo else delta.pcm
-            self._sound(pcm)
+        content, pcm = self.content, getattr(delta, "pcm", b"")
+        content.transcript += delta.text
+        content.token_ids += delta.token_ids
+        content.captions.hear(pcm)
+        self._caption(content.captions.read(delta.text))
+        if pcm:
+            self._sound(await self._tempo.encode(pcm) if self._tempo else pcm)
+
+    def _caption(self, captions: Sequence[Caption]) -> None:
+        """Send words, with estimates of when they are heard: `start_time` is LiveKit's."""
+        for caption in captions:
+            start_s = round(caption.start_s / self.content.speed, 3)
+            for piece in pieces(caption.text):
+                self._send("output_audio_transcript.delta", delta=piece, start_time=start_s)
 
     def _sound(self, pcm: bytes, last: bool = False) -> None:
         for piece in base64_pieces(self._coder.push(pcm, last), MAX_SOUND_BYTES):
@@ -94,13 +101,14 @@ class SpeechWriter:
 
     async def finish(self) -> None:
         self._sound(await self._tempo.finish() if self._tempo else b"", last=True)
+        self._caption(self.content.captions.finish())
 
     def end(self) -> None:
         self._send("output_audio.done")
-        self._send("output_audio_transcript.done", transcript=self.content.transcript)
+        self._send("output_audio_transcript.done", transcript=self.content.said())
 
     def part(self) -> dict[str, Any]:
-        return {"type": "audio", "transcript": self.content.transcript}
+        return {"type": "audio", "transcript": self.content.said()}
 
     def close(self) -> None:
         if self._tempo:

@@ -4,20 +4,26 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from deployments.messages import Message, Role, TextPart
-from serve_app.http.realtime.items import CallItem, Item
+from pydantic_core import to_json
+
+from deployments.messages import INPUT_SAMPLE_RATE_HZ, Message, Role, TextPart
+from serve_app.http.realtime.items import CallItem, Item, MessageItem
 from serve_app.http.realtime.refusals import Refused
 from serve_app.http.realtime.session_types import FunctionTool
 
 FIRST = "root"  # as the item before the first one
 MAX_ITEMS = 4096
+MAX_BYTES = 8 << 20  # of all items: far more text than any model's context holds
 
 
 class Conversation:
     """What was said and done, as the client sees it."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_recorded_s: float) -> None:
+        """Of the recordings so many seconds are kept; older ones leave prompts and memory."""
+        self._most_samples = most_recorded_s * INPUT_SAMPLE_RATE_HZ
         self._items: list[Item] = []
+        self._bytes = 0  # of all items as clients see them
 
     @property
     def items(self) -> Sequence[Item]:
@@ -35,7 +41,12 @@ class Conversation:
         if len(self._items) >= MAX_ITEMS:
             raise Refused("invalid_value", f"the conversation has {MAX_ITEMS} items", "item")
         place = self._place_behind(after)
+        size = len(to_json(item.shown()))
+        if self._bytes + size > MAX_BYTES:
+            raise Refused("invalid_value", f"the conversation has {self._bytes} bytes", "item")
+        self._bytes += size
         self._items.insert(place, item)
+        self._forget_recordings()
         return self._items[place - 1].id if place else None
 
     def _place_behind(self, after: str | None) -> int:
@@ -67,7 +78,17 @@ class Conversation:
         Raises:
             Refused: there is none of that id.
         """
-        self._items.remove(self.find(item_id, "delete"))
+        item = self.find(item_id, "delete")
+        self._items.remove(item)
+        self._bytes = max(0, self._bytes - len(to_json(item.shown())))
+
+    def _forget_recordings(self) -> None:
+        kept = 0
+        for item in reversed(self._items):
+            if isinstance(item, MessageItem) and item.recorded_samples:
+                kept += item.recorded_samples
+                if kept > self._most_samples:
+                    item.forget()
 
     @property
     def last_id(self) -> str | None:

@@ -38,7 +38,7 @@ class Dialogue:
         fail: Callable[[BaseException], None],
     ) -> None:
         """`fail` ends the session; the ids of the graph's requests begin with `request_id`."""
-        self.conversation = Conversation()
+        self.conversation = Conversation(server.settings.max_audio_s)
         self._settings = settings
         self._speculative = server.settings.realtime.speculative
         self._request_id, self._requests = request_id, 0

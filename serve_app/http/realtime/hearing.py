@@ -179,7 +179,8 @@ class Hearing:
         turns = self._settings.turns
         item_id = self._item_id or new_id("item")
         self._outbox.put(events.speech_stopped(item_id, end_ms))
-        assents = not self._interrupted and self._mind.is_answering()
+        may_interrupt = turns is not None and turns.interrupt_response
+        assents = may_interrupt and not self._interrupted and self._mind.is_answering()
         responds = turns is not None and turns.create_response and not assents
         await self._take(self._buffer.take(start_ms, end_ms), responds)
 

@@ -16,6 +16,7 @@ from deployments.messages import (
     TextPart,
     ToolCall,
 )
+from serve_app.sound.captions import Captions
 
 Json = dict[str, Any]
 Status = Literal["completed", "incomplete", "in_progress"]
@@ -54,8 +55,9 @@ class Recording:
 class Speech:
     """Said by the assistant."""
 
-    transcript: str = ""
+    transcript: str = ""  # all of it, heard or not
     token_ids: list[int] = field(default_factory=list)
+    captions: Captions = field(default_factory=Captions)
     speed: float = 1.0  # that it is played at
     sent_s: float = 0.0  # of sound, as it plays
     complete: bool = False  # whether all of its tokens became sound that was sent
@@ -81,23 +83,34 @@ class Speech:
         self.heard_s = heard_s if heard_s < self.sent_s else None
 
     def shown(self) -> Json:
-        return {"type": "output_audio", "transcript": self.transcript}
+        return {"type": "output_audio", "transcript": self.said()}
+
+    def said(self) -> str:
+        """The words up to where it was cut."""
+        if self.is_whole:
+            return self.transcript
+        return self.captions.heard(self._end_s * self.speed)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it was said to its end, and nobody cut it."""
+        return self.complete and self.heard_s is None
+
+    @property
+    def _end_s(self) -> float:
+        return self.sent_s if self.heard_s is None else self.heard_s
 
     def part(self) -> Part | None:
-        if self.complete and self.heard_s is None:
+        if self.is_whole:
             return SpokenPart(tuple(self.token_ids)) if self.token_ids else self._words()
-        heard_s = self.sent_s if self.heard_s is None else self.heard_s
-        tokens = round(heard_s * self.speed * AUDIO_TOKENS_PER_SECOND)
+        tokens = round(self._end_s * self.speed * AUDIO_TOKENS_PER_SECOND)
         if not tokens:
             return None
-        return SpokenPart(tuple(self.token_ids), Heard(tokens, self._heard_text(heard_s)))
+        return SpokenPart(tuple(self.token_ids), Heard(tokens, self.said()))
 
     def _words(self) -> Part | None:
         """Of history from elsewhere: the sound is not there."""
         return TextPart(self.transcript) if self.transcript else None
-
-    def _heard_text(self, heard_s: float) -> str:
-        return self.transcript[: round(len(self.transcript) * heard_s / max(self.sent_s, heard_s))]
 
 
 Content = Text | Recording | Speech
@@ -110,6 +123,12 @@ class MessageItem:
     content: list[Content]
     status: Status = "completed"
     forgotten: bool = False
+
+    @property
+    def recorded_samples(self) -> int:
+        """Of sound that it holds."""
+        recordings = (each for each in self.content if isinstance(each, Recording))
+        return sum(len(each.samples) for each in recordings)
 
     def forget(self) -> None:
         """Leave it out of all prompts from now on."""

@@ -30,7 +30,7 @@ class Recollection:
             PromptTooLong: nothing that may be forgotten makes it fit.
         """
         if not plan.remembers:
-            return plan
+            return plan  # without its conversation, or with items that the client chose
         kept = [item for item in plan.items if not item.forgotten]
         gone = self._memory.forgotten(
             _head(plan), _remembered(kept), self._answer_tokens(plan), _rule(truncation)

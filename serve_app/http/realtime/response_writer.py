@@ -1,5 +1,6 @@
 """The graph's deltas -> the events of one response, in the order that clients rely on."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -57,7 +58,9 @@ class ResponseWriter:
             self._end("completed")
 
     def cancel(self, reason: Reason) -> None:
-        """It was stopped."""
+        """It was stopped; by the user's speech where it had been played up to then."""
+        if self.speech is not None and reason == "turn_detected":
+            self.speech.cut(self.speech.played_s(time.monotonic()))
         self._close_message("incomplete")
         self._end("cancelled", reason)
 

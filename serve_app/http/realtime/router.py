@@ -48,8 +48,7 @@ async def _serve(websocket: WebSocket, server: Server, sessions: Sessions, model
         connection.fail,
     )
     await connection.accept()
-    await session.open(_settings_of_secret(websocket))
-    await connection.run(session)
+    await connection.run(session, _settings_of_secret(websocket))
 
 
 def _kind(websocket: WebSocket) -> Kind:

@@ -90,6 +90,17 @@ def response(kind: str, told: Json) -> Json:
     return event(f"response.{kind}", response=told)
 
 
+def rate_limits(limit: int, remaining: int, reset_s: float) -> Json:
+    """What is left of a key's requests."""
+    requests = {
+        "name": "requests",
+        "limit": limit,
+        "remaining": remaining,
+        "reset_seconds": reset_s,
+    }
+    return event("rate_limits.updated", rate_limits=[requests])
+
+
 def of_response(kind: str, response_id: str, output_index: int, **fields: Any) -> Json:
     """An event about one item of a response, such as `output_item.added`."""
     return event(f"response.{kind}", response_id=response_id, output_index=output_index, **fields)

@@ -52,7 +52,10 @@ class Transcriber:
 
     def begin(self, item: MessageItem, how: Transcription, request_id: str) -> None:
         """Write down what `item` says, in a task."""
-        task = asyncio.create_task(self._run(item, how, request_id))
+        recording = item.content[0]
+        assert isinstance(recording, Recording)
+        samples = recording.samples  # of which the conversation may forget
+        task = asyncio.create_task(self._run(item.id, recording, samples, how, request_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -63,43 +66,45 @@ class Transcriber:
             task.cancel()
         await asyncio.gather(*tasks_left, return_exceptions=True)
 
-    async def _run(self, item: MessageItem, how: Transcription, request_id: str) -> None:
-        recording = item.content[0]
-        assert isinstance(recording, Recording)
+    async def _run(
+        self,
+        item_id: str,
+        recording: Recording,
+        samples: np.ndarray,
+        how: Transcription,
+        request_id: str,
+    ) -> None:
         try:
             async with self._places:
                 with self._counted():
-                    await self._write(item.id, recording, how, request_id)
-        except ClientTooSlow as error:
-            self._fail(error)
+                    text, usage = await self._write(item_id, samples, how, request_id)
+            recording.transcript = text.strip()
+            self._put("completed", item_id, transcript=recording.transcript, usage=told(usage))
         except Exception as error:
             log_if_ours(error)
-            self._outbox.put(events.transcription("failed", item.id, error=error_of(error)))
+            self._put("failed", item_id, error=error_of(error))
+
+    def _put(self, kind: str, item_id: str, **fields: Any) -> None:
+        try:
+            self._outbox.put(events.transcription(kind, item_id, **fields))
+        except ClientTooSlow as error:
+            self._fail(error)
 
     def _counted(self) -> AbstractContextManager[None]:
         return self._allowance.stream() if self._allowance else nullcontext()
 
     async def _write(
-        self, item_id: str, recording: Recording, how: Transcription, request_id: str
-    ) -> None:
+        self, item_id: str, samples: np.ndarray, how: Transcription, request_id: str
+    ) -> tuple[str, Usage]:
+        """The whole transcript, which is sent as it comes, and what it has used."""
         text, usage = "", Usage(0, 0, answers=0)
-        async with aclosing(self._written(recording.samples, how, request_id)) as pieces:
+        async with aclosing(self._written(samples, how, request_id)) as pieces:
             async for piece, of_piece in pieces:
                 text += piece
                 usage += of_piece or Usage(0, 0, answers=0)
                 if piece:
-                    self._outbox.put(events.transcription("delta", item_id, delta=piece))
-        recording.transcript = text.strip()
-        told = {
-            "type": "tokens",
-            "input_tokens": usage.prompt_tokens,
-            "output_tokens": usage.completion_tokens,
-            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        }
-        done = events.transcription(
-            "completed", item_id, transcript=recording.transcript, usage=told
-        )
-        self._outbox.put(done)
+                    self._put("delta", item_id, delta=piece)
+        return text, usage
 
     async def _written(
         self, samples: np.ndarray, how: Transcription, request_id: str
@@ -125,6 +130,16 @@ class Transcriber:
         sampling = SamplingOptions(temperature=temperature, max_tokens=limit)
         messages = tasks.transcribe(samples, how.language, _prompt(how))
         return uncut(self._backend.text(ThinkerRequest(request_id, messages, sampling=sampling)))
+
+
+def told(usage: Usage) -> dict[str, Any]:
+    """What a transcript has used, under OpenAI's names."""
+    return {
+        "type": "tokens",
+        "input_tokens": usage.prompt_tokens,
+        "output_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
 
 
 def _prompt(how: Transcription) -> str | None:

@@ -4,8 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
+import uvicorn
 
-from serve_app.http.front import Front, middlewares
+from serve_app.http.front import MAX_FRAME_BYTES, Front, middlewares
 
 
 def passed(*headers: tuple[bytes, bytes], kind: str = "http", **answer: Any) -> tuple[Any, Any]:
@@ -61,6 +62,13 @@ def test_other_messages_pass_unchanged() -> None:
     assert headers is None
     _, headers = passed(kind="lifespan", type="lifespan.startup.complete")
     assert headers is None
+
+
+def test_uvicorn_takes_the_largest_event_of_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uvicorn, "Config", uvicorn.Config)
+    middlewares()
+    middlewares()
+    assert uvicorn.Config(app=None).ws_max_size == MAX_FRAME_BYTES > 20 << 20
 
 
 def test_ray_serve_takes_it_as_its_callback() -> None:

@@ -103,7 +103,9 @@ async def test_the_next_prompt_holds_what_was_heard_and_no_more() -> None:
     graph = hears_loud_sounds(await started(seconds_per_delta=0.02))
     async with connected(graph.app) as client:
         events = await interrupted(client, tone(0.2))
-        item_id = events[-1]["response"]["output"][0]["id"]
+        (item,) = events[-1]["response"]["output"]
+        assert item["content"][0]["transcript"] != LONG_TEXT
+        item_id = item["id"]
         await client.send(
             "conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=400
         )
@@ -114,6 +116,7 @@ async def test_the_next_prompt_holds_what_was_heard_and_no_more() -> None:
     (spoken,) = [part for m in requests[0].messages for part in m.parts if hasattr(part, "heard")]
     assert 0 < spoken.heard.audio_tokens <= 10
     assert LONG_TEXT.startswith(spoken.heard.text)
+    assert len(spoken.heard.text) < len(LONG_TEXT) / 2
 
 
 def spied(graph: Any) -> list[Any]:

@@ -130,6 +130,40 @@ async def test_an_answer_counts_for_its_key_while_it_is_made_and_an_open_session
         assert (await two.answer())[-1]["response"]["status"] == "completed"
 
 
+@pytest.mark.parametrize(
+    ("origin", "settings", "opens"),
+    [
+        ("http://server", {}, True),
+        ("https://evil.example", {}, False),
+        ("null", {}, False),
+        ("https://good.example", {"cors_origins": ["https://good.example"]}, True),
+        ("https://evil.example", {"cors_origins": ["https://good.example"]}, False),
+        ("https://any.example", {"cors_origins": ["*"]}, True),
+        ("https://any.example", {"api_keys": KEYS}, True),  # the page knows a key
+    ],
+)
+async def test_a_page_of_another_origin_opens_no_session_without_a_key(
+    origin: str, settings: dict[str, Any], opens: bool
+) -> None:
+    app = (await started(**settings)).app
+    headers = {**ANNA, "Host": "server", "Origin": origin}
+    if opens:
+        async with connected(app, headers) as client:
+            await client.expect("session.created")
+    else:
+        assert (await denied(app, headers=headers)).status == 403
+
+
+async def test_a_key_is_told_what_is_left_of_its_requests() -> None:
+    graph = await started(api_keys=KEYS, key_limits={"requests_per_minute": 10})
+    async with connected(graph.app, ANNA) as client:
+        await client.say("hello")
+        events = await client.answer()
+    (told,) = [e for e in events if e["type"] == "rate_limits.updated"]
+    (limit,) = told["rate_limits"]
+    assert (limit["name"], limit["limit"], limit["remaining"]) == ("requests", 10, 8)
+
+
 async def test_a_model_that_is_not_served_opens_nothing(graph: Graph) -> None:
     refusal = await denied(graph.app, model="whale-song-1")
     assert (refusal.status, refusal.body["error"]["code"]) == (404, "model_not_found")

@@ -6,10 +6,12 @@ from typing import Any
 
 from deployments.errors import PromptTooLong
 from deployments.messages import Role
+from serve_app.http.realtime import conversation
 from serve_app.http.realtime.memory import FRAME_TOKENS, message_tokens
 from tests.unit.serve_app.http.realtime.client import Client, connected
 from tests.unit.serve_app.http.realtime.conftest import started
 from tests.unit.serve_app.http.realtime.microphone import speak, take_turns_by_hand, tone
+from tests.unit.serve_app.http.realtime.test_detected_turns import spied
 
 CONTEXT_TOKENS = 400
 TURNS = 12
@@ -80,3 +82,28 @@ async def test_nothing_is_forgotten_where_that_is_forbidden() -> None:
         assert (await talk(client))[-1] == "failed"
         error = client.seen[-1]["response"]["status_details"]["error"]
         assert error["code"] == "context_length_exceeded"
+
+
+async def test_recordings_are_bounded_where_nothing_is_answered() -> None:
+    graph = await started(max_audio_s=5.0)
+    async with connected(graph.app) as client:
+        await take_turns_by_hand(client)
+        for _ in range(4):
+            await speak(client, tone(2.0), piece_s=1.0)
+            await client.send("input_audio_buffer.commit")
+            await client.until("conversation.item.done")
+        requests = spied(graph)
+        await client.answer(output_modalities=["text"])
+    recordings = [m for m in requests[0].messages if m.role is Role.HUMAN]
+    assert len(recordings) == 2
+
+
+async def test_a_conversation_has_so_much_text_at_most(monkeypatch: Any) -> None:
+    monkeypatch.setattr(conversation, "MAX_BYTES", 1000)
+    graph = await started()
+    async with connected(graph.app) as client:
+        await client.say("x" * 700)
+        content = [{"type": "input_text", "text": "x" * 700}]
+        item = {"type": "message", "role": "user", "content": content}
+        error = await client.refused("conversation.item.create", item=item)
+        assert error["param"] == "item"

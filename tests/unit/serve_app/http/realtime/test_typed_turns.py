@@ -36,8 +36,8 @@ async def test_a_spoken_answer_has_all_its_events_in_the_order_that_works(client
         "response.output_item.added",
         "conversation.item.added",
         "response.content_part.added",
-        "response.output_audio_transcript.delta",
         "response.output_audio.delta",
+        "response.output_audio_transcript.delta",
         "response.output_audio.done",
         "response.output_audio_transcript.done",
         "response.content_part.done",
@@ -53,6 +53,10 @@ async def test_a_spoken_answer_has_all_its_events_in_the_order_that_works(client
     assert done["status"] == "completed"
     (item,) = done["output"]
     assert item["content"] == [{"type": "output_audio", "transcript": "good morning"}]
+    kind = "response.output_audio_transcript.delta"
+    words = [(e["delta"], e["start_time"]) for e in events if e["type"] == kind]
+    assert "".join(word for word, _ in words) == "good morning"
+    assert words == sorted(words, key=lambda word: word[1])
     assert done["usage"]["output_tokens"] == done["usage"]["output_token_details"]["audio_tokens"]
 
 
