@@ -34,6 +34,9 @@ train() { # train BEGIN END
   tail -n 3 "$out/ears-$half.log" | cut -c 1-600
 }
 
+enough_shards=${ENOUGH:-80}    # of a hundred utterances: about eight hours
+few() { [ "$(find "$work/kokoro/gpu" -name '*.npz' | wc -l)" -lt "$enough_shards" ]; }
+
 if [ "$half" = next ] && [ ! -e "$work/ears_state.pt" ]; then
   echo "no state of a first slice in $work: this one is the first"
   half=first speech_s=${SPEECH_S:-90}
@@ -54,6 +57,7 @@ first)
   echo "speech: $(find "$work" -name '*.npz' | wc -l) shards after $SECONDS s"
   left=$(minutes $((limit - SECONDS - check_s)))
   speak kokoro/cpu "$left" "$(share 9)" --seed 1000 --shard 50
+  few && speak kokoro/gpu "$left" "$(share 2)" --device "$device" --seed 50 --shard 50
   nice -n 5 $python -m tests.nano.corpus.shards pack "$work/kokoro/gpu" "$out/kokoro" --most 2 --megabytes 14 \
     >>"$out/speech.log" 2>&1 &
   train 0 0.5
@@ -63,6 +67,8 @@ next)
   mv "$work/ears_state.pt" "$work/ears_losses.csv" "$out/"
   left=$(minutes $((limit - SECONDS - check_s)))
   speak kokoro/cpu "$left" "$(share 9)" --seed 2000 --shard 50
+  few && speak kokoro/gpu "$(minutes $(((limit - SECONDS - check_s) / 2)))" "$(share 2)" \
+    --device "$device" --seed 60 --shard 50
   nice -n 5 $python -m tests.nano.corpus.shards pack "$work/kokoro/cpu" "$out/kokoro-cpu" --most 2 --megabytes 14 \
     >>"$out/speech.log" 2>&1 &
   train 0.5 1
