@@ -48,6 +48,7 @@ EXACT_AT_LEAST = 0.995  # of all answers, while no stream is hit more often than
 LEAST_LETTERS, MOST_LETTERS = 20, 120  # 4 audio tokens a letter: 3 to 19 s of sound
 GOES_ON = "goes on with another replica"
 WITH_ITS_INGRESS = "lost with its ingress"  # whose socket nothing can keep
+SPREAD = 2  # replicas of a stage on a node at most: some are left when it goes
 NOTICED_WITHIN_S = 2.0  # a client, that the ingress has died
 
 
@@ -236,8 +237,9 @@ def parsed() -> tuple[Chaos, list[Fault], Path]:
 
 
 def configuration(chaos: Chaos, folder: Path) -> AppConfig:
-    """Three replicas of each stage and two of the ingress, which share their spoken turns."""
-    stage = {"deployment_config": on_node(num_replicas=chaos.replicas)}
+    """Each stage on several nodes, and two replicas of the ingress, which share spoken turns."""
+    spread = on_node(num_replicas=chaos.replicas, max_replicas_per_node=SPREAD)
+    stage = {"deployment_config": spread}
     keys = folder / "keys"
     keys.write_text("a-key-that-all-replicas-have\n")
     return fake_graph(

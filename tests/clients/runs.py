@@ -59,7 +59,11 @@ def run(command: Sequence[str | Path], folder: Path, **settings: Any) -> Run:
 
 def output_of(command: Sequence[str | Path], folder: Path, server: Server | None = None) -> str:
     """What a command printed; the test fails if the command did."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "HOME", "LANG", "WITHIN_S")
+        if name in os.environ
+    }
     done = subprocess.run(
         command,
         cwd=folder,

@@ -124,8 +124,17 @@ async function reconnected() {
 
 const calls = { typed, spoken, tool: called, interrupted, reconnected };
 const names = process.argv.slice(2);
-for (const [name, call] of Object.entries(calls)) {
-  if (!names.length || names.includes(name)) await call();
+const WITHIN_S = Number(process.env.WITHIN_S ?? 30); // for each call
+
+async function within(name) {
+  const late = new Promise((_, reject) => setTimeout(() => reject(new Error("late")), 1000 * WITHIN_S));
+  await Promise.race([calls[name](), late]);
 }
+
+// Those that are named at once, though some may fail; or all of them in turn.
+await Promise.all(
+  names.map((name) => within(name).catch((error) => (heard[`${name} failed`] = error.message))),
+);
+if (!names.length) for (const name of Object.keys(calls)) await within(name);
 writeFileSync("heard.json", JSON.stringify(heard, null, 1));
 process.exit(0);

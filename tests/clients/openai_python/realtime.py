@@ -10,7 +10,8 @@ import os
 import sys
 import urllib.request
 import wave
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ MODEL = "gpt-realtime"
 LONG = "This answer takes quite a while to be spoken, so that there is time to interrupt it. " * 12
 TOOL: Any = {"type": "function", "name": "get_weather", "parameters": {"type": "object"}}
 PIECE_S, SILENCE_S = 0.04, 1.0
+WITHIN_S = float(os.environ.get("WITHIN_S", "30"))  # for each call
 heard: dict[str, Any] = {}
 
 
@@ -212,18 +214,33 @@ SESSIONS = (typed, spoken, written, tool, interrupted, cancelled)
 CONNECTIONS = (reconnected, transcription, with_a_client_secret, errors)
 
 
-async def every_session(names: list[str]) -> None:
-    """All sessions, or those that are named."""
+async def every_call(names: list[str]) -> None:
+    """All of them in turn; or those that are named at once, though some may fail."""
     async with openai.AsyncOpenAI() as client:
-        for session in SESSIONS:
-            if not names or session.__name__ in names:
-                async with client.realtime.connect(model=MODEL) as connection:
-                    await asyncio.wait_for(session(connection), 20)
-        for call in CONNECTIONS:
-            if not names or call.__name__ in names:
-                await asyncio.wait_for(call(client), 20)
+        calls = [partial(in_a_session, client, session) for session in SESSIONS]
+        calls += [partial(call, client) for call in CONNECTIONS]
+        if not names:
+            for call in calls:
+                await asyncio.wait_for(call(), WITHIN_S)
+        named = [partial(in_a_session, client, s) for s in SESSIONS if s.__name__ in names]
+        order = [s.__name__ for s in SESSIONS if s.__name__ in names]
+        await asyncio.gather(*map(tried, order, named))
+
+
+async def in_a_session(
+    client: openai.AsyncOpenAI, talk: Callable[[AsyncRealtimeConnection], Awaitable[None]]
+) -> None:
+    async with client.realtime.connect(model=MODEL) as connection:
+        await talk(connection)
+
+
+async def tried(name: str, call: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await asyncio.wait_for(call(), WITHIN_S)
+    except Exception as error:  # what it is, is what this is about
+        heard[f"{name} failed"] = type(error).__name__
 
 
 if __name__ == "__main__":
-    asyncio.run(every_session(sys.argv[1:]))
+    asyncio.run(every_call(sys.argv[1:]))
     Path("heard.json").write_text(json.dumps(heard, indent=1))

@@ -9,7 +9,7 @@ import os
 import sys
 import urllib.request
 import wave
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ LONG = "This answer takes quite a while to be spoken, so that there is time to i
 URL = os.environ["OPENAI_BASE_URL"].replace("http", "ws", 1) + "/realtime"
 KEY = os.environ["OPENAI_API_KEY"]
 SILENCE_S, PIECE_S = 1.0, 0.02  # a transport brings such pieces
+WITHIN_S = float(os.environ.get("WITHIN_S", "30"))  # for each call
 heard: dict[str, Any] = {}
 
 
@@ -198,10 +199,18 @@ CALLS = (typed, spoken, tool, interrupted, reconnected, transcription)
 
 
 async def every_call(names: list[str]) -> None:
-    """All of them, or those that are named."""
-    for call in CALLS:
-        if not names or call.__name__ in names:
-            await asyncio.wait_for(call(), 20)
+    """All of them in turn; or those that are named at once, though some may fail."""
+    if not names:
+        for call in CALLS:
+            await asyncio.wait_for(call(), WITHIN_S)
+    await asyncio.gather(*(tried(call) for call in CALLS if call.__name__ in names))
+
+
+async def tried(call: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await asyncio.wait_for(call(), WITHIN_S)
+    except Exception as error:  # what it is, is what this is about
+        heard[f"{call.__name__} failed"] = type(error).__name__
 
 
 if __name__ == "__main__":
