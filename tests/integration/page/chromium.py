@@ -112,5 +112,5 @@ class Visit:
         assert self.errors == []
 
     def _is_ours(self, url: str) -> bool:
-        ours = self.url.removeprefix("http:")
+        ours = self.url.removeprefix("http:").partition("?")[0]
         return url.startswith(("blob:", "data:")) or url.partition(":")[2].startswith(ours)

@@ -1,5 +1,6 @@
 """The page in Firefox, whose microphone has the device's own rate."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +34,7 @@ def test_somebody_talks_is_answered_and_interrupts(at: Firefox) -> None:
     at.evaluate("document.getElementById('transcript').focus()")
     at.key("keyDown", " ")
     at.wait_for_state("I hear you")
-    at.evaluate("new Promise(resolve => setTimeout(resolve, 1000))")
+    time.sleep(1)  # of speech
     at.key("keyUp", " ")
     at.wait_until(NOW)
     at.wait_until("window.loudest > 0.05")
