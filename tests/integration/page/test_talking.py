@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.page.chromium import Visit, chromium
 from tests.integration.page.drivers import slow
-from tests.integration.page.microphone import recorded, silence, speech
+from tests.integration.page.microphone import loudest, recorded, silence, speech
 from tests.integration.page.server import LONG
 
 ANSWER = "article.assistant"
@@ -87,7 +87,7 @@ def test_a_question_is_answered_and_the_answer_can_be_interrupted(
 
 
 def test_a_short_sound_does_not_stop_an_answer(playwright: Any, url: str, tmp_path: Path) -> None:
-    sounds = (silence(0.5), speech(), silence(6), speech(0.12), silence(4))
+    sounds = (silence(0.5), speech(), silence(6), loudest(0.12), silence(4))
     with chromium(playwright, recorded(tmp_path / "mhm.wav", *sounds)) as browser:
         at = Visit(browser, f"{url}?aec=0")
         frames = talk(at)
