@@ -73,8 +73,9 @@ class RecordedVoice:
 
     def __init__(self, stream: FakeStream) -> None:
         self._stream = stream
-        self.schedule = stream.schedule
-        self.play_at, self.close = stream.play_at, stream.close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     async def synthesize(self, chunk: Chunk) -> bytes:
         values = np.frombuffer(await self._stream.synthesize(chunk), "<i2")
