@@ -33,8 +33,11 @@ class Phonemes:
         self._ids = json.loads((ASSETS / "vocab.json").read_text(encoding="utf-8"))
         self._phonemes = G2P()
 
-    def of(self, text: str) -> tuple[list[int], int]:
-        """With a zero at either end; the text has a mark (`|` or `||`) between two words."""
+    def of(self, text: str, hesitates: bool) -> tuple[list[int], int]:
+        """With a zero at either end; the text has a mark (`|` or `||`) between two words.
+
+        Who hesitates says "…" there, if there is no comma; else the sentence is read through.
+        """
         before, _, after = (part.strip(" |") for part in text.partition("|"))
         words = self._phonemes(f"{before} {after}").split(" ")
         first = len(self._phonemes(before).split(" "))
@@ -43,6 +46,7 @@ class Phonemes:
         ids = [0]
         for number, word in enumerate(known):
             if number == first:
+                ids += [self._ids["…"]] if hesitates and not before.endswith(",") else []
                 at = len(ids)
             ids += [space, *word] if number else word
         return [*ids, 0], at
@@ -104,6 +108,7 @@ def main(
     ] = None,
     voices: Annotated[Path, typer.Option(help="The folder of Kokoro's voices.")] = Path("voices"),
     count: Annotated[int | None, typer.Option(help="Sentences; all by default.")] = None,
+    read_through: Annotated[bool, typer.Option(help="Do not hesitate before a pause.")] = False,
 ) -> None:
     """Make a folder of spoken sentences: a WAV file each, `sentences.txt` and `cuts.txt`."""
     out.mkdir(parents=True, exist_ok=True)
@@ -111,7 +116,7 @@ def main(
     lines = SENTENCES.read_text(encoding="utf-8").splitlines()[:count]
     cuts = []
     for number, line in enumerate(lines):
-        ids, at = phonemes.of(line)
+        ids, at = phonemes.of(line, hesitates=not read_through)
         sound, durations = speaker.speak(ids, number)
         soundfile.write(out / f"{number:03}.wav", sound, RATE_HZ)
         # In a space there is silence, or the last sound of the word before it.
