@@ -23,7 +23,7 @@ NANO := configs/nano
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup serve demo test clients soak chaos drains schedules fuzz oldest hour lint format locks clean
+.PHONY: help setup serve demo test clients dropped soak chaos drains schedules fuzz oldest hour lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,9 @@ $(CLIENTS)/ready: .venv/ready tests/clients/install.sh $(wildcard tests/clients/
 
 clients: $(CLIENTS)/ready ## real clients against the server: OpenAI's, LiveKit, Pipecat, openai-agents
 	REQUIRE_CLIENTS=1 $(BIN)/python -m pytest $(IN_PARALLEL) tests/clients
+
+dropped: $(CLIENTS)/ready ## what each realtime client does without one event, for docs/realtime.md: half an hour
+	$(BIN)/python -m tests.clients.dropped_events
 
 fuzz: .venv/ready ## requests drawn from the OpenAPI document, EXAMPLES=... an endpoint
 	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/integration/http/test_openapi.py
