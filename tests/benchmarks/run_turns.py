@@ -11,6 +11,7 @@ import asyncio
 import json
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -69,11 +70,11 @@ class HeardBefore:
 
 
 class LateJudge:
-    """The model, whose word comes so many frames after the question."""
+    """The model, whose word on a turn comes so many frames after the question."""
 
-    def __init__(self, model: SmartTurn, frames: int) -> None:
+    def __init__(self, model: Callable[[np.ndarray], float], frames: int) -> None:
         self._model, self._frames = model, frames
-        self.frame = 0
+        self.frame = 0  # those that were heard
         self.asked: list[tuple[int, float]] = []  # the frame, and the answer
 
     async def complete(self, samples: np.ndarray) -> float:
@@ -85,11 +86,8 @@ class LateJudge:
         return answer
 
 
-async def outcome(
-    name: str, turn: TurnSound, found: np.ndarray, model: SmartTurn, judge_ms: int
-) -> Outcome:
+async def outcome(name: str, turn: TurnSound, found: np.ndarray, judge: LateJudge) -> Outcome:
     """One turn under the rule of that name; `found` has the probabilities of its frames."""
-    judge = LateJudge(model, math.ceil(judge_ms / FRAME_MS))
     listener = Listener(RULES[name], HeardBefore(found), judge)  # type: ignore[arg-type]
     ends: list[int] = []
     onset_ms = None
@@ -121,11 +119,17 @@ async def outcomes(sounds: list[TurnSound], names: list[str], judge_ms: int) -> 
     """Each turn under each rule."""
     model, found = SmartTurn(), []
     for turn in sounds:
-        whole = turn.samples[: len(turn.samples) // FRAME_SAMPLES * FRAME_SAMPLES]
-        probabilities, _ = shared_model().probabilities(whole, SileroState())
+        probabilities = probabilities_of(turn)
         for name in names:
-            found.append(await outcome(name, turn, probabilities, model, judge_ms))
+            judge = LateJudge(model, math.ceil(judge_ms / FRAME_MS))
+            found.append(await outcome(name, turn, probabilities, judge))
     return found
+
+
+def probabilities_of(turn: TurnSound) -> np.ndarray:
+    """Those of speech, of the whole frames."""
+    whole = turn.samples[: len(turn.samples) // FRAME_SAMPLES * FRAME_SAMPLES]
+    return shared_model().probabilities(whole, SileroState())[0]
 
 
 def table(found: list[Outcome]) -> list[dict[str, object]]:

@@ -7,6 +7,7 @@ from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 
 from deployments.errors import PromptTooLong
+from deployments.messages import SpeechRequest
 from deployments.ray_failures import unwrap
 from serve_app.graph.answers import Delta, complete
 from serve_app.graph.backend import Backend
@@ -15,6 +16,7 @@ from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime import server_events as events
 from serve_app.http.realtime.conversation import Conversation
 from serve_app.http.realtime.guessing import Trial
+from serve_app.http.realtime.ids import new_id
 from serve_app.http.realtime.items import Speech
 from serve_app.http.realtime.outbox import ClientTooSlow, Outbox
 from serve_app.http.realtime.plan import Plan
@@ -64,13 +66,14 @@ class Answering:
         self._writer: ResponseWriter | None = None
         self._task: asyncio.Task[None] | None = None
         self._trial: Trial | None = None  # of the response under way
+        self._conversation_id = new_id("conv")
 
     @property
     def active(self) -> Response | None:
         """The response under way."""
         return self._writer.response if self._writer else None
 
-    def begin(self, asked: "Asked", conversation_id: str) -> Response:
+    def begin(self, asked: "Asked") -> Response:
         """Begin a response.
 
         Raises:
@@ -79,7 +82,7 @@ class Answering:
         if self.active is not None:
             message = f"Conversation already has an active response: {self.active.id}"
             raise Refused("conversation_already_has_active_response", message)
-        response = Response(asked.plan, conversation_id)
+        response = Response(asked.plan, self._conversation_id)
         writer = ResponseWriter(response, self._conversation, self._outbox.put)
         writer.begin()
         self._writer = writer
@@ -94,6 +97,7 @@ class Answering:
             return None
         await self.close()
         self._writer = None
+        self._outbox.drop_sound()
         if writer.response.status == "in_progress":
             writer.cancel(reason)
         return writer.response
@@ -122,9 +126,12 @@ class Answering:
             await self._trial.drop()
 
     def deltas(self, plan: Plan, request_id: str) -> AsyncGenerator[Delta]:
+        """The graph's answer. Its turns go to the same replica, which knows how they begin."""
+        thinker = plan.thinker_request(request_id, self._conversation_id)
         if plan.spoken:
-            return complete(self._backend.speech(plan.speech_request(request_id)))
-        return complete(self._backend.text(plan.thinker_request(request_id)))
+            speech = SpeechRequest(thinker, plan.voice, speed=plan.speed)
+            return complete(self._backend.speech(speech))
+        return complete(self._backend.text(thinker))
 
     async def _run(self, writer: ResponseWriter, asked: "Asked") -> None:
         try:

@@ -10,7 +10,6 @@ from serve_app.http.realtime.answering import Answering, Asked
 from serve_app.http.realtime.client_events import ResponseFields
 from serve_app.http.realtime.conversation import Conversation
 from serve_app.http.realtime.guessing import Guessing, Trial
-from serve_app.http.realtime.ids import new_id
 from serve_app.http.realtime.items import MessageItem
 from serve_app.http.realtime.outbox import Outbox
 from serve_app.http.realtime.plan import Plan, plan_of
@@ -42,7 +41,6 @@ class Dialogue:
         self._settings = settings
         self._speculative = server.settings.realtime.speculative
         self._request_id, self._requests = request_id, 0
-        self._conversation_id = new_id("conv")
         self._recollection = Recollection(server.settings.realtime.context_tokens)
         parts = (server.backend, allowance, outbox)
         self._answering = Answering(
@@ -65,7 +63,7 @@ class Dialogue:
         plan = trial.plan if trial else await plan_of(fields, self._settings, self.conversation)
         truncation = self._settings.fields.truncation
         asked = Asked(plan, truncation, self._next_request_id(), trial)
-        self._answering.begin(asked, self._conversation_id)
+        self._answering.begin(asked)
         self._settings.has_spoken |= plan.spoken
         self.when_quiet(None)
 

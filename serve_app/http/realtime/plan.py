@@ -7,11 +7,9 @@ from deployments.messages import (
     Function,
     Message,
     SamplingOptions,
-    SpeechRequest,
     ThinkerRequest,
     Voice,
 )
-from serve_app.http.chat.conversation import conversation_of
 from serve_app.http.realtime.client_events import Item as SentItem
 from serve_app.http.realtime.client_events import ResponseFields
 from serve_app.http.realtime.client_items import item_of
@@ -49,19 +47,16 @@ class Plan:
         """The prompt."""
         return prompt_of(self.instructions, self.tools, self.items)
 
-    def thinker_request(self, request_id: str) -> ThinkerRequest:
-        messages = self.messages()
+    def thinker_request(self, request_id: str, conversation: str) -> ThinkerRequest:
+        """What the Thinker is asked; `conversation` is the same in all of a session's turns."""
         return ThinkerRequest(
             request_id=request_id,
-            messages=messages,
+            messages=self.messages(),
             reply="speech" if self.spoken else "text",
             sampling=SamplingOptions(max_tokens=self.max_output_tokens),
             must_call=self.must_call,
-            conversation=conversation_of(messages),
+            conversation=conversation,
         )
-
-    def speech_request(self, request_id: str) -> SpeechRequest:
-        return SpeechRequest(self.thinker_request(request_id), self.voice, speed=self.speed)
 
 
 async def plan_of(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from serve_app.sound.voice_activity import FRAME_SAMPLES, SileroModel, SileroSta
 
 # Requests gather for so long while batches follow each other; the first one waits for nothing.
 GATHERED_S = 0.016
+CLOSED = "voice activity is closed"
 MOST_FRAMES = 64  # of one session in one call: a flood of one does not hold up the others
 
 
@@ -35,7 +37,7 @@ class VoiceActivity:
     """The probability of speech in the frames of any number of sessions. One a replica.
 
     Creating it loads the model, which takes a tenth of a second. `close` ends the thread; requests
-    that are open then are cancelled.
+    that are open then fail.
     """
 
     def __init__(self, model: SileroModel | None = None, gathered_s: float = GATHERED_S) -> None:
@@ -62,7 +64,7 @@ class VoiceActivity:
         answer: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
         with self._changed:
             if self._closed:
-                raise RuntimeError("voice activity is closed")
+                raise RuntimeError(CLOSED)
             self._requests.append(_Request(stream, samples, answer))
             self._changed.notify()
         return await answer
@@ -77,7 +79,11 @@ class VoiceActivity:
         left: list[_Request] = []
         while (requests := self._take(left)) is not None:
             began = time.monotonic()
-            left = self._step(requests)
+            try:
+                left = self._step(requests)
+            except Exception as error:  # the thread goes on for the other sessions
+                left = []
+                _tell(requests, partial(_fail, error=error))
             if not left:
                 time.sleep(max(0.0, began + self._gathered_s - time.monotonic()))
 
@@ -89,7 +95,7 @@ class VoiceActivity:
             requests, self._requests = left + self._requests, []
             closed = self._closed
         if closed:
-            _tell(requests, _cancel)
+            _tell(requests, partial(_fail, error=RuntimeError(CLOSED)))
         return None if closed else requests
 
     def _step(self, requests: list[_Request]) -> list[_Request]:
@@ -123,6 +129,7 @@ def _resolve(requests: list[_Request]) -> None:
             request.answer.set_result(request.found)
 
 
-def _cancel(requests: list[_Request]) -> None:
+def _fail(requests: list[_Request], error: Exception) -> None:
     for request in requests:
-        request.answer.cancel()
+        if not request.answer.done():
+            request.answer.set_exception(error)

@@ -48,7 +48,10 @@ class Recording:
             return "anywhere"
         if FILLERS.search(before):
             return "after a filler"
-        return "between phrases" if before.strip()[-1] in ",.;" else "within a phrase"
+        last = before.strip()[-1]
+        if last in ".?!":
+            return "between sentences"
+        return "between phrases" if last in ",;:" else "within a phrase"
 
 
 @dataclass(frozen=True, slots=True)

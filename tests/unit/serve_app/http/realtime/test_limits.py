@@ -111,6 +111,22 @@ async def test_what_a_client_does_not_read_is_bounded() -> None:
     assert all(len(text) < MAX_EVENT_BYTES for text in read)
 
 
+async def test_sound_that_waits_is_dropped_and_all_else_is_sent_in_order() -> None:
+    outbox = Outbox()
+    sound = {"type": "response.output_audio.delta", "delta": "x" * HIGH_BYTES}
+    for event in ({"type": "a"}, sound, {"type": "b"}, sound):
+        outbox.put(event)
+    read: list[str] = []
+
+    async def send(text: str) -> None:
+        read.append(json.loads(text)["type"])
+        outbox.drop_sound()  # while the first one is under way
+
+    await outbox.flush(send)
+    assert read == ["a", "b"]
+    await asyncio.wait_for(outbox.room(), 1)
+
+
 async def test_events_that_cannot_be_read_to_an_end_close_nothing(graph: Graph) -> None:
     deep: Any = {"type": "session.update", "session": {}}
     for _ in range(150):

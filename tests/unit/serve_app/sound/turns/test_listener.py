@@ -1,6 +1,7 @@
 """Sound in, events out: sessions beside each other, and the model's word while sound goes on."""
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -142,6 +143,40 @@ async def test_without_a_rule_time_passes_and_nothing_happens(activity: VoiceAct
     events = await heard(listener, sound, 1600)
     assert isinstance(events[0], SpeechStarted) and events[0].audio_start_ms >= begin
     assert isinstance(events[1], Interrupts)
+
+
+async def test_a_failure_of_the_model_ends_the_sessions_of_its_batch_alone() -> None:
+    class Breaks:
+        def step(self, samples: np.ndarray, states: list[object]) -> object:
+            if samples.max() > 0:
+                raise ValueError("broken")
+            return np.zeros((len(states), samples.shape[1] // 512)), states
+
+    activity = VoiceActivity(Breaks(), gathered_s=0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="broken"):
+        await Listener(ServerVad(), activity, None).hear(silence(1) + 1)
+    assert await Listener(ServerVad(), activity, None).hear(silence(1)) == []
+    activity.close()
+
+
+async def test_closing_voice_activity_fails_what_waits() -> None:
+    class Slow:
+        def step(self, samples: np.ndarray, states: list[object]) -> object:
+            begun.set()
+            go_on.wait()
+            return np.zeros((len(states), samples.shape[1] // 512)), states
+
+    begun, go_on = threading.Event(), threading.Event()
+    activity = VoiceActivity(Slow(), gathered_s=0)  # type: ignore[arg-type]
+    first = asyncio.ensure_future(Listener(ServerVad(), activity, None).hear(silence(0.1)))
+    await asyncio.to_thread(begun.wait)
+    second = asyncio.ensure_future(Listener(ServerVad(), activity, None).hear(silence(0.1)))
+    await asyncio.sleep(0)
+    activity.close()
+    go_on.set()
+    assert await first == []
+    with pytest.raises(RuntimeError, match="closed"):
+        await second
 
 
 async def test_closed_voice_activity_answers_nobody() -> None:
