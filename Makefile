@@ -14,6 +14,8 @@ TRITON := 3.6.0
 IN_PARALLEL := -n 2 --dist loadfile
 # Unmodified clients of OpenAI's API, each in an environment of its own.
 CLIENTS := .venv-clients
+# What drives Debian's chromium and firefox-esr.
+BROWSERS := .venv-browsers
 # How long `make soak` asks.
 SECONDS ?= 3600
 # How many requests `make fuzz` draws for each endpoint.
@@ -23,7 +25,7 @@ NANO := configs/nano
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup serve demo test clients dropped soak chaos drains schedules fuzz oldest hour lint format locks clean
+.PHONY: help setup serve demo test clients dropped browsers soak chaos drains schedules fuzz oldest hour lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,7 +55,8 @@ test: .venv/ready ## lint, type check and every test that needs no GPU
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -rs $(IN_PARALLEL) tests/unit tests/parity tests/integration/http tests/clients
+	$(BIN)/python -m pytest -rs $(IN_PARALLEL) tests/unit tests/parity tests/integration/http \
+	  tests/integration/page tests/clients
 	$(BIN)/python -m pytest -rs tests/integration/graph tests/gpu
 	$(BIN)/python -m pytest -rs $(IN_PARALLEL) tests/integration/serving tests/integration/thinker \
 	  tests/integration/token2wav
@@ -73,6 +76,14 @@ clients: $(CLIENTS)/ready ## real clients against the server: OpenAI's, LiveKit,
 
 dropped: $(CLIENTS)/ready ## what each realtime client does without one event, for docs/realtime.md: half an hour
 	$(BIN)/python -m tests.clients.dropped_events
+
+$(BROWSERS)/ready: .venv/ready $(wildcard tests/integration/page/*.txt tests/integration/page/*.json) \
+  tests/integration/page/install.sh
+	@tests/integration/page/install.sh $(BROWSERS)
+	@touch $@
+
+browsers: $(BROWSERS)/ready ## the page in Chromium and Firefox, and what axe says of it
+	REQUIRE_BROWSERS=1 $(BIN)/python -m pytest tests/integration/page
 
 fuzz: .venv/ready ## requests drawn from the OpenAPI document, EXAMPLES=... an endpoint
 	FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest --timeout 0 tests/integration/http/test_openapi.py
@@ -110,4 +121,4 @@ locks: .venv/ready ## resolve requirements/*.txt again, as requirements/README.m
 	tests/clients/make_locks.sh
 
 clean: ## remove what was made here
-	rm -rf .venv $(CLIENTS) demo output_step_audio2
+	rm -rf .venv $(CLIENTS) $(BROWSERS) demo output_step_audio2

@@ -2,16 +2,34 @@
 
 import ctypes
 import gc
+import threading
 import time
 from collections.abc import Callable
 
 FULL_EVERY_S = 30.0
+RELEASE_EVERY_S = 300.0  # it takes 0.1 s of a slow core
 # The three thresholds of `gc.set_threshold`: allocations before a young collection, young ones
 # before a middle one, middle ones before a full one. Python's defaults are 700, 10, 10.
 # With 64 streams the Ingress holds 27 000 objects: a full collection takes 10 to 20 ms there, and a
 # middle one of 7 000 objects up to 6 ms. These values halve the middle ones and make them twice as
 # frequent; a full one runs every few minutes.
 THRESHOLDS = (700, 5, 1000)
+
+
+LARGE_BYTES = 256 << 10  # of a block: a recording of 4 s, and more
+M_MMAP_THRESHOLD = -3  # of `mallopt` in glibc's malloc.h
+
+
+def keep_large_blocks_apart() -> None:
+    """Have malloc take each large block from the system, and give it back when it is freed.
+
+    Does nothing where malloc is not glibc's. glibc raises that limit by itself, to 32 MiB, with the
+    first large blocks that are freed. From then on recordings lie in the heap, between small blocks
+    that stay, and the heap of a process that handles recordings grows for hours. Call it at start.
+    """
+    choose = getattr(ctypes.CDLL(None), "mallopt", None)
+    if choose is not None:
+        choose(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def settle_heap() -> None:
@@ -37,14 +55,22 @@ class IdleCollector:
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
-        self._collected_s = now_s()
+        self._collected_s = self._released_s = now_s()
 
     def collect_if(self, idle: bool) -> None:
-        """Collect if the process is `idle` and the last full collection was some time ago."""
-        if idle and self._now_s() - self._collected_s >= FULL_EVERY_S:
+        """Collect if the process is `idle` and the last full collection was some time ago.
+
+        A process that is never idle gives free memory back all the same, from time to time, in a
+        thread: the event loop waits only where it needs memory itself meanwhile.
+        """
+        now_s = self._now_s()
+        if idle and now_s - self._collected_s >= FULL_EVERY_S:
             gc.collect()
             release_free_memory()
-            self._collected_s = self._now_s()
+            self._collected_s = self._released_s = now_s
+        elif now_s - self._released_s >= RELEASE_EVERY_S:
+            self._released_s = now_s
+            threading.Thread(target=release_free_memory, name="release-memory").start()
 
 
 def release_free_memory() -> None:

@@ -60,6 +60,9 @@ class SpeechStream(Protocol):
     def schedule(self) -> ChunkSchedule:
         """What this answer is cut by."""
 
+    def settle_schedule(self) -> ChunkSchedule:
+        """`schedule`, chosen anew for the load of this moment; called once, before any chunk."""
+
     def play_at(self, speed: float) -> None:
         """Have sound in time for a listener who hears `speed` seconds of it in one."""
 

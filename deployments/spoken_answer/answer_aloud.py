@@ -67,6 +67,9 @@ class PausingStream:
     def schedule(self) -> ChunkSchedule:
         return self._stream.schedule
 
+    def settle_schedule(self) -> ChunkSchedule:
+        return self._stream.settle_schedule()
+
     def pause(self, after_tokens: int, pause_s: float) -> None:
         """Have at least `pause_s` of quiet around the end of that many audio tokens."""
         self._pauses.add(after_tokens * SAMPLES_PER_AUDIO_TOKEN, pause_s)
@@ -94,11 +97,14 @@ async def speak(
     With `so_far` the first deltas are those that were spoken before: of them only sound is yielded
     that was not received.
     """
-    chunker = Chunker(stream.schedule)
+    chunker: Chunker | None = None
     sound = _Sound(received=so_far.samples if so_far else 0)
     replayed = sum(len(part.audio_tokens) for part in so_far.parts) if so_far else 0
-    schedule: ChunkSchedule | None = stream.schedule
+    schedule: ChunkSchedule | None = None
     async for delta in deltas:
+        if chunker is None:
+            schedule = stream.settle_schedule()
+            chunker = Chunker(schedule)
         chunks: list[Chunk | None] = list(chunker.push(delta.audio_tokens))
         if delta.finish_reason is not None and (last := chunker.finish()):
             chunks.append(last)

@@ -10,7 +10,7 @@ import ray
 from ray import serve
 
 from deployments import mps
-from deployments.heap import IdleCollector, settle_heap
+from deployments.heap import IdleCollector, keep_large_blocks_apart, settle_heap
 from deployments.liveness.heartbeats import Heartbeats, require_health
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
@@ -48,6 +48,7 @@ class ThinkerDeployment:
         config: ThinkerConfig,
         recovery: Recovery = Recovery(),  # noqa: B008
     ) -> None:
+        keep_large_blocks_apart()
         show_in_replica_log()
         started_s = time.monotonic()
         # With `distributed_executor_backend: ray` vLLM's engine process connects to Ray. vLLM gives

@@ -56,8 +56,9 @@ def build_synthesizer(
         schedule = config.schedule(open_streams=0, lookahead=ChunkSchedule().lookahead)
         return FakeSynthesizer(schedule, tuple(config.voices), config.max_streams, observer)
 
-    from deployments.token2wav.engines import load_engine, longest_step_s
+    from deployments.token2wav.engines import for_its_device, load_engine, longest_step_s
 
+    config = for_its_device(config)
     files = find_model(model)
     files.require(thinker=False)
     voices = read_voices(voice_files(config, files), config.reference_audio)

@@ -15,7 +15,7 @@ from deployments.stages import LONGEST_CPU_STEP_S, LONGEST_GPU_STEP_S
 from deployments.token2wav.contract import EngineOptions, StepEngine
 from deployments.token2wav.functional.flow_config import FlowConfig
 from deployments.token2wav.functional.published_weights import read_flow_config
-from deployments.token2wav.token2wav_config import Token2WavConfig
+from deployments.token2wav.token2wav_config import GPU_QUIET_STREAMS, Token2WavConfig
 
 logger = logging.getLogger(__name__)
 PROGRESS_INTERVAL_S = 5.0
@@ -53,10 +53,17 @@ def load_engine(
     return partial(FunctionalEngine.load, options)
 
 
+def for_its_device(config: Token2WavConfig) -> Token2WavConfig:
+    """`config` with the defaults that depend on the device."""
+    if config.quiet.streams is not None:
+        return config
+    streams = GPU_QUIET_STREAMS if _is_fast(config) else 0
+    return config.model_copy(update={"quiet": config.quiet.model_copy(update={"streams": streams})})
+
+
 def longest_step_s(config: Token2WavConfig) -> float:
     """What no step of the engine of `config` takes. The official package is as slow as a CPU."""
-    is_fast = config.engine == "native" and _device(config) == "cuda"
-    return LONGEST_GPU_STEP_S if is_fast else LONGEST_CPU_STEP_S
+    return LONGEST_GPU_STEP_S if _is_fast(config) else LONGEST_CPU_STEP_S
 
 
 def engine_options(
@@ -111,6 +118,10 @@ def chunk_sizes(*schedules: ChunkSchedule) -> tuple[int, ...]:
         longest = max(chunks.steady, ramp_end) + max(chunks.lookahead - 1, 0)
         sizes |= {first, ramp_end, chunks.steady, longest}
     return tuple(sorted(sizes))
+
+
+def _is_fast(config: Token2WavConfig) -> bool:
+    return config.engine == "native" and _device(config) == "cuda"
 
 
 def _device(config: Token2WavConfig) -> Device:

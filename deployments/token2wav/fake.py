@@ -22,6 +22,9 @@ class FakeStream:
         self.speed = 1.0
         self._open = True
 
+    def settle_schedule(self) -> ChunkSchedule:
+        return self.schedule
+
     def play_at(self, speed: float) -> None:
         self.speed = speed
 

@@ -157,11 +157,7 @@ class BatchingSynthesizer:
     ) -> "SpokenStream":
         running, now_s = self._require_running(), self._now_s()
         heard = so_far.samples if so_far else 0
-        if so_far is None:
-            live = sum(one.priority == "live" for one in self._listeners)
-            schedule = self._schedules(live, running.engine.lookahead)
-        else:
-            schedule = so_far.schedule
+        schedule = so_far.schedule if so_far else self._schedule(running.engine, set())
         listener = Listener(now_s, schedule, streamed, priority, replays=bool(heard))
         goes_on = so_far is not None
         places = running.engine.max_streams
@@ -176,7 +172,7 @@ class BatchingSynthesizer:
             self._listeners.discard(listener)
             raise
         self._observer.stream_opened(len(self._listeners))
-        return SpokenStream(self, state, listener, heard)
+        return SpokenStream(self, state, listener, heard, settled=goes_on)
 
     async def check_health(self) -> None:
         """Raise EngineFailed when no stream can be served any more.
@@ -205,6 +201,10 @@ class BatchingSynthesizer:
     def open_streams(self) -> int:
         """Streams that are open now."""
         return len(self._listeners)
+
+    def schedule_of(self, listener: Listener) -> ChunkSchedule:
+        """How a stream that is open would be cut if it began now."""
+        return self._schedule(self._require_running().engine, {listener})
 
     async def step(self, chunk: StepInput, listener: Listener) -> StepOutput:
         """Run one stream's chunk."""
@@ -238,6 +238,12 @@ class BatchingSynthesizer:
         if last := chunker.finish():
             await stream.synthesize(last)
         stream.close()
+
+    def _schedule(self, engine: StepEngine, without: set[Listener]) -> ChunkSchedule:
+        """For a stream that begins beside the live ones of all others."""
+        others = self._listeners - without
+        live = sum(one.priority == "live" for one in others)
+        return self._schedules(live, engine.lookahead)
 
     def _has_time(self, loop: StepLoop, now_s: float) -> bool:
         """Whether a step without a listener can begin now and delay no stream."""
@@ -286,16 +292,34 @@ class SpokenStream:
         state: Any,
         listener: Listener,
         heard: int = 0,
+        *,
+        settled: bool = False,
     ) -> None:
-        """`heard`: the samples from the stream's beginning that its listener has already."""
+        """
+        Args:
+            heard: the samples from the stream's beginning that its listener has already.
+            settled: its schedule is that of the replica that began it.
+        """
         self._synthesizer = synthesizer
         self._state = state
         self._listener = listener
         self._heard_bytes = BYTES_PER_SAMPLE * heard
+        self._settled = settled
         self._open = True
 
     @property
     def schedule(self) -> ChunkSchedule:
+        return self._listener.schedule
+
+    def settle_schedule(self) -> ChunkSchedule:
+        """As `SpeechStream.settle_schedule`. The Thinker goes by the schedule that it was asked by.
+
+        Where many answers begin at one moment, the first of them began with a small chunk only
+        because the others had not come. The second chunk of such a stream would be late.
+        """
+        if not self._settled:
+            self._settled = True
+            self._listener.schedule = self._synthesizer.schedule_of(self._listener)
         return self._listener.schedule
 
     def play_at(self, speed: float) -> None:

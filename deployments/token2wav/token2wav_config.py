@@ -67,6 +67,24 @@ class BusyStart(Settings):
     """In place of `chunks.ramp`, unless that begins with as large a chunk."""
 
 
+GPU_QUIET_STREAMS = 4  # a step of so few rows takes 10 to 15 ms there
+
+
+class QuietStart(Settings):
+    """How an answer begins while few others are spoken: sooner, and with less sound at once.
+
+    The sound of the first chunk, 40 ms, must last until the second one comes.
+    """
+
+    streams: int | None = Field(default=None, ge=0)
+    """An answer begins so while fewer streams than these are open.
+
+    None: 4 on a GPU, and 0 elsewhere, where a step takes longer than 40 ms."""
+
+    ramp: Annotated[tuple[ChunkTokens, ...], Field(min_length=1)] = (5, 4, 8, 12, 16, 20)
+    """In place of `chunks.ramp`, unless that begins with as small a chunk."""
+
+
 class Token2WavConfig(StageSettings):
     """Settings of the Token2Wav stage."""
 
@@ -82,6 +100,8 @@ class Token2WavConfig(StageSettings):
     chunks: ChunkSizes = ChunkSizes()
 
     busy: BusyStart = BusyStart()
+
+    quiet: QuietStart = QuietStart()
 
     max_batch: int = Field(default=32, ge=1)
     """The most streams that one synthesis step serves."""
@@ -121,10 +141,14 @@ class Token2WavConfig(StageSettings):
     def schedule(self, open_streams: int, lookahead: int) -> ChunkSchedule:
         """How an answer is cut into chunks that begins while `open_streams` others are spoken."""
         usual, *busy = self.schedules(lookahead)
+        if open_streams < (self.quiet.streams or 0) and self.quiet.ramp[0] < next(usual.sizes()):
+            return replace(usual, ramp=self.quiet.ramp)
         return busy[0] if busy and open_streams >= self.busy.streams else usual
 
     def schedules(self, lookahead: int) -> tuple[ChunkSchedule, ...]:
         """The usual schedule and, if there is another, that of a busy server.
+
+        The chunks of a quiet server are smaller. They share the shapes of these.
 
         Args:
             lookahead: how many tokens a chunk sees beyond those that it consumes.

@@ -14,6 +14,7 @@ from serve_app.whole_files import reason
 # Ray Serve's own, for a file that names none (`ray.serve.schema.HTTPOptionsSchema`)
 DEFAULT_HOST = "0.0.0.0"
 DEFAULT_PORT = 8000
+EVERY_INTERFACE = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,23 @@ class Configuration:
                 f"the configuration {self.path}: http_options.port must be 1 to 65535, not {port!r}"
             )
         return port
+
+    @property
+    def page_url(self) -> str:
+        """Where a browser on this machine finds the page: only there it gives a microphone.
+
+        Raises:
+            ConfigError: as `host` and `port` do.
+        """
+        host = "localhost" if self.host in EVERY_INTERFACE else self.host
+        netloc = f"[{host}]" if ":" in host else host
+        return f"http://{netloc}:{self.port}{self._route_prefix().rstrip('/')}/"
+
+    def _route_prefix(self) -> str:
+        applications = self.document.get("applications")
+        first = applications[0] if isinstance(applications, list) and applications else None
+        prefix = first.get("route_prefix") if isinstance(first, Mapping) else None
+        return prefix if isinstance(prefix, str) else "/"
 
     def _http_options(self) -> Mapping[str, Any]:
         options = self.document.get("http_options", {})

@@ -21,6 +21,7 @@ from serve_app.http.documented import OF_ALL, error_answers, without_validation_
 from serve_app.http.errors import Failures, install_error_handlers
 from serve_app.http.middleware import BodyLimits, RequestId
 from serve_app.http.models import router as models
+from serve_app.http.page.router import add_page
 from serve_app.http.realtime import client_secrets
 from serve_app.http.realtime import router as realtime
 from serve_app.http.realtime.ears import Ears
@@ -78,6 +79,7 @@ def create_http_app(
     app.include_router(text_stream.router, prefix="/v1")
     app.include_router(health.router)
     add_docs(app)
+    add_page(app)
     install_error_handlers(app, settings.retry_after_s)
     app.add_middleware(BodyLimits, settings=settings)  # the innermost
     app.add_middleware(KeyGate, access=access)

@@ -1,7 +1,7 @@
 """What every router works with, handed to it by FastAPI's dependencies."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from deployments.errors import AudioTooLong, StepAudioError
 from deployments.messages import INPUT_SAMPLE_RATE_HZ, ReferenceAudio, Voice
 from deployments.metrics import UNRECORDED, Recorder
 from deployments.voice_store import EVERYBODY, VoiceStore
+from serve_app.graph.activity import Activity, CountedBackend, NotingRecorder
 from serve_app.graph.answer_metrics import MeasuredBackend
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
@@ -38,10 +39,13 @@ class Server:
     voice_store: VoiceStore | None = None  # None keeps no uploaded voices
     owner: str = EVERYBODY  # the name of the API key that the request came by
     recorder: Recorder = UNRECORDED  # of the metrics of clients' answers
+    activity: Activity = field(default_factory=Activity)
 
     def for_caller(self, owner: str, allowance: Allowance | None) -> Self:
         """The parts as one client uses them."""
-        backend: Backend = MeasuredBackend(self.backend, self.recorder)
+        recorder = NotingRecorder(self.recorder, self.activity)
+        backend: Backend = CountedBackend(self.backend, self.activity)
+        backend = MeasuredBackend(backend, recorder)
         if allowance is not None and allowance.counts_audio:
             backend = MeteredBackend(backend, allowance)
         return replace(self, owner=owner, backend=backend)

@@ -4,7 +4,7 @@ Either a file of `configs/` as it stands, or one for a GPU (or, to rehearse, a C
 memory bound. In both the weights are random and answers have the shape of spoken ones.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Plan:
     config: str | None = None  # a file of `configs/`, taken as it stands
     mps: tuple[int, int] | None = None  # per cent of the GPU for the Thinker and for Token2Wav
     voice_store: str | None = None  # a folder
+    token2wav: dict[str, Any] = field(default_factory=dict)  # keys of that section
 
     @property
     def small(self) -> bool:
@@ -94,28 +95,30 @@ def share_memory(plan: Plan) -> Memory:
 
 def app_config(plan: Plan) -> AppConfig:
     """What `plan` says, for random weights with forced answers."""
-    if plan.config is not None:
-        return _configured(plan, Path(plan.config))
+    config = _usual(plan) if plan.config is None else _configured(plan, Path(plan.config))
+    return AppConfig.model_validate(merged(config, {"token2wav": plan.token2wav}))
+
+
+def _usual(plan: Plan) -> dict[str, Any]:
+    """For the device within the plan's memory."""
     on_gpu = plan.device == "cuda"
     memory = share_memory(plan) if on_gpu else None
-    return AppConfig.model_validate(
-        {
-            "model": plan.model,
-            "thinker": {
-                "engine_kwargs": thinker_arguments(plan, memory),
-                "deployment_config": _replica(2 if on_gpu else 0.5, 0.6 if on_gpu else 0),
-            },
-            "token2wav": {
-                "device": plan.device,
-                **token2wav_options(plan, memory),
-                "deployment_config": _replica(2 if on_gpu else 0.5, 0.4 if on_gpu else 0),
-            },
-            "gpu_sharing": gpu_sharing(plan),
-            "voice_store": plan.voice_store,
-            "http": {"models": [MODEL]},
-            "ingress_deployment_config": _replica(0.5, 0),
-        }
-    )
+    return {
+        "model": plan.model,
+        "thinker": {
+            "engine_kwargs": thinker_arguments(plan, memory),
+            "deployment_config": _replica(2 if on_gpu else 0.5, 0.6 if on_gpu else 0),
+        },
+        "token2wav": {
+            "device": plan.device,
+            **token2wav_options(plan, memory),
+            "deployment_config": _replica(2 if on_gpu else 0.5, 0.4 if on_gpu else 0),
+        },
+        "gpu_sharing": gpu_sharing(plan),
+        "voice_store": plan.voice_store,
+        "http": {"models": [MODEL]},
+        "ingress_deployment_config": _replica(0.5, 0),
+    }
 
 
 def gpu_sharing(plan: Plan) -> dict[str, Any]:
@@ -126,7 +129,7 @@ def gpu_sharing(plan: Plan) -> dict[str, Any]:
     return {"mps": {"thinker": thinker, "token2wav": token2wav}}
 
 
-def _configured(plan: Plan, path: Path) -> AppConfig:
+def _configured(plan: Plan, path: Path) -> dict[str, Any]:
     """The file's application with the measurement's weights, and without multicast."""
     (application,) = yaml.safe_load(path.read_text())["applications"]
     measured: dict[str, Any] = {
@@ -138,7 +141,7 @@ def _configured(plan: Plan, path: Path) -> AppConfig:
     }
     if application["args"]["thinker"]["engine_kwargs"].get("tensor_parallel_size", 1) > 1:
         measured["thinker"]["engine_kwargs"] |= no_multicast.ENGINE_KWARGS
-    return AppConfig.model_validate(merged(application["args"], measured))
+    return merged(application["args"], measured)
 
 
 def forced_answers(plan: Plan) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def parse_options(description: str | None) -> argparse.Namespace:
     add("--model", type=Path, help="a model directory, made if empty; default: a temporary one")
     add("--out", type=Path, default=Path(os.environ.get("OUT", "build/graph")))
     add("--config", type=Path, help="measure this configuration; random weights, forced answers")
+    add("--token2wav", type=json.loads, default={}, help="JSON: more of that section's keys")
     add("--mps", type=numbers, help="share the GPU: per cent of the Thinker, of Token2Wav")
     add("--speech", choices=SPEECH, default="weights", help="what makes random weights speak")
     add("--fp8", action="store_true", help="the Thinker's decoder in fp8")

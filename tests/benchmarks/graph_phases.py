@@ -11,6 +11,7 @@ from typing import Any
 from serve_app.bench import measures
 from serve_app.bench.inputs import SpeechInput
 from tests.benchmarks import graph_deaths, graph_voices, run_hostile
+from tests.benchmarks.first_sound import first_sound
 from tests.benchmarks.gpu_memory import GpuSampler
 from tests.benchmarks.graph_config import MODEL
 from tests.benchmarks.graph_load import Load, Phase, expected_audio_s
@@ -25,6 +26,7 @@ SETTLE_S = 2.0  # after a phase that was cut: the server drops what was in fligh
 STEPS_WITHIN_S = 10.0
 LOADED_FOR_S = 1.0  # before the loops are watched
 HOSTILE_CLIENTS = 8
+ONE_BY_ONE = ("first", "single")
 
 
 async def measure(
@@ -51,11 +53,14 @@ async def measure(
         done = await measure(within_s)
         steps = await _steps(server)
         run.keep_steps(done.name, steps)
+        logged = steps_from(steps)
+        shares = first_sound(done.traces, logged) if kind in ONE_BY_ONE else None
         run.document["phases"].append(
             {
                 "kind": kind,
                 **done.document(),
-                "steps": asdict(summarize_steps(steps_from(steps))) if steps else None,
+                "steps": asdict(summarize_steps(logged)) if logged else None,
+                "first_sound": asdict(shares) if shares else None,
                 "peak_gpu_mib": sampler.peak_mib(since_s),
                 "gpu_busy_percent": sampler.mean_busy_percent(since_s),
             }

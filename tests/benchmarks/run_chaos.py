@@ -2,21 +2,23 @@
 
 A Ray of several nodes on this machine serves the graph with engines that answer at once. Every few
 seconds a replica of a stage is killed (SIGKILL), or hangs for some seconds (SIGSTOP, then SIGCONT),
-by chance and by a seed. Each answer must have every sample once, or end with an error. Prints a
-table, writes JSON, and fails where an answer was short, long or another one, or where too few were
-exact. The JSON of a run that failed has all faults and all answers, in the order of their ends.
+by chance and by a seed. With `--kinds kill,hang,node,ingress` a node is removed with all that runs
+there, or a replica of the ingress is killed, too. Nothing can keep the socket of an ingress that
+dies: answers that broke off then are counted apart.
+
+Each answer must have every sample once, or end with an error. Prints a table, writes JSON, and
+fails where an answer was short, long or another one, or where too few were exact. The JSON of a run
+that failed has all faults and all answers, in the order of their ends.
 
     python -m tests.benchmarks.run_chaos --replay chaos.json      the same options and faults again
 """
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
 import random
-import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -31,46 +33,23 @@ import httpx
 import numpy as np
 import ray
 from ray import serve
-from ray._private.state import actors
 from ray.cluster_utils import Cluster
 from ray.serve._private.logging_utils import get_serve_logs_dir
 
 from deployments.thinker.fake import audio_tokens_of
 from serve_app.commands.serving.listeners import free_port
+from serve_app.config import AppConfig
 from serve_app.whole_files import write_whole
+from tests.benchmarks.chaos.disturbance import NODE_CPUS, Disturbance
+from tests.benchmarks.chaos.faults import KINDS, Fault, faults_of
 from tests.integration.graph.conftest import fake_graph, on_node, served, speech_body
 
-STAGES = ("Thinker", "Token2Wav")
-KINDS = ("kill", "hang")
 EXACT_AT_LEAST = 0.995  # of all answers, while no stream is hit more often than it may go on
-SHORTEST_HANG_S, LONGEST_HANG_S = 0.5, 8.0  # Ray Serve replaces a replica that hangs for 33 s
 LEAST_LETTERS, MOST_LETTERS = 20, 120  # 4 audio tokens a letter: 3 to 19 s of sound
 GOES_ON = "goes on with another replica"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What happens to a replica of a stage."""
-
-    at_s: float  # after the beginning
-    kind: str
-    stage: str
-    replica: float  # which of them, in [0, 1)
-    seconds: float  # of a hang
-
-
-def faults_of(seed: int, every_s: float, seconds: float) -> list[Fault]:
-    draw = random.Random(seed)
-    return [
-        Fault(
-            number * every_s,
-            draw.choice(KINDS),
-            draw.choice(STAGES),
-            draw.random(),
-            draw.uniform(SHORTEST_HANG_S, LONGEST_HANG_S),
-        )
-        for number in range(1, int(seconds / every_s) + 1)
-    ]
+WITH_ITS_INGRESS = "lost with its ingress"  # whose socket nothing can keep
+SPREAD = 2  # replicas of a stage on a node at most: some are left when it goes
+NOTICED_WITHIN_S = 2.0  # a client, that the ingress has died
 
 
 @dataclass(frozen=True)
@@ -102,10 +81,23 @@ class Chaos:
     wrong: list[str] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
     went_on: int = 0
+    ingress_died_s: list[float] = field(default_factory=list)
+
+    def hit(self, fault: Fault) -> None:
+        self.faults.append(fault)
+        if fault.kind in ("ingress", "node"):  # a node may hold one
+            self.ingress_died_s.append(fault.at_s)
+
+    def lost_with_ingress(self, began_s: float, ended_s: float) -> bool:
+        """Whether one died just before an answer broke off."""
+        return any(
+            began_s <= at_s + NOTICED_WITHIN_S and at_s <= ended_s <= at_s + NOTICED_WITHIN_S
+            for at_s in self.ingress_died_s
+        )
 
     @property
     def failures(self) -> list[str]:
-        answers = sum(self.outcomes.values())
+        answers = sum(self.outcomes.values()) - self.outcomes[WITH_ITS_INGRESS]
         failures = []
         if self.wrong:
             failures.append(f"{len(self.wrong)} answers were wrong")
@@ -149,6 +141,8 @@ async def listen(
         if outcome == "wrong":
             chaos.wrong.append(f"{text!r}: {len(sound)} bytes of {len(expected)}")
         ended_s = time.monotonic() - began
+        if outcome == "error" and chaos.lost_with_ingress(asked_s, ended_s):
+            outcome = WITH_ITS_INGRESS
         first_s, gap_s = silences_s[0], max(silences_s[1:], default=0.0)
         chaos.note(Answer(asked_s, ended_s, first_s, gap_s, text, outcome, len(sound)))
 
@@ -174,67 +168,41 @@ async def heard(
     return sound, [*silences_s, time.monotonic() - heard_at_s], "whole"
 
 
-async def disturb(chaos: Chaos, application: str, began: float, faults: list[Fault]) -> None:
-    """Have one fault after the other. Replicas that still hang when this ends go on."""
-    async with asyncio.TaskGroup() as hangs:
-        for fault in faults:
-            await asyncio.sleep(began + fault.at_s - time.monotonic())
-            records = await asyncio.to_thread(actors)
-            pids = sorted(
-                one["Pid"]
-                for one in records.values()
-                if one["State"] == "ALIVE" and f"{application}#{fault.stage}#" in one["Name"]
-            )
-            if len(pids) < 2:  # with none left, nobody could go on
-                continue
-            pid = pids[int(fault.replica * len(pids))]
-            chaos.faults.append(fault)
-            if fault.kind == "kill":
-                os.kill(pid, signal.SIGKILL)
-            else:
-                hangs.create_task(hang(pid, fault.seconds))
-
-
-async def hang(pid: int, seconds: float) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it was killed meanwhile
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            os.kill(pid, signal.SIGCONT)
-
-
 @contextmanager
-def cluster(nodes: int) -> Iterator[str]:
-    """A Ray of that many nodes; gives where Serve listens."""
+def cluster(nodes: int) -> Iterator[tuple[Cluster, str]]:
+    """A Ray of that many nodes, and where Serve listens."""
     started = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 8, "include_dashboard": False}
+        initialize_head=True, head_node_args={"num_cpus": NODE_CPUS, "include_dashboard": False}
     )
     for _ in range(nodes - 1):
-        started.add_node(num_cpus=8)
+        started.add_node(num_cpus=NODE_CPUS)
     started.wait_for_nodes()
     ray.init(address=started.address, log_to_driver=False)
     port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port, "location": "HeadOnly"})
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield started, f"http://127.0.0.1:{port}"
     finally:
         serve.shutdown()
         ray.shutdown()
         started.shutdown()
 
 
-async def run(chaos: Chaos, base_url: str, application: str, faults: list[Fault]) -> None:
+async def run(chaos: Chaos, base_url: str, disturbance: Disturbance, faults: list[Fault]) -> None:
     began = time.monotonic()
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=base_url, timeout=120, limits=limits) as client:
-        disturbing = asyncio.create_task(disturb(chaos, application, began, faults))
+        disturbing = asyncio.create_task(disturbance.run(began, faults))
         draws = [random.Random(f"{chaos.seed} {number}") for number in range(chaos.streams)]
         await asyncio.gather(*(listen(chaos, client, draw, began) for draw in draws))
         disturbing.cancel()
         await asyncio.wait([disturbing])
+
+
+def went_on(application: str) -> int:
+    """How many answers did, as the replicas' logs say."""
     logs = Path(get_serve_logs_dir()).glob(f"replica_{application}_*.log")
-    chaos.went_on = sum(log.read_text(errors="replace").count(GOES_ON) for log in logs)
+    return sum(log.read_text(errors="replace").count(GOES_ON) for log in logs)
 
 
 def parsed() -> tuple[Chaos, list[Fault], Path]:
@@ -246,6 +214,7 @@ def parsed() -> tuple[Chaos, list[Fault], Path]:
     options.add_argument("--nodes", type=int, default=4)
     options.add_argument("--replicas", type=int, default=3, help="of each stage")
     options.add_argument("--fault-every", type=float, default=10.0, help="seconds")
+    options.add_argument("--kinds", default="kill,hang", help=f"of {', '.join(KINDS)}")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--replay", type=Path, help="the JSON of an earlier run")
     options.add_argument("--out", type=Path, default=Path("chaos.json"))
@@ -263,18 +232,34 @@ def parsed() -> tuple[Chaos, list[Fault], Path]:
         chosen.fault_every,
         chosen.seconds,
     )
-    return chaos, faults_of(chaos.seed, chaos.fault_every_s, chaos.seconds), chosen.out
+    kinds = tuple(chosen.kinds.split(","))
+    return chaos, faults_of(chaos.seed, chaos.fault_every_s, chaos.seconds, kinds), chosen.out
+
+
+def configuration(chaos: Chaos, folder: Path) -> AppConfig:
+    """Each stage on several nodes, and two replicas of the ingress, which share spoken turns."""
+    spread = on_node(num_replicas=chaos.replicas, max_replicas_per_node=SPREAD)
+    stage = {"deployment_config": spread}
+    keys = folder / "keys"
+    keys.write_text("a-key-that-all-replicas-have\n")
+    return fake_graph(
+        thinker={**stage, "engine_kwargs": {"seconds_per_delta": 0.2}},
+        token2wav={**stage, "max_streams": chaos.streams},
+        ingress={"num_replicas": 2},
+        http={"spoken_turn_keys_file": str(keys), "spoken_turns_folder": str(folder / "turns")},
+    )
 
 
 def main() -> int:
     chaos, faults, out = parsed()
-    stage = {"deployment_config": on_node(num_replicas=chaos.replicas)}
-    config = fake_graph(
-        thinker={**stage, "engine_kwargs": {"seconds_per_delta": 0.2}},
-        token2wav={**stage, "max_streams": chaos.streams},
-    )
-    with cluster(chaos.nodes) as base_url, served(config) as application:
-        asyncio.run(run(chaos, base_url, application, faults))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        cluster(chaos.nodes) as (nodes, base_url),
+        served(configuration(chaos, Path(folder))) as application,
+    ):
+        disturbance = Disturbance(nodes, application, chaos.hit)
+        asyncio.run(run(chaos, base_url, disturbance, faults))
+        chaos.went_on = went_on(application)
     document = chaos.document()
     write_whole(out, json.dumps(document, indent=1).encode())
     print(json.dumps({name: what for name, what in document.items() if name != "answers"}))

@@ -120,6 +120,7 @@ def _served(
         config=str(options.config) if options.config else None,
         mps=tuple(options.mps) if options.mps else None,
         voice_store=str(work / "voices"),
+        token2wav=options.token2wav,
     )
     run.document["configuration"] = app_config(plan).model_dump(mode="json")
     spec = Spec(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, Qwen2ForCausalLM
 
 from tests.nano.corpus.store import Bank
-from tests.nano.thinker_batches import Batch, Ear, Tables
+from tests.nano.thinker_batches import Ear, Tables
 from tests.nano.thinker_examples import Examples, Task
 from tests.nano.thinker_model import Thinker
 from tests.nano.training import device
@@ -55,51 +55,77 @@ class Answerer:
                 mels, frames = self._ear.hear(batch, roughly=False)
                 embeddings = self._model.adapter(self._model.encoder(mels, frames))
             embedded = self._model.embed(batch, batch.token_ids, embeddings)
-            ids = self._generate(embedded, batch, sampling, max_tokens)
-        end = self._examples.writer.special.turn_end
-        return [row[: row.index(end)] if end in row else row for row in ids.tolist()]
+            end = self._examples.writer.special.turn_end
+            return generated(
+                self._model.language,
+                embedded,
+                batch.token_ids,
+                batch.starts,
+                end,
+                sampling,
+                max_tokens,
+            )
 
-    def _generate(
-        self, embedded: Tensor, batch: Batch, sampling: Sampling, max_tokens: int
-    ) -> Tensor:
-        """[B, tokens]: the prompts are moved to the right, so that all end together."""
-        longest = int(batch.starts.max())
-        place = torch.arange(longest, device=self._on)
-        begins = longest - batch.starts[:, None]  # [B, 1]
-        moved = (place - begins).clamp(min=0)
-        inputs = embedded.gather(1, moved[..., None].expand(-1, -1, embedded.shape[2]))
-        real = place >= begins  # [B, longest]
-        prompt_ids = batch.token_ids.gather(1, moved)
-        vocabulary = self._model.language.config.vocab_size
-        seen = torch.zeros(len(inputs), vocabulary + 1, dtype=torch.bool, device=self._on)
-        seen.scatter_(1, torch.where(real, prompt_ids, vocabulary), True)
 
-        causal = place[:, None] >= place  # [longest, longest]
-        # A place before a prompt sees itself, so that no row of the attention is empty.
-        mask = (causal & real[:, None, :]) | torch.eye(longest, dtype=torch.bool, device=self._on)
-        cache = DynamicCache(config=self._model.language.config)
-        positions, drawn = moved, []
-        finished = torch.zeros(len(inputs), dtype=torch.bool, device=self._on)
-        for step in range(max_tokens):
-            hidden = self._model.language.model(
-                inputs_embeds=inputs,
-                attention_mask={"full_attention": mask[:, None]},
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-            ).last_hidden_state[:, -1]
-            logits = self._model.language.lm_head(hidden).float()
-            token = draw(logits, seen[:, :vocabulary], sampling)
-            drawn.append(token)
-            seen.scatter_(1, token[:, None], True)
-            finished |= token == self._examples.writer.special.turn_end
-            if step % 16 == 15 and bool(finished.all()):
-                break
-            inputs = self._model.language.model.embed_tokens(token[:, None])
-            positions = batch.starts[:, None] + step
-            real = F.pad(real, (0, 1), value=True)
-            mask = real[:, None, :]
-        return torch.stack(drawn, 1)
+def generated(
+    language: Qwen2ForCausalLM,
+    embedded: Tensor,
+    token_ids: Tensor,
+    starts: Tensor,
+    end: int,
+    sampling: Sampling,
+    max_tokens: int,
+) -> list[list[int]]:
+    """Answers to prompts of different lengths, each up to `end`, without it.
+
+    The prompts are moved to the right, so that all end together.
+
+    Args:
+        language: the decoder.
+        embedded: [B, L, C] its inputs; each row's prompt comes first, the rest is no matter.
+        token_ids: [B, L] what stands there, for the penalty on repetition.
+        starts: [B] lengths of the prompts.
+        end: the id that ends an answer.
+        sampling: how the next token is drawn.
+        max_tokens: of an answer.
+    """
+    on = embedded.device
+    longest = int(starts.max())
+    place = torch.arange(longest, device=on)
+    begins = longest - starts[:, None]  # [B, 1]
+    moved = (place - begins).clamp(min=0)
+    inputs = embedded.gather(1, moved[..., None].expand(-1, -1, embedded.shape[2]))
+    real = place >= begins  # [B, longest]
+    vocabulary = language.config.vocab_size
+    seen = torch.zeros(len(inputs), vocabulary + 1, dtype=torch.bool, device=on)
+    seen.scatter_(1, torch.where(real, token_ids.gather(1, moved), vocabulary), True)
+
+    causal = place[:, None] >= place  # [longest, longest]
+    # A place before a prompt sees itself, so that no row of the attention is empty.
+    mask = (causal & real[:, None, :]) | torch.eye(longest, dtype=torch.bool, device=on)
+    cache = DynamicCache(config=language.config)
+    positions, drawn = moved, []
+    finished = torch.zeros(len(inputs), dtype=torch.bool, device=on)
+    for step in range(max_tokens):
+        hidden = language.model(
+            inputs_embeds=inputs,
+            attention_mask={"full_attention": mask[:, None]},
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+        token = draw(language.lm_head(hidden).float(), seen[:, :vocabulary], sampling)
+        drawn.append(token)
+        seen.scatter_(1, token[:, None], True)
+        finished |= token == end
+        if step % 16 == 15 and bool(finished.all()):
+            break
+        inputs = language.model.embed_tokens(token[:, None])
+        positions = starts[:, None] + step
+        real = F.pad(real, (0, 1), value=True)
+        mask = real[:, None, :]
+    rows = torch.stack(drawn, 1).tolist()
+    return [row[: row.index(end)] if end in row else row for row in rows]
 
 
 def draw(logits: Tensor, seen: Tensor, sampling: Sampling) -> Tensor:

@@ -45,7 +45,7 @@ class Thinker(nn.Module):
         )
         # Whisper's positions: those that training never reaches are like those that it does.
         with torch.no_grad():
-            self.encoder.positional_embedding.weight.copy_(_sinusoids(audio))
+            self.encoder.positional_embedding.weight.copy_(sinusoids(audio))
 
     def embed(self, batch: Batch, token_ids: Tensor, embeddings: Tensor) -> Tensor:
         """The decoder's inputs: [B, L, C] of ids [B, L] and of speech [A, n, C], which stands at
@@ -84,7 +84,7 @@ class Thinker(nn.Module):
                 parameter.copy_(parameter.bfloat16().float())
 
 
-def _sinusoids(config: AudioEncoderConfig) -> Tensor:
+def sinusoids(config: AudioEncoderConfig) -> Tensor:
     """[positions, C]: sines, then cosines, of periods from 2π to 2π · 10000 positions."""
     half = config.n_audio_state // 2
     rates = 10_000 ** -(torch.arange(half) / (half - 1))

@@ -32,6 +32,9 @@ class Recipe:
     average: float = 0.999  # decay of the weights' moving average, which is what is kept
     seed: int = 0
     log_every_s: float = 5.0
+    # The part of the whole training that this run is, 0 … 1; a run that begins later goes on with
+    # the weights and the state of the one before.
+    span: tuple[float, float] = (0.0, 1.0)
 
 
 def learning_rate(recipe: Recipe, done: float) -> float:
@@ -57,7 +60,8 @@ def train(
         losses: makes a batch and its losses: scalars, of which "loss" is minimised and all are
             logged. `done` is the part of the time that has passed, 0 … 1.
         recipe: how.
-        out: folder of `<name>_losses.csv` and `<name>.json` (steps, minutes, last losses).
+        out: folder of `<name>_losses.csv` and `<name>.json` (steps, minutes, last losses), and of
+            `<name>_state.pt`, with which a later span goes on.
 
     Returns:
         The averaged state dict, on the CPU, in float32.
@@ -71,11 +75,14 @@ def train(
         weight_decay=recipe.weight_decay,
         fused=parameters[0].is_cuda,
     )
+    first, last = recipe.span
+    state = out / f"{name}_state.pt"
+    step = _resume(state, module, optimizer) if first > 0 else 0
     average = _Average(module, recipe.average)
-    log = _Log(name, out)
+    log = _Log(name, out, keep=first > 0)
     begin = time.monotonic()
-    step, done, last_logged = 0, 0.0, begin
-    while done < 1.0:
+    done, last_logged = first, begin
+    while done < last:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, done)
         values = losses(step, done)
@@ -87,12 +94,27 @@ def train(
         log.add({**values, "gradient_norm": norm})
         step += 1
         now = time.monotonic()
-        done = (now - begin) / (60 * recipe.minutes)
-        if now - last_logged >= recipe.log_every_s or done >= 1.0:
+        done = first + (last - first) * (now - begin) / (60 * recipe.minutes)
+        if now - last_logged >= recipe.log_every_s or done >= last:
             log.write(step, now - begin)
             last_logged = now
     log.close(step, (time.monotonic() - begin) / 60)
+    if last < 1:
+        torch.save(
+            {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step},
+            state,
+        )
     return average.state_dict()
+
+
+def _resume(state: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """The steps that were done. Without a state, the module's weights are where it goes on."""
+    if not state.exists():
+        return 0
+    kept = torch.load(state, map_location="cpu", weights_only=True)
+    module.load_state_dict(kept["module"])
+    optimizer.load_state_dict(kept["optimizer"])
+    return int(kept["step"])
 
 
 def seed_everything(seed: int) -> None:
@@ -153,12 +175,14 @@ def _floats(module: nn.Module) -> tuple[list[str], list[Tensor]]:
 class _Log:
     """Means of the losses between two lines, as a table on the screen and a CSV."""
 
-    def __init__(self, name: str, out: Path) -> None:
+    def __init__(self, name: str, out: Path, *, keep: bool = False) -> None:
+        """`keep` goes on with the table that lies there."""
         self._name = name
         self._out = out
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = defaultdict(int)
-        self._rows: list[dict[str, float]] = []
+        self._rows: list[dict[str, float]] = _rows_of(out / f"{name}_losses.csv") if keep else []
+        self._before_s = self._rows[-1]["seconds"] if self._rows else 0.0
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         for key, value in values.items():
@@ -167,7 +191,7 @@ class _Log:
             self._counts[key] += 1
 
     def write(self, step: int, seconds: float) -> None:
-        row = {"seconds": round(seconds, 1), "step": step}
+        row = {"seconds": round(self._before_s + seconds, 1), "step": step}
         row |= {
             key: round(float(total) / self._counts[key], 5) for key, total in self._sums.items()
         }
@@ -183,6 +207,14 @@ class _Log:
         summary = {"part": self._name, "steps": step, "minutes": round(minutes, 2)}
         path = self._out / f"{self._name}.json"
         path.write_text(json.dumps({**summary, "last": self._rows[-1]}, indent=2) + "\n")
+
+
+def _rows_of(path: Path) -> list[dict[str, float]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = [{key: float(v) for key, v in row.items() if v} for row in csv.DictReader(file)]
+    return [{**row, "step": int(row["step"])} for row in rows]
 
 
 def _keys(rows: Iterable[Mapping[str, float]]) -> list[str]:

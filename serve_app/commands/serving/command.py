@@ -28,7 +28,8 @@ def run(config: Path, console: Console) -> int:
         ConfigError: it could not start: the configuration, the model, a port or the cluster.
     """
     configuration = read_configuration(config)
-    command = [sys.executable, "-m", DRIVER, str(configuration.path), str(os.getpid())]
+    command = [sys.executable, "-m", DRIVER]
+    command += [str(configuration.path), str(os.getpid()), configuration.page_url]
     address = os.environ.get("RAY_ADDRESS")
     check(configuration, os.environ, address)
     if address:

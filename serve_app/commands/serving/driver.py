@@ -1,4 +1,4 @@
-"""`python -m serve_app.commands.serving.driver CONFIG PID`: `serve run`, and beside it a watch.
+"""`python -m serve_app.commands.serving.driver CONFIG PID PAGE`: `serve run` and a watch.
 
 `step-audio2 serve`, process PID, runs it in a session of its own. Ray is this process's child.
 """
@@ -30,8 +30,10 @@ RAY_STARTS_WITHIN_S = 120.0
 class Watch:
     """Says what the graph waits for until it runs, and interrupts `serve run` if it never will."""
 
-    def __init__(self) -> None:
+    def __init__(self, page_url: str) -> None:
+        """`page_url` is where a person can talk to the graph once it runs."""
         self.failure: str | None = None
+        self._page_url = page_url
         self._said_at = time.monotonic() + SAY_AFTER_S - SAY_EVERY_S
 
     def run(self) -> None:
@@ -41,6 +43,7 @@ class Watch:
             if details is None:
                 self._say_now_and_then("Ray Serve is starting")
             elif progress.is_running(details):
+                say(f"talk to it in a browser: {self._page_url}")
                 return
             else:
                 self.failure = progress.failure(details)
@@ -86,11 +89,11 @@ def say(line: str) -> None:
     print(f"step-audio2: {line}", file=sys.stderr, flush=True)
 
 
-def main(config: str, supervisor: int) -> int:
+def main(config: str, supervisor: int, page_url: str) -> int:
     """`serve run config` until SIGINT; an end without a signal is a failure."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
     at_death_of(supervisor, end_own_session)
-    watch = Watch()
+    watch = Watch(page_url)
     threading.Thread(target=watch.run, name="watch", daemon=True).start()
     address = [] if os.environ.get("RAY_ADDRESS") else ["--address", "local"]
     # where Ray is still starting, this process's end stops it
@@ -116,4 +119,4 @@ def _serve(command: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

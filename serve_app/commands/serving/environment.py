@@ -14,6 +14,10 @@ SWITCHES: Mapping[str, str] = {
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(100 << 20),
     # What names requests and reads headers, in the proxies too: the fallback one answers at start.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.http.front:middlewares",
+    # A connection that an ingress replica closed without an answer, because it was ending, is no
+    # answer: the request is asked again, of another replica if there is one. Nobody heard anything.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    "RAY_SERVE_HAPROXY_RETRIES": "2",
     # No load balancer has to notice that this machine's server stops: it ends 30 s sooner.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -6,7 +6,8 @@ at one of these than between any two words; some pauses have no border, and some
 The cheapest way to match them is found as both come (Viterbi). How quickly somebody speaks follows
 from the matches, and before there are some, from the syllables that were counted.
 
-The costs were chosen by trial on speech whose word times are known (tests/benchmarks/captions.py).
+The costs were chosen by trial, on speech whose word times are known
+(tests/benchmarks/run_captions.py).
 """
 
 from bisect import bisect_left, bisect_right

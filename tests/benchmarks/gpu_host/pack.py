@@ -47,7 +47,8 @@ def main() -> None:
         raise SystemExit(__doc__)
     dest = Path(sys.argv[1])
     shutil.rmtree(dest, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=dest.absolute().parent) as scratch:
+    dest.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(dir=dest.absolute()) as scratch:
         environment = Path(scratch)
         install(environment / SITE, sys.argv[2:])
         drop_unused(environment / SITE)

@@ -13,6 +13,8 @@ from typing import Final
 
 import numpy as np
 
+from tests.nano.corpus.levels import levelled, trimmed
+
 LIBRARY: Final = os.environ.get("NANO_ESPEAK_LIBRARY", "libespeak-ng.so.1")
 # The folder that holds `espeak-ng-data`; without it the library looks where Debian puts it.
 DATA: Final = os.environ.get("NANO_ESPEAK_DATA")
@@ -25,10 +27,6 @@ _CHARS_UTF8: Final = 1
 _POS_CHARACTER: Final = 1
 _PARAMETER_RATE: Final = 1
 _PARAMETER_PITCH: Final = 3
-_EDGE_S: Final = 0.06  # of quiet kept at either end
-_EDGE_LEVEL: Final = 0.01  # of the peak: what is below at the ends counts as quiet
-_RMS: Final = 0.1
-_PEAK: Final = 0.89
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,8 @@ class Espeak:
         self._checked(status, "text")
         if not self._parts:
             raise EspeakError(f"{voice} said nothing to {text!r}")
-        return _levelled(_trimmed(np.concatenate(self._parts).astype(np.float32) / 32768))
+        samples = np.concatenate(self._parts).astype(np.float32) / 32768
+        return levelled(trimmed(samples, RATE_HZ))
 
     def _take(self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, _: object) -> int:
         if samples and count > 0:
@@ -115,17 +114,3 @@ class Espeak:
     def _checked(status: int, what: str) -> None:
         if status != 0:
             raise EspeakError(f"eSpeak refused the {what}: status {status}")
-
-
-def _trimmed(samples: np.ndarray) -> np.ndarray:
-    loud = np.flatnonzero(np.abs(samples) > _EDGE_LEVEL * np.abs(samples).max())
-    edge = round(_EDGE_S * RATE_HZ)
-    before, after = max(edge - loud[0], 0), max(edge - (len(samples) - 1 - loud[-1]), 0)
-    kept = samples[max(loud[0] - edge, 0) : loud[-1] + 1 + edge]
-    return np.pad(kept, (before, after))
-
-
-def _levelled(samples: np.ndarray) -> np.ndarray:
-    rms = float(np.sqrt(np.mean(samples**2)))
-    gain = min(_RMS / rms, _PEAK / float(np.abs(samples).max()))
-    return (samples * np.float32(gain)).astype(np.float32)

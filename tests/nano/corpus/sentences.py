@@ -267,7 +267,7 @@ def training_sentences(count: int, seed: int, salad_share: float = SALAD_SHARE) 
     """`count` different sentences, `salad_share` of them of random words; none is held out."""
     rng = random.Random(seed)
     salads = round(count * salad_share)
-    sentences = _different(_grammatical(rng), count - salads, held_out=False)
+    sentences = _different(grammatical(rng), count - salads, held_out=False)
     sentences += _different(_salads(rng), salads, held_out=False)
     rng.shuffle(sentences)
     return sentences
@@ -275,7 +275,7 @@ def training_sentences(count: int, seed: int, salad_share: float = SALAD_SHARE) 
 
 def held_out_sentences(count: int = 200, seed: int = 1) -> list[str]:
     """`count` different sentences of the grammar, none of which is ever trained on."""
-    return _different(_grammatical(random.Random(seed)), count, held_out=True)
+    return _different(grammatical(random.Random(seed)), count, held_out=True)
 
 
 def _different(source: Iterator[str], count: int, *, held_out: bool) -> list[str]:
@@ -287,7 +287,8 @@ def _different(source: Iterator[str], count: int, *, held_out: bool) -> list[str
     return list(found.values())
 
 
-def _grammatical(rng: random.Random) -> Iterator[str]:
+def grammatical(rng: random.Random) -> Iterator[str]:
+    """Endless sentences of the grammar, held out or not."""
     while True:
         kind, end = rng.choice(_KINDS)
         words = _with_articles(_expand(kind, "base", rng))

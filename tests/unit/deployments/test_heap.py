@@ -73,7 +73,10 @@ def test_an_idle_process_frees_what_refused_requests_left():
 
 # Blocks between others that stay: malloc keeps them when they are free.
 FREED = """
-from deployments.heap import FULL_EVERY_S, IdleCollector
+import sys, threading
+from deployments.heap import FULL_EVERY_S, RELEASE_EVERY_S, IdleCollector
+
+IDLE = sys.argv[1] == "idle"
 
 def resident_mib():
     lines = open("/proc/self/status").read().splitlines()
@@ -86,12 +89,53 @@ blocks = [bytes([number % 256]) * 60_000 for number in range(2_000)]
 stays = blocks[::50]
 del blocks
 assert resident_mib() > before + 50, "malloc kept them"
-now_s = FULL_EVERY_S
-collector.collect_if(idle=True)
+collector.collect_if(idle=IDLE)
+assert resident_mib() > before + 50, "not so soon"
+now_s = FULL_EVERY_S if IDLE else RELEASE_EVERY_S
+collector.collect_if(idle=IDLE)
+for thread in threading.enumerate()[1:]:
+    thread.join()
 assert resident_mib() < before + 10
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc than glibc's")
-def test_an_idle_process_gives_free_memory_back():
-    subprocess.run([sys.executable, "-c", FREED], check=True)
+@pytest.mark.parametrize("process", ["idle", "busy"])
+def test_a_process_gives_free_memory_back(process: str):
+    subprocess.run([sys.executable, "-c", FREED, process], check=True)
+
+
+# Recordings of many lengths come and go, and each leaves a little that stays.
+RECORDINGS = """
+import random, sys
+from deployments.heap import keep_large_blocks_apart
+
+def resident_mib():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
+
+if sys.argv[1] == "apart":
+    keep_large_blocks_apart()
+draw = random.Random(0)
+open_, stays = [], []
+for _ in range(2_000):
+    open_.append(bytes([1]) * draw.randrange(300_000, 4_000_000))
+    stays.append(bytes([2]) * 2_000)
+    if len(open_) > 16:
+        del open_[draw.randrange(16)]
+    if len(stays) > 300:
+        del stays[draw.randrange(300)]
+open_.clear()
+print(resident_mib())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc than glibc's")
+def test_recordings_that_come_and_go_leave_no_gaps_in_the_heap():
+    kept_mib = {}
+    for how in ("apart", "among"):
+        done = subprocess.run(
+            [sys.executable, "-c", RECORDINGS, how], check=True, capture_output=True, text=True
+        )
+        kept_mib[how] = float(done.stdout)
+    assert kept_mib["apart"] < kept_mib["among"] / 2

@@ -115,3 +115,42 @@ def test_the_table_has_every_loss_and_ends_with_the_last_step(toy: Toy, tmp_path
     assert summary["steps"] == int(toy.batches) == 120
     assert summary["minutes"] == 2.0
     assert summary["last"]["loss"] == float(rows[-1]["loss"])
+
+
+def test_a_later_span_goes_on_where_the_first_one_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = Toy()
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: toy.clock_s))
+    first = replace(RECIPE, minutes=1, span=(0.0, 0.5))
+    train("toy", toy, toy.losses, first, tmp_path)
+    weights = {key: value.clone() for key, value in toy.state_dict().items()}
+    rows = len(_table(tmp_path))
+
+    begun = toy.clock_s
+    toy.load_state_dict(Toy().state_dict())  # a new process knows nothing
+    toy.clock_s = begun
+    rates: list[float] = []
+    monkeypatch.setattr(
+        training, "learning_rate", lambda _, done: rates.append(done) or learning_rate(RECIPE, done)
+    )
+    seen: list[dict[str, Tensor]] = []
+
+    def losses(step: int, done: float) -> Mapping[str, Tensor]:
+        if not seen:
+            seen.append({key: value.clone() for key, value in toy.state_dict().items()})
+        return toy.losses(step, done)
+
+    train("toy", toy, losses, replace(RECIPE, minutes=1, span=(0.5, 1.0)), tmp_path)
+    assert all(torch.equal(seen[0][key], value) for key, value in weights.items())
+    assert rates[0] == 0.5 and 0.9 < rates[-1] < 1.0
+    table = _table(tmp_path)
+    assert len(table) > rows
+    steps = [int(row["step"]) for row in table]
+    seconds = [float(row["seconds"]) for row in table]
+    assert steps == sorted(steps) and seconds == sorted(seconds)
+
+
+def _table(out: Path) -> list[dict[str, str]]:
+    with (out / "toy_losses.csv").open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -113,6 +113,9 @@ class ChainedStream:
         self.schedule = schedule
         self._chain = 0
 
+    def settle_schedule(self) -> ChunkSchedule:
+        return self.schedule
+
     def play_at(self, speed: float) -> None:
         pass
 

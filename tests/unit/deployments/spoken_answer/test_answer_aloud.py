@@ -21,7 +21,7 @@ from deployments.messages import (
 )
 from deployments.spoken_answer.answer_aloud import answer_aloud, speak
 from deployments.thinker.fake import FakeThinkerEngine, audio_tokens_of
-from deployments.token2wav.fake import FakeSynthesizer
+from deployments.token2wav.fake import FakeStream, FakeSynthesizer
 
 
 def shown(delta: SpeechDelta) -> SpeechDelta:
@@ -68,6 +68,9 @@ async def test_the_sound_before_the_last_chunk_does_not_wait_for_it():
 
     class Stream:
         schedule = ChunkSchedule(ramp=(10, 8), steady=9)
+
+        def settle_schedule(self) -> ChunkSchedule:
+            return self.schedule
 
         async def synthesize(self, chunk: Chunk) -> bytes:
             if chunk.last:
@@ -146,3 +149,18 @@ async def test_the_stream_is_in_time_for_a_listener_at_the_speed_of_the_request(
         samples += len(delta.pcm) // 2
     assert synthesizer.stream.speed == speed
     assert samples == 960 * len(audio_tokens_of("hello"))  # made at its own pace
+
+
+async def test_an_answer_is_cut_by_the_schedule_that_its_stream_has_when_its_first_tokens_come():
+    planned, settled = ChunkSchedule(ramp=(5, 4)), ChunkSchedule(ramp=(9,))
+
+    class Settling(FakeStream):
+        def settle_schedule(self) -> ChunkSchedule:
+            self.schedule = settled
+            return settled
+
+    stream = Settling(FakeSynthesizer(planned), planned)
+    deltas = FakeThinkerEngine().generate(request("x" * 100, planned))
+    spoken = [delta async for delta in speak(deltas, stream)]
+    assert spoken[0].schedule == settled
+    assert [len(delta.pcm) // 1920 for delta in spoken if delta.pcm][:2] == [9, 25]

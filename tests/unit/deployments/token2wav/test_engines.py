@@ -62,6 +62,30 @@ def test_answers_that_begin_with_a_large_chunk_anyway_begin_so_on_a_busy_server(
     assert len(config.schedules(LOOKAHEAD)) == 1
 
 
+def test_an_answer_begins_sooner_while_few_others_are_spoken():
+    config = Token2WavConfig(quiet={"streams": 2})
+    quiet, usual = config.schedule(1, LOOKAHEAD), config.schedule(2, LOOKAHEAD)
+    assert (quiet.ramp, usual.ramp) == (config.quiet.ramp, config.chunks.ramp)
+    assert quiet.duration_s(0) == pytest.approx(0.04)
+    waits = [sum(quiet.ramp[: n + 1]) + LOOKAHEAD for n in range(len(quiet.ramp))]
+    assert all(tokens % 4 == 0 for tokens in waits)  # the Thinker makes four in one go
+    large = engines.chunk_sizes(*config.schedules(LOOKAHEAD))[0]
+    assert all(size <= large for size in quiet.ramp[:3])  # its small chunks have a shape
+
+
+def test_small_first_chunks_stay_where_the_configuration_has_them():
+    config = Token2WavConfig(quiet={"streams": 2}, chunks={"ramp": (4, 8)})
+    assert config.schedule(0, LOOKAHEAD).ramp == (4, 8)
+
+
+@pytest.mark.parametrize(("device", "streams"), [("cuda", 4), ("cpu", 0)])
+def test_only_a_gpu_begins_with_a_chunk_of_40_ms_by_default(monkeypatch, device, streams):
+    monkeypatch.setattr(engines, "_device", lambda config: device)
+    assert engines.for_its_device(Token2WavConfig()).quiet.streams == streams
+    chosen = Token2WavConfig(quiet={"streams": 7})
+    assert engines.for_its_device(chosen).quiet.streams == 7
+
+
 @pytest.mark.parametrize("lookahead", [2, 5])
 def test_chunks_see_as_far_ahead_as_the_checkpoint_does(tmp_path: Path, lookahead: int):
     flow = FlowConfig(encoder=EncoderConfig(pre_lookahead_len=lookahead))

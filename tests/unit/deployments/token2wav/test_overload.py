@@ -131,6 +131,7 @@ def run(
     engine: Engine,
     admission: Callable[[int | None], Admission],
     serve: Callable[[BatchingSynthesizer], Awaitable[None]],
+    config: Token2WavConfig = Token2WavConfig(),  # noqa: B008
 ) -> None:
     """`serve` in virtual time."""
     voice = VoiceRecording(Path("voice.wav"), b"", seconds=6.0)
@@ -140,7 +141,7 @@ def run(
         synthesizer = BatchingSynthesizer(
             lambda: engine,
             {"default": voice},
-            Token2WavConfig().schedule,
+            config.schedule,
             max_batch=MAX_BATCH,
             cached_voices=1,
             admission=admission,

@@ -96,3 +96,21 @@ def test_shipped_configurations_are_found_from_any_folder(
     assert found.path == CONFIGS / "cpu.yaml"
     assert found.arguments["model"] == "configs/nano"
     assert (found.host, found.port) == ("127.0.0.1", 8000)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("model: M", "http://localhost:8000/"),
+        ("http_options: {host: 127.0.0.1, port: 81}", "http://127.0.0.1:81/"),
+        ("http_options: {host: '::'}", "http://localhost:8000/"),
+        ("http_options: {host: '::1'}", "http://[::1]:8000/"),
+        ("applications: [{route_prefix: /speech}]", "http://localhost:8000/speech/"),
+    ],
+)
+def test_the_page_is_where_a_browser_on_this_machine_trusts_it(
+    tmp_path: Path, text: str, url: str
+) -> None:
+    path = tmp_path / "serve.yaml"
+    path.write_text(text)
+    assert read_configuration(path).page_url == url

@@ -20,7 +20,7 @@ def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exception], int]
             raise error
 
         monkeypatch.setattr(driver.serve_cli, "main", fail)
-        return driver.main("any.yaml", 1)
+        return driver.main("any.yaml", 1, "http://localhost:8000/")
 
     monkeypatch.setattr(driver, "at_death_of", lambda pid, act: None)
     monkeypatch.setattr(driver.Watch, "run", lambda self: None)
@@ -44,6 +44,17 @@ def test_ray_that_does_not_start_is_one_line(
 ) -> None:
     assert main(error) == 1
     assert capfd.readouterr().err == f"step-audio2: Ray did not start: {said}\n"
+
+
+def test_a_graph_that_runs_is_announced_with_the_address_of_its_page(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(driver, "instance_details", lambda: object())
+    monkeypatch.setattr(driver.progress, "is_running", lambda details: True)
+    driver.Watch("http://localhost:8000/").run()
+    said = capfd.readouterr().err
+    assert said == "step-audio2: talk to it in a browser: http://localhost:8000/\n"
 
 
 def test_an_error_once_ray_runs_is_not_hidden(

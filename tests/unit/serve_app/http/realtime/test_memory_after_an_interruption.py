@@ -134,3 +134,45 @@ async def test_the_prompt_begins_as_the_answer_was_made_as_far_as_its_text_was_h
     same = len([*takewhile(lambda pair: pair[0] == pair[1], pairs)])
     words = TOKENIZER.encode(turn.text, add_special_tokens=False).ids
     assert same >= 5 * len(words) > 50
+
+
+async def test_words_come_with_the_times_at_which_they_are_heard(talk: Client) -> None:
+    await talk.say("tell me something")
+    events = await talk.answer()
+    words = [each for each in events if each["type"] == "response.output_audio_transcript.delta"]
+    assert "".join(word["delta"] for word in words) == CLIP.text
+    errors, character = [], 0
+    for word in words:
+        begins = character + len(word["delta"]) - len(word["delta"].lstrip())
+        if begins in CLIP.starts_s:
+            errors.append(abs(word["start_time"] - CLIP.starts_s[begins]))
+        character += len(word["delta"])
+    assert len(errors) == len(CLIP.starts_s)
+    assert sum(errors) / len(errors) < 0.15
+
+
+async def test_the_transcript_of_a_turn_that_was_cut_ends_there(talk: Client) -> None:
+    item = await spoken_answer(talk)
+    await talk.send(
+        "conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=4000
+    )
+    await talk.expect("conversation.item.truncated")
+    await talk.send("conversation.item.retrieve", item_id=item["id"])
+    retrieved = (await talk.expect("conversation.item.retrieved"))["item"]
+    transcript = retrieved["content"][0]["transcript"]
+    over, begun = words_said(4.0)
+    assert over - 1 <= words_in(transcript) <= begun + 1
+
+
+async def test_at_another_speed_times_are_those_of_what_plays(
+    talk: Client, speaker: SpeakingGraph
+) -> None:
+    """A turn is cut by the time at which it was heard, and remembered by what was said."""
+    await talk.update(audio={"output": {"speed": 1.5}})
+    item = await spoken_answer(talk)
+    await talk.send(
+        "conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=4000
+    )
+    await talk.expect("conversation.item.truncated")
+    (turn,) = await next_turns(talk, speaker)
+    require_memory(turn, 4.0 * 1.5)

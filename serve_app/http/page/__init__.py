@@ -1,0 +1,1 @@
+"""`/`: the page on which one talks to the server, with nothing from another host."""

