@@ -73,7 +73,7 @@ class RecordedVoice:
 
     def __init__(self, stream: FakeStream) -> None:
         self._stream = stream
-        self.schedule = stream.schedule
+        self.schedule, self.settle_schedule = stream.schedule, stream.settle_schedule
         self.play_at, self.close = stream.play_at, stream.close
 
     async def synthesize(self, chunk: Chunk) -> bytes:
