@@ -25,7 +25,7 @@ NANO := configs/nano
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup serve demo test clients browsers soak chaos drains schedules fuzz oldest hour lint format locks clean
+.PHONY: help setup serve demo test clients dropped browsers soak chaos drains schedules fuzz oldest hour lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -73,6 +73,9 @@ $(CLIENTS)/ready: .venv/ready tests/clients/install.sh $(wildcard tests/clients/
 
 clients: $(CLIENTS)/ready ## real clients against the server: OpenAI's, LiveKit, Pipecat, openai-agents
 	REQUIRE_CLIENTS=1 $(BIN)/python -m pytest $(IN_PARALLEL) tests/clients
+
+dropped: $(CLIENTS)/ready ## what each realtime client does without one event, for docs/realtime.md: half an hour
+	$(BIN)/python -m tests.clients.dropped_events
 
 $(BROWSERS)/ready: .venv/ready $(wildcard tests/integration/page/*.txt tests/integration/page/*.json) \
   tests/integration/page/install.sh

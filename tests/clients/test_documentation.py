@@ -1,4 +1,7 @@
-"""The examples of docs/api.md run as they stand, those of a language as one program."""
+"""The examples of docs/api.md run as they stand, those of a language as one program.
+
+Those of docs/realtime.md are a program each, for the client that stands behind the language.
+"""
 
 import re
 import shutil
@@ -10,11 +13,12 @@ import pytest
 
 from deployments.audio import decode_audio
 from serve_app.sound.encoding.formats import FORMATS
-from tests.clients.runs import SAMPLE, node_modules, output_of
+from tests.clients.runs import SAMPLE, node_modules, output_of, python_of
 from tests.clients.server import OPEN, fake_server
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs" / "api.md").read_text("utf-8")
+REALTIME = (ROOT / "docs" / "realtime.md").read_text("utf-8")
 ADDRESS = "http://127.0.0.1:8000"  # which the examples name
 ENDPOINTS = {  # what an example of each language has
     "bash": ("speech", "transcriptions", "translations", "chat/completions", "voices", "models"),
@@ -71,3 +75,36 @@ def assert_answered(text: str, folder: Path, hello: str) -> None:
     assert "voice_not_found voice" in text
     for name in (hello, "answer.wav", "answer.pcm"):
         assert (folder / name).stat().st_size > 10_000
+
+
+def realtime_example(client: str) -> str:
+    (example,) = re.findall(rf"^```\w+ {client}\n(.*?)^```$", REALTIME, re.MULTILINE | re.DOTALL)
+    return str(example)
+
+
+@pytest.mark.parametrize(
+    ("client", "heard"),
+    [
+        ("openai_python", "Say hello."),
+        ("livekit", "Say hello."),
+        ("pipecat", "Say hello."),
+        ("agents", "bytes of sound"),
+        ("openai_javascript", "Say hello."),
+        ("text_stream", "Here is another one"),
+    ],
+)
+def test_the_realtime_examples_run(client: str, heard: str, tmp_path: Path) -> None:
+    here = Path(sys.executable)
+    if client == "openai_javascript":
+        node_modules(tmp_path)
+        command: list[str | Path] = ["node", "talk.mjs"]
+    elif client == "text_stream":
+        command = [here, "talk.py"]
+    else:
+        command = [python_of(client, here if client == "openai_python" else None), "talk.py"]
+    with fake_server(tmp_path / "voices", **OPEN) as server:
+        program = realtime_example(client).replace(
+            ADDRESS.partition("//")[2], server.url.partition("//")[2]
+        )
+        (tmp_path / str(command[-1])).write_text(program)
+        assert heard in output_of(command, tmp_path, server)

@@ -22,6 +22,7 @@ logger.add(sys.stderr, level="WARNING")
 from pipecat.adapters.llm.schemas.function_schema import FunctionSchema  # noqa: E402
 from pipecat.adapters.llm.schemas.tools_schema import ToolsSchema  # noqa: E402
 from pipecat.frames.frames import (  # noqa: E402
+    BotStoppedSpeakingFrame,
     EndFrame,
     ErrorFrame,
     Frame,
@@ -88,8 +89,9 @@ class Ear(FrameProcessor):
         return taken
 
     async def answer(self) -> tuple[bytes, str]:
-        """The sound and the words of the next answer."""
+        """The sound and the words of the next answer, all of which is played."""
         frames = await self.until(TTSStoppedFrame)
+        await self.push_frame(BotStoppedSpeakingFrame(), FrameDirection.UPSTREAM)
         sound = b"".join(frame.audio for frame in frames if isinstance(frame, TTSAudioRawFrame))
         return sound, "".join(frame.text for frame in frames if isinstance(frame, TTSTextFrame))
 
