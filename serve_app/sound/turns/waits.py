@@ -39,10 +39,10 @@ class Waits:
         return self.likely if complete >= LIKELY else self.longest
 
 
-SURE, LIKELY = 0.98, 0.9
+SURE, LIKELY = 0.97, 0.5
 WAITS: dict[Eagerness, Waits] = {
-    "low": Waits(shortest=600, likely=1600, unknown=1600, longest=3000),
-    "medium": Waits(shortest=250, likely=1000, unknown=1000, longest=1800),
-    "high": Waits(shortest=200, likely=500, unknown=600, longest=1000),
+    "low": Waits(shortest=1000, likely=1600, unknown=1600, longest=2500),
+    "medium": Waits(shortest=250, likely=1300, unknown=1000, longest=1800),
+    "high": Waits(shortest=200, likely=700, unknown=600, longest=1000),
 }
 WAITS["auto"] = WAITS["medium"]
