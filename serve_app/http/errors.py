@@ -99,7 +99,6 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (
 # What HTTP itself refuses: status → (type, code).
 HTTP_ROWS: Mapping[int, tuple[str, str]] = {
     401: ("authentication_error", "invalid_api_key"),
-    403: (INVALID, "origin_not_allowed"),
     404: (INVALID, "not_found"),
     405: (INVALID, "method_not_allowed"),
     408: (INVALID, "request_timeout"),

@@ -1,13 +1,13 @@
 """Whose request it is, before a router sees it, as plain ASGI."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from uuid import uuid4
 
 from starlette._utils import get_route_path
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,7 +39,6 @@ class Access:
     allowances: Mapping[str, Allowance]  # by the key's name; of those that have limits
     open_paths: tuple[str, ...]  # that can be read without a key
     client_secrets: ClientSecrets
-    origins: tuple[str, ...] = ()  # whose pages may open WebSockets where no key is needed
 
 
 def access_of(settings: HttpSettings, replicas: int = 1) -> Access:
@@ -51,8 +50,7 @@ def access_of(settings: HttpSettings, replicas: int = 1) -> Access:
     keys = api_keys(settings)
     open_paths = VOICES if settings.voices_listed_without_key else ()
     secrets = ClientSecrets(signing_keys(settings))
-    of_keys = allowances(settings, keys.names, replicas)
-    return Access(keys, of_keys, open_paths, secrets, settings.cors_origins)
+    return Access(keys, allowances(settings, keys.names, replicas), open_paths, secrets)
 
 
 class KeyGate:
@@ -75,14 +73,14 @@ class KeyGate:
             send = _saying_what_is_left(send, allowance)
             with _counted(scope, allowance):
                 return await self._app(scope, receive, send)
-        except (_Refused, LimitReached) as error:
+        except (_Unauthorized, LimitReached) as error:
             refused = refusal(error, scope)
         await refused(scope, receive, send)
 
     def _allowance(self, scope: Scope) -> Allowance | None:
         """What the request counts for, if it counts for anything.
 
-        Raises _Refused.
+        Raises _Unauthorized.
         """
         owner = self._owner(scope)
         allowance = self._access.allowances.get(owner)
@@ -90,12 +88,9 @@ class KeyGate:
         return None if _only_reads(scope) else allowance
 
     def _owner(self, scope: Scope) -> str:
-        """Raises _Refused."""
+        """Raises _Unauthorized."""
         path = get_route_path(scope)
-        if is_from_inside(scope) or not path.startswith("/v1"):
-            return EVERYBODY
-        if not self._access.keys:
-            require_own_page(scope, self._access.origins)
+        if not self._access.keys or is_from_inside(scope) or not path.startswith("/v1"):
             return EVERYBODY
         key = key_of(scope)
         owner = self._access.keys.owner_of(key)
@@ -113,29 +108,9 @@ class KeyGate:
         return secret.owner if secret and secret.owner in self._access.keys.names else None
 
 
-class _Refused(HTTPException):
-    """It answers the request."""
-
-
-class _Unauthorized(_Refused):
+class _Unauthorized(HTTPException):
     def __init__(self) -> None:
         super().__init__(401, "the API key is missing or wrong", {"WWW-Authenticate": "Bearer"})
-
-
-def require_own_page(scope: Scope, origins: Sequence[str]) -> None:
-    """Refuse a WebSocket that a page of another origin opens, unless it is one of `origins`.
-
-    Browsers ask nobody before they open one, and let the page read what comes. Without a key that
-    page would use a server which only its visitor reaches. Raises _Refused.
-    """
-    headers = Headers(scope=scope)
-    origin = headers.get("origin")
-    if scope["type"] != "websocket" or origin is None:
-        return
-    own = origin.partition("://")[2] == headers.get("host")
-    if not own and origin not in origins and "*" not in origins:
-        message = f"pages of {origin} may not use this server: http.cors_origins does not name it"
-        raise _Refused(403, message)
 
 
 def _saying_what_is_left(send: Send, allowance: Allowance | None) -> Send:

@@ -27,6 +27,7 @@ class ResponseWriter:
         self._put = put
         self._message: MessageItem | None = None
         self._content: ContentWriter | None = None
+        self._early_ids: list[int] = []  # of a turn of which nothing is seen or heard yet
         self._previous: dict[str, str | None] = {}  # by item, the one before it
         self._finish_reason: str | None = None
 
@@ -35,9 +36,13 @@ class ResponseWriter:
 
     async def take(self, delta: Delta) -> None:
         """Send what a delta of the answer brings."""
-        pcm = getattr(delta, "pcm", b"")
-        if delta.text or pcm or (delta.token_ids and self._content):
-            await self._open_message().take(delta)
+        pcm: bytes = getattr(delta, "pcm", b"")
+        if self._content is None and (delta.text or pcm):
+            self._open_message()
+        if self._content is not None:
+            await self._content.take(delta)
+        else:
+            self._early_ids += delta.token_ids
         for call in delta.tool_calls:
             self._write_call(call)
         self._finish_reason = delta.finish_reason or self._finish_reason
@@ -87,19 +92,22 @@ class ResponseWriter:
 
     # Items
 
-    def _open_message(self) -> ContentWriter:
-        if self._content is None:
-            self._message = MessageItem(new_id("item"), "assistant", [], "in_progress")
-            self._add(self._message)
-            self._content = self._new_content(self._message)
-            self._about_content("content_part.added", part=self._content.part())
-            self._message.content.append(self._content.content)
-        return self._content
+    def _open_message(self) -> None:
+        message = MessageItem(new_id("item"), "assistant", [], "in_progress")
+        self._message = message
+        self._add(message)
+        self._content = self._new_content()
+        self._about_content("content_part.added", part=self._content.part())
+        message.content.append(self._content.content)
+        for item in self.response.output:
+            if isinstance(item, CallItem):
+                item.spoken_in = self._spoken()
 
-    def _new_content(self, message: MessageItem) -> ContentWriter:
+    def _new_content(self) -> ContentWriter:
         plan = self.response.plan
         if plan.spoken:
-            return SpeechWriter(self._about_content, plan, Speech(speed=plan.speed))
+            speech = Speech(token_ids=self._early_ids, speed=plan.speed)
+            return SpeechWriter(self._about_content, plan, speech)
         return TextWriter(self._about_content)
 
     def _close_message(self, status: Status) -> None:

@@ -59,10 +59,8 @@ def _kind(websocket: WebSocket) -> Kind:
 
 async def _require_ready(server: Server, kind: Kind) -> None:
     """Answer 503 until the graph can serve such a session."""
-    needed = server.readiness
-    if kind == "transcription" or not await server.backend.voices():
-        needed = server.text_readiness
-    await needed.require()
+    writes_only = kind == "transcription"
+    await (server.text_readiness if writes_only else server.readiness).require()
 
 
 def _model(websocket: WebSocket, server: Server) -> str:

@@ -41,8 +41,9 @@ class SessionSettings:
         self.has_spoken = False  # from then on the voice stays
 
     async def open(self) -> None:
-        """Find out what the server can do."""
-        self.voices = await self._server.backend.voices()
+        """Find out what the server can do. Who writes down needs no Token2Wav, and asks none."""
+        if not self.is_transcription:
+            self.voices = await self._server.backend.voices()
 
     @property
     def is_transcription(self) -> bool:

@@ -1,11 +1,14 @@
 """Who may open a session, and how it opens."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from serve_app.http.application import create_http_app
 from serve_app.http.realtime.endings import TRY_AGAIN
-from tests.integration.http.conftest import openai_client
+from serve_app.http.settings import HttpSettings
+from tests.integration.http.conftest import ScriptedBackend, openai_client
 from tests.unit.serve_app.http.realtime.client import Closed, Denied, connected
 from tests.unit.serve_app.http.realtime.conftest import Graph, started
 
@@ -130,30 +133,6 @@ async def test_an_answer_counts_for_its_key_while_it_is_made_and_an_open_session
         assert (await two.answer())[-1]["response"]["status"] == "completed"
 
 
-@pytest.mark.parametrize(
-    ("origin", "settings", "opens"),
-    [
-        ("http://server", {}, True),
-        ("https://evil.example", {}, False),
-        ("null", {}, False),
-        ("https://good.example", {"cors_origins": ["https://good.example"]}, True),
-        ("https://evil.example", {"cors_origins": ["https://good.example"]}, False),
-        ("https://any.example", {"cors_origins": ["*"]}, True),
-        ("https://any.example", {"api_keys": KEYS}, True),  # the page knows a key
-    ],
-)
-async def test_a_page_of_another_origin_opens_no_session_without_a_key(
-    origin: str, settings: dict[str, Any], opens: bool
-) -> None:
-    app = (await started(**settings)).app
-    headers = {**ANNA, "Host": "server", "Origin": origin}
-    if opens:
-        async with connected(app, headers) as client:
-            await client.expect("session.created")
-    else:
-        assert (await denied(app, headers=headers)).status == 403
-
-
 async def test_a_key_is_told_what_is_left_of_its_requests() -> None:
     graph = await started(api_keys=KEYS, key_limits={"requests_per_minute": 10})
     async with connected(graph.app, ANNA) as client:
@@ -167,3 +146,21 @@ async def test_a_key_is_told_what_is_left_of_its_requests() -> None:
 async def test_a_model_that_is_not_served_opens_nothing(graph: Graph) -> None:
     refusal = await denied(graph.app, model="whale-song-1")
     assert (refusal.status, refusal.body["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_a_server_that_is_not_ready_opens_what_it_can_serve() -> None:
+    backend = ScriptedBackend()
+    backend.can_speak = False
+    app = create_http_app(backend, HttpSettings())  # type: ignore[arg-type]
+
+    async def hangs() -> tuple[str, ...]:
+        await asyncio.Event().wait()
+        return ()
+
+    backend.voices = hangs  # type: ignore[method-assign]
+    assert (await denied(app)).status == 503
+    async with connected(app, intent="transcription") as client:
+        await client.expect("session.created")
+    backend.is_ready = False
+    app = create_http_app(backend, HttpSettings())  # type: ignore[arg-type]
+    assert (await denied(app, intent="transcription")).status == 503
