@@ -13,7 +13,7 @@ import numpy as np
 from serve_app.sound.voice_activity import FRAME_SAMPLES, SileroModel, SileroState, shared_model
 
 # Requests gather for so long while batches follow each other; the first one waits for nothing.
-GATHERED_S = 0.016
+GATHERED_S = 0.032
 CLOSED = "voice activity is closed"
 MOST_FRAMES = 64  # of one session in one call: a flood of one does not hold up the others
 
