@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 UNASKED_S = 4.0  # the controller asks every second (`health_check_period_s`)
 LOOK_EVERY_S = 1.0
+LOOKS = 2  # that agree
 STOPPING = "STOPPING"
 
 
@@ -41,26 +42,29 @@ class StopWatch:
         self._asked_at_s = time.monotonic()
 
     async def stopped(self) -> None:
-        """Wait until Serve stops this replica."""
-        while True:
+        """Wait until Serve stops this replica, by what its controller says twice in a row."""
+        found = 0
+        while found < LOOKS:
             await asyncio.sleep(self._look_every_s)
-            if time.monotonic() - self._asked_at_s < self._unasked_s:
-                continue
-            try:
-                if await asyncio.to_thread(self._is_stopping):
-                    return
-            except Exception as error:  # of Ray, of any kind: the controller is not there
-                logger.info("Serve's controller cannot be asked: %s", type(error).__name__)
+            found = found + 1 if await self._looks_stopped() else 0
+
+    async def _looks_stopped(self) -> bool:
+        if time.monotonic() - self._asked_at_s < self._unasked_s:
+            return False
+        try:
+            return await asyncio.to_thread(self._is_stopping)
+        except Exception as error:  # of Ray, of any kind: the controller is not there
+            logger.info("Serve's controller cannot be asked: %s", type(error).__name__)
+            return False
 
 
 def controller_stops_this_replica() -> bool:
-    """Ask Ray Serve's controller."""
+    """Ask Ray Serve's controller. It lists no replica of an application that it deletes."""
     replica = serve.get_replica_context()
-    client = _get_global_client()
-    details = client.get_serve_details() if client else {}
+    details = _get_global_client().get_serve_details()
     application = details.get("applications", {}).get(replica.app_name, {})
     deployment = application.get("deployments", {}).get(replica.deployment, {})
-    return any(
-        each["replica_id"] == replica.replica_tag and each["state"] == STOPPING
+    return not any(
+        each["replica_id"] == replica.replica_tag and each["state"] != STOPPING
         for each in deployment.get("replicas", ())
     )

@@ -5,8 +5,10 @@ the prompts of the next turns then begin alike, and the Thinker finds that begin
 Forgetting one turn each time would move the beginning of every prompt.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from deployments.errors import PromptTooLong
 from deployments.messages import AudioPart, Heard, Message, Part, SpokenPart, TextPart, ToolCall
@@ -105,22 +107,25 @@ def forgotten(items: Sequence[Remembered], limit: int, keeps: float | None) -> l
     Raises:
         PromptTooLong: nothing may be forgotten, or what must stay is too long.
     """
-    total = sum(item.tokens for item in items)
-    if total <= limit:
+    left = sum(item.tokens for item in items)
+    if left <= limit:
         return []
     if keeps is None:
-        raise PromptTooLong(total, max(0, limit))
+        raise PromptTooLong(left, max(0, limit))
     *turns, last = _turns(items)
+    partners = _by_call(items)
     gone: set[str] = set()
     for group, enough in [
         *((turn, keeps * limit) for turn in turns),
         *((exchange, limit) for exchange in _exchanges(last)),
     ]:
-        if _left(items, gone) <= enough:
+        if left <= enough:
             break
-        gone |= _with_partners(group, items)
-    if _left(items, gone) > limit:
-        raise PromptTooLong(_left(items, gone), max(0, limit))
+        for item in chain(group, *(partners.get(item.call_id, ()) for item in group)):
+            left -= item.tokens if item.id not in gone else 0
+            gone.add(item.id)
+    if left > limit:
+        raise PromptTooLong(left, max(0, limit))
     return [item.id for item in items if item.id in gone]
 
 
@@ -139,15 +144,13 @@ def _exchanges(turn: Iterable[Remembered]) -> list[list[Remembered]]:
     return [[item] for item in turn if item.call_id is not None]
 
 
-def _with_partners(group: Iterable[Remembered], items: Iterable[Remembered]) -> set[str]:
-    """The ids of `group`, and of calls and results that belong to its own."""
-    ids = {item.id for item in group}
-    calls = {item.call_id for item in group} - {None}
-    return ids | {item.id for item in items if item.call_id in calls}
-
-
-def _left(items: Iterable[Remembered], gone: set[str]) -> int:
-    return sum(item.tokens for item in items if item.id not in gone)
+def _by_call(items: Iterable[Remembered]) -> dict[str | None, list[Remembered]]:
+    """The call and the result of each tool that was called."""
+    found: dict[str | None, list[Remembered]] = defaultdict(list)
+    for item in items:
+        if item.call_id is not None:
+            found[item.call_id].append(item)
+    return found
 
 
 def message_tokens(message: Message) -> int:
@@ -173,4 +176,5 @@ def _part_tokens(part: Part) -> int:
 
 
 def _text_tokens(text: str) -> int:
-    return -int(-len(text.encode(errors="surrogatepass")) / BYTES_A_TOKEN // 1)
+    size = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+    return -int(-size / BYTES_A_TOKEN // 1)

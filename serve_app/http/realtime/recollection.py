@@ -32,8 +32,10 @@ class Recollection:
         if not plan.remembers:
             return plan  # without its conversation, or with items that the client chose
         kept = [item for item in plan.items if not item.forgotten]
-        gone = self._memory.forgotten(
-            _head(plan), _remembered(kept), self._answer_tokens(plan), _rule(truncation)
+        gone = set(
+            self._memory.forgotten(
+                _head(plan), _remembered(kept), self._answer_tokens(plan), _rule(truncation)
+            )
         )
         for item in kept:
             if item.id in gone:
@@ -73,10 +75,11 @@ def _estimate(plan: Plan) -> int:
 
 
 def _remembered(items: Sequence[Item]) -> list[Remembered]:
+    known = {id(item) for item in items}
     return [
         Remembered(
             item.id,
-            _tokens(item, items),
+            _tokens(item, known),
             begins_turn=isinstance(item, MessageItem) and item.role == "user",
             call_id=item.call_id if isinstance(item, CallItem | OutputItem) else None,
         )
@@ -84,8 +87,8 @@ def _remembered(items: Sequence[Item]) -> list[Remembered]:
     ]
 
 
-def _tokens(item: Item, items: Sequence[Item]) -> int:
-    if isinstance(item, CallItem) and item.spoken_in in items:
+def _tokens(item: Item, known: set[int]) -> int:
+    if isinstance(item, CallItem) and id(item.spoken_in) in known:
         return 0  # the ids of the turn hold the call
     message = item.message()
     return message_tokens(message) if message else 0

@@ -33,8 +33,8 @@ class _Turn:
     interrupts: bool = False  # `Interrupts` was sent
     silent_from_ms: int | None = None
     paused: bool = False
-    asked: int = 0  # times in this silence that the model was asked
-    complete: float | None = None  # what it said last
+    asked: bool = False  # whether the model has had its word on this silence
+    complete: float | None = None  # what it said
 
 
 class TurnDetector:
@@ -93,17 +93,19 @@ class TurnDetector:
         self._idle_from_ms = at_ms
 
     def asks(self) -> bool:
-        """Whether the model should be asked now if the turn is complete."""
+        """Whether the model should have its word now: is the turn complete?
+
+        True from `ASKED_AT_MS` of silence until `judged`, or until speech goes on.
+        """
         turn = self._turn
-        if self._waits is None or turn is None or not turn.paused:
+        if self._waits is None or turn is None or turn.asked:
             return False
-        return turn.asked < len(ASKED_AT_MS) and self._silent_ms(turn) >= ASKED_AT_MS[turn.asked]
+        return self._silent_ms(turn) >= ASKED_AT_MS
 
     def judged(self, complete: float | None) -> None:
         """Hear the answer to `asks`: a probability; None where the model had no time for it."""
         if self.asks() and self._turn is not None:
-            self._turn.asked += 1
-            self._turn.complete = complete
+            self._turn.asked, self._turn.complete = True, complete
 
     def _begin(self, level: float) -> list[TurnEvent]:
         start_ms = max(self.now_ms - FRAME_MS - self._padding_ms, self._turns_end_ms)
@@ -112,7 +114,7 @@ class TurnDetector:
 
     def _speech(self, turn: _Turn, level: float) -> list[TurnEvent]:
         events: list[TurnEvent] = [Resumed(self.now_ms)] if turn.paused else []
-        turn.silent_from_ms, turn.paused, turn.asked, turn.complete = None, False, 0, None
+        turn.silent_from_ms, turn.paused, turn.asked, turn.complete = None, False, False, None
         turn.loudest = max(turn.loudest, level)
         turn.speech_ms += FRAME_MS if level >= SOFTEST * turn.loudest else 0
         if not turn.interrupts and (self._waits is None or turn.speech_ms >= INTERRUPTS_MS):

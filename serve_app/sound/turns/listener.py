@@ -7,7 +7,7 @@ import numpy as np
 
 from serve_app.sound.turns.activity import ActivityStream, VoiceActivity
 from serve_app.sound.turns.detector import TurnDetector
-from serve_app.sound.turns.events import Resumed, SpeechStarted, SpeechStopped, TurnEvent
+from serve_app.sound.turns.events import SpeechStarted, SpeechStopped, TurnEvent
 from serve_app.sound.turns.judge import TurnJudge
 from serve_app.sound.turns.rules import FRAME_MS, SemanticVad, ServerVad, TurnRule
 from serve_app.sound.voice_activity import FRAME_SAMPLES
@@ -100,8 +100,6 @@ class Listener:
                 self._in_turn = True
             elif isinstance(event, SpeechStopped):
                 self._in_turn = False
-            if isinstance(event, Resumed | SpeechStopped):
-                self._drop_question()
         self._ask()
         return events
 
@@ -112,11 +110,11 @@ class Listener:
                 self._frames.popleft()
 
     def _ask(self) -> None:
-        if self._question is not None or not self._detector.asks():
-            return
-        if self._judge is None:
+        if not self._detector.asks():
+            self._drop_question()  # speech goes on, or the turn is over
+        elif self._judge is None:
             self._detector.judged(None)
-        else:
+        elif self._question is None:
             sound = np.concatenate(self._frames)
             self._question = asyncio.create_task(self._judge.complete(sound))
 

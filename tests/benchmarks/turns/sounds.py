@@ -1,9 +1,9 @@
 """Turns with a pause in them, made of recordings of one sentence each.
 
-The pause is put where the sentence has its mark (`|`): at the time that `cuts.txt` names, else at
-the quietest place near it. A sentence without a mark is cut at the quietest place of its middle.
-What silence the recording has there is replaced. So the voice before a pause is that of a speaker
-who reads on; a speaker who hesitates also slows down.
+The pause is put where the sentence has its mark (`|`, `||`): at the time that `cuts.txt` names, or
+else at the quietest place near it. A sentence without a mark is cut at the quietest place of its
+middle. What silence the recording has there is replaced. So the voice before a pause is that of a
+speaker who reads on; a speaker who hesitates also slows down.
 """
 
 import random
@@ -27,7 +27,7 @@ SOFTEST = 10 ** (-35 / 20)  # below a recording's loudest moment: what is softer
 HOP = RATE_HZ // 200  # 5 ms
 FADE = RATE_HZ // 200
 FILLERS = re.compile(r"\b(um|uh|well),?\s*$")
-CUT_S = (-0.06, 0.1)  # around the time of a mark
+CUT_S = (-0.12, 0.06)  # around the time of a mark
 AROUND = 0.18  # of a sentence: how far from its mark, by letters, the cut is looked for
 
 
@@ -36,22 +36,19 @@ class Recording:
     """A sentence as it was spoken, without silence around it."""
 
     name: str
-    text: str  # with a mark (`|`) where a pause may be, if it has one
+    text: str  # with a mark where a pause may be: `|`, or `||` where a sentence could end
     samples: np.ndarray  # [N] float32 at 16 kHz
     cut_s: float | None = None
 
     @property
     def kind(self) -> str:
-        """What kind of place the pause is at."""
-        before, mark, _ = self.text.partition("|")
+        """Where the pause is: the words before it could end a turn, or they could not."""
+        before, mark, after = self.text.partition("|")
         if not mark:
             return "anywhere"
         if FILLERS.search(before):
             return "after a filler"
-        last = before.strip()[-1]
-        if last in ".?!":
-            return "between sentences"
-        return "between phrases" if last in ",;:" else "within a phrase"
+        return "after complete words" if after.startswith("|") else "after incomplete words"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ def _turn(recording: Recording, rng: random.Random) -> TurnSound:
 def _parts(recording: Recording, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
     """The two sides of the cut, without the silence between them, faded over 5 ms."""
     samples, text = recording.samples, recording.text
-    before, mark, after = text.partition("|")
+    before, mark, after = text.replace("||", "|").partition("|")
     where = len(before) / len(before + after) if mark else rng.uniform(0.35, 0.65)
     levels = _levels(samples)
     first, last = (where - AROUND) * len(levels), (where + AROUND) * len(levels)

@@ -1,96 +1,127 @@
 """Speak `sentences.txt` with natural voices: `python -m tests.benchmarks.turns.speak --help`.
 
-The voices are Kokoro-82M's (Apache-2.0), the phonemes hibari's (`pip install hibari-tts`). How long
-each phoneme lasts is read inside of Kokoro, so the mark of a sentence is found in its sound to
-25 ms. The folder that it makes is what `run_turns.py --speech` takes.
+Two teachers tell inside of their graphs how long each phoneme lasts, so the mark of a sentence is
+found in its sound to 25 ms. Phonemes are hibari's (PyPI `hibari-tts`, Apache-2.0), and so is one
+voice, at three pitches. Kokoro-82M (Apache-2.0) has 28 English ones and takes fifty times as long.
+The folder that it makes is what `run_turns.py --speech` takes.
 """
 
-from itertools import cycle
+import json
 from pathlib import Path
 from typing import Annotated
 
+import hibari
 import numpy as np
 import onnx
 import onnxruntime
 import soundfile
+import soxr
 import typer
+from hibari.g2p import G2P
 
 SENTENCES = Path(__file__).parent / "sentences.txt"
+ASSETS = Path(hibari.__file__).parent / "assets"
 RATE_HZ = 24_000
-DURATIONS = "/encoder/Clip_output_0"  # of each token, in frames
-FRAME_S = 0.025
+PITCHES = (1.0, 0.88, 1.12)  # of hibari's voice
+SPEEDS = (0.9, 0.95, 1.0, 1.05, 1.1)
+
+
+class Phonemes:
+    """Text -> ids, and which of them is the space at the mark."""
+
+    def __init__(self) -> None:
+        self._ids = json.loads((ASSETS / "vocab.json").read_text(encoding="utf-8"))
+        self._phonemes = G2P()
+
+    def of(self, text: str, hesitates: bool) -> tuple[list[int], int]:
+        """With a zero at either end; the text has a mark (`|` or `||`) between two words.
+
+        Who hesitates says "…" there, if there is no comma; else the sentence is read through.
+        """
+        before, _, after = (part.strip(" |") for part in text.partition("|"))
+        words = self._phonemes(f"{before} {after}").split(" ")
+        first = len(self._phonemes(before).split(" "))
+        known = [[self._ids[each] for each in word if each in self._ids] for word in words]
+        space = self._ids[" "]
+        ids = [0]
+        for number, word in enumerate(known):
+            if number == first:
+                ids += [self._ids["…"]] if hesitates and not before.endswith(",") else []
+                at = len(ids)
+            ids += [space, *word] if number else word
+        return [*ids, 0], at
 
 
 class Kokoro:
-    """The model of a file, with its durations for a second output."""
+    """Speaks sentence n in voice n of a folder of them, `*.bin`."""
 
-    def __init__(self, path: Path) -> None:
-        import json
+    DURATIONS = "/encoder/Clip_output_0"
 
-        import hibari
-        from hibari.g2p import G2P
+    def __init__(self, model: Path, voices: Path) -> None:
+        self._session = _session(model, self.DURATIONS)
+        self._voices = sorted(voices.glob("[ab][fm]_*.bin"))  # American and British English
 
-        model = onnx.load(path)
-        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(DURATIONS))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-        assets = Path(hibari.__file__).parent / "assets"
-        self._ids = json.loads((assets / "vocab.json").read_text(encoding="utf-8"))
-        self._phonemes = G2P()
-
-    def speak(self, text: str, styles: np.ndarray, speed: float) -> tuple[np.ndarray, float | None]:
-        """Say a text in a voice.
-
-        Args:
-            text: a sentence, with a mark (`|`) where a pause may be.
-            styles: [n, 1, 256], the voice.
-
-        Returns:
-            [N] float32 at 24 kHz, and the second of the mark.
-        """
-        before, mark, after = text.partition("|")
-        phonemes = self._phonemes(before.strip() + " " + after.strip())
-        words = len(self._phonemes(before.strip()).split())
-        at, spaces = None, 0
-        tokens = []
-        for phoneme in phonemes:
-            if phoneme == " ":
-                spaces += 1
-                at = len(tokens) if mark and spaces == words else at
-            if phoneme in self._ids:
-                tokens.append(self._ids[phoneme])
+    def speak(self, ids: list[int], number: int) -> tuple[np.ndarray, np.ndarray]:
+        """[N] float32 at 24 kHz, and the duration of each id, in any unit."""
+        styles = np.fromfile(self._voices[number % len(self._voices)], np.float32)
+        speed = np.array([SPEEDS[number % len(SPEEDS)]], np.float32)
+        feed = {"style": styles.reshape(-1, 1, 256)[len(ids) - 2], "speed": speed}
         sound, durations = self._session.run(
-            ["audio", DURATIONS],
-            {
-                "tokens": np.array([[0, *tokens, 0]]),
-                "style": styles[len(tokens)],
-                "speed": np.array([speed], np.float32),
-            },
+            ["audio", self.DURATIONS], {"tokens": np.array([ids]), **feed}
         )
-        frames = durations.reshape(-1)
-        # The space's own frames are silence or the last sound of the word before it.
-        cut_s = None if at is None else float(frames[: at + 1].sum() + frames[at + 1] / 2) * FRAME_S
-        return sound.reshape(-1), cut_s
+        return sound.reshape(-1), durations.reshape(-1)
+
+
+class Hibari:
+    """Speaks in the voice of the package, at pitches in turn."""
+
+    DURATIONS = "/Clip_output_0"
+    PARTS = ("lh", "theta", "ln", "lr", "phi", "f0")
+
+    def __init__(self) -> None:
+        self._session = _session(ASSETS / "hibari.onnx", self.DURATIONS)
+
+    def speak(self, ids: list[int], number: int) -> tuple[np.ndarray, np.ndarray]:
+        """[N] float32 at 24 kHz, and the duration of each id, in any unit."""
+        pitch = PITCHES[number % len(PITCHES)]
+        speed = np.array([SPEEDS[number % len(SPEEDS)] / pitch], np.float32)
+        *parts, durations = self._session.run(
+            [*self.PARTS, self.DURATIONS], {"ids": np.array([ids]), "speed": speed}
+        )
+        sound = hibari.tts.dsp.synth(*(each[0] for each in parts), np.random.default_rng(number))
+        return soxr.resample(sound, RATE_HZ * pitch, RATE_HZ), durations.reshape(-1)
+
+
+def _session(path: Path, extra: str) -> onnxruntime.InferenceSession:
+    """The model of a file, with a value inside of it for another output."""
+    model = onnx.load(path)
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(extra))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
 def main(
-    model: Annotated[Path, typer.Option(help="Kokoro's ONNX file.")],
-    voices: Annotated[Path, typer.Option(help="The folder of its voices, *.bin.")],
     out: Annotated[Path, typer.Option(help="The folder to make.")],
+    kokoro: Annotated[
+        Path | None, typer.Option(help="Kokoro's ONNX file; hibari's voice without.")
+    ] = None,
+    voices: Annotated[Path, typer.Option(help="The folder of Kokoro's voices.")] = Path("voices"),
     count: Annotated[int | None, typer.Option(help="Sentences; all by default.")] = None,
+    read_through: Annotated[bool, typer.Option(help="Do not hesitate before a pause.")] = False,
 ) -> None:
     """Make a folder of spoken sentences: a WAV file each, `sentences.txt` and `cuts.txt`."""
     out.mkdir(parents=True, exist_ok=True)
-    kokoro = Kokoro(model)
-    names = cycle(sorted(voices.glob("[ab][fm]_*.bin")))  # American and British English
+    phonemes, speaker = Phonemes(), Kokoro(kokoro, voices) if kokoro else Hibari()
     lines = SENTENCES.read_text(encoding="utf-8").splitlines()[:count]
     cuts = []
-    for number, (line, voice) in enumerate(zip(lines, names, strict=False)):
-        styles = np.fromfile(voice, np.float32).reshape(-1, 1, 256)
-        sound, cut_s = kokoro.speak(line, styles, 0.9 + number % 5 / 20)
+    for number, line in enumerate(lines):
+        ids, at = phonemes.of(line, hesitates=not read_through)
+        sound, durations = speaker.speak(ids, number)
         soundfile.write(out / f"{number:03}.wav", sound, RATE_HZ)
-        cuts.append("" if cut_s is None else f"{cut_s:.3f}")
+        # In a space there is silence, or the last sound of the word before it.
+        cut = (durations[:at].sum() + durations[at] / 2) / durations.sum()
+        cuts.append(f"{cut * len(sound) / RATE_HZ:.3f}")
     (out / "sentences.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (out / "cuts.txt").write_text("\n".join(cuts) + "\n", encoding="utf-8")
 

@@ -12,14 +12,17 @@ HOST = "page.test"  # no name that browsers trust: a page of it is no secure con
 ARGUMENTS = (
     "--no-sandbox",
     "--mute-audio",  # of this machine; what the page plays is measured in the page
+    "--autoplay-policy=no-user-gesture-required",  # for `LISTEN`
     f"--host-resolver-rules=MAP {HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 FAKE_MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 WITHIN_MS = 20_000
 
-# The loudness (root mean square) of what is heard, measured at the player's output.
-LISTEN = """() => {
+# The loudness (root mean square) of what is heard, measured at the player's output: of the moment,
+# and the most of it since then.
+LISTEN = """async () => {
   const { player } = window.page;
+  await player.open();
   const analyser = player.output.context.createAnalyser();
   player.output.connect(analyser);
   const samples = new Float32Array(analyser.fftSize);
@@ -27,27 +30,26 @@ LISTEN = """() => {
     analyser.getFloatTimeDomainData(samples);
     return Math.hypot(...samples) / Math.sqrt(samples.length);
   };
+  window.loudest = 0;
+  setInterval(() => { window.loudest = Math.max(window.loudest, window.loudness()); }, 20);
 }"""
 
 
 @contextmanager
-def chromium(sound: Path | None = None, *, microphone: bool = True) -> Iterator[Any]:
+def chromium(
+    playwright: Any, sound: Path | None = None, *, microphone: bool = True
+) -> Iterator[Any]:
     """A browser whose microphone plays `sound` once, or beeps, or is denied."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright")
     arguments = [*ARGUMENTS, *(FAKE_MICROPHONE if microphone else ())]
     if sound is not None:
         arguments.append(f"--use-file-for-fake-audio-capture={sound}%noloop")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program("chromium", "chromium-browser"), args=arguments
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
+    browser = playwright.chromium.launch(
+        executable_path=program("chromium", "chromium-browser"), args=arguments
+    )
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 class Visit:
@@ -76,7 +78,7 @@ class Visit:
         self.page.press("#type-text", "Enter")
 
     def listen(self) -> None:
-        """Measure from now on what is heard; sound has to have been played."""
+        """Measure from now on what is heard."""
         self.page.evaluate(LISTEN)
 
     def wait_until(self, claim: str) -> None:
@@ -87,7 +89,7 @@ class Visit:
             self.page.wait_for_timeout(20)
 
     def wait_for_sound(self) -> None:
-        self.wait_until("window.loudness() > 0.05")
+        self.wait_until("window.loudest > 0.05")
 
     def wait_for_silence(self) -> None:
         self.wait_until("window.loudness() < 0.001")
@@ -110,5 +112,5 @@ class Visit:
         assert self.errors == []
 
     def _is_ours(self, url: str) -> bool:
-        ours = self.url.removeprefix("http:")
+        ours = self.url.removeprefix("http:").partition("?")[0]
         return url.startswith(("blob:", "data:")) or url.partition(":")[2].startswith(ours)

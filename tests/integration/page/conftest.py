@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.page.chromium import Visit, chromium
-from tests.integration.page.drivers import REQUIRED
+from tests.integration.page.drivers import REQUIRED, missing
 from tests.integration.page.server import page_server
 
 
@@ -25,8 +25,19 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
+def playwright() -> Iterator[Any]:
+    """While it lives a loop runs in this thread: no module has asynchronous tests beside it."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright")
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Any) -> Iterator[Any]:
+    with chromium(playwright) as browser:
         yield browser
 
 

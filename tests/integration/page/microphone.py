@@ -14,11 +14,19 @@ def silence(seconds: float) -> np.ndarray:
     return np.zeros(round(seconds * OUTPUT_SAMPLE_RATE_HZ), "int16")
 
 
-def speech(seconds: float | None = None) -> np.ndarray:
-    """Somebody speaks, [N] int16 at 24 kHz; only the first `seconds` of it."""
+def speech() -> np.ndarray:
+    """Somebody speaks, [N] int16 at 24 kHz."""
     samples, rate = soundfile.read(SPEECH, dtype="int16")
     assert rate == OUTPUT_SAMPLE_RATE_HZ
-    return samples[: None if seconds is None else round(seconds * rate)]
+    return samples
+
+
+def loudest(seconds: float) -> np.ndarray:
+    """The loudest part of it that is so long."""
+    samples, length = speech(), round(seconds * OUTPUT_SAMPLE_RATE_HZ)
+    energy = np.convolve(samples.astype(float) ** 2, np.ones(length), "valid")
+    begin = int(np.argmax(energy))
+    return samples[begin : begin + length]
 
 
 def recorded(path: Path, *sounds: np.ndarray) -> Path:

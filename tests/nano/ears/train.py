@@ -65,7 +65,8 @@ def main() -> None:
         figures = check(model.eval(), unheard, tokenizer)
         path = args.out / "ears_check.json"
         path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-        print("wer", json.dumps(figures["wer"]), flush=True)
+        for name in ("wer", "without_decoder"):
+            print(name, json.dumps(figures[name]), flush=True)
 
 
 class _Losses:

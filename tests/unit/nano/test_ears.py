@@ -15,6 +15,7 @@ from serve_app.checkpoint.tokenizer import make_tokenizer
 from serve_app.checkpoint.vocabulary import Vocabulary, small_vocabulary
 from tests.nano.corpus.shards import Shard
 from tests.nano.ears import rooms
+from tests.nano.ears.check import collapsed
 from tests.nano.ears.lessons import Recordings
 from tests.nano.ears.listener import Listener
 from tests.nano.ears.train import joined, split
@@ -154,6 +155,10 @@ def test_the_ears_learn_two_recordings(recordings: Recordings, vocabulary: Vocab
         losses["loss"].backward()
         optimizer.step()
     assert all(values[-1] < values[0] for values in seen.values())
+
+
+def test_a_path_is_read_without_repeats_and_blanks() -> None:
+    assert collapsed([0, 5, 5, 0, 5, 7, 7, 0], blank=0) == [5, 5, 7]
 
 
 def test_weights_in_parts_come_back_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,3 +48,11 @@ def test_no_more_archives_are_packed_than_wanted(tmp_path: Path) -> None:
     for number in range(3):
         _shard([1.0]).save(tmp_path / "in" / f"kokoro-{number:04}-0000.npz")
     assert len(pack(tmp_path / "in", tmp_path / "packed", limit_bytes=1, most=2)) == 2
+
+
+def test_shards_of_one_name_in_two_folders_both_come_back(tmp_path: Path) -> None:
+    for voice in ("af_bella", "bm_george"):
+        _shard([0.5]).save(tmp_path / "in" / voice / "kokoro-9000-0000.npz")
+    archives = pack(tmp_path / "in", tmp_path / "packed", limit_bytes=10**6)
+    assert unpack(archives, tmp_path / "out") == 2
+    assert len(shards(tmp_path / "out")) == 2

@@ -24,7 +24,7 @@ export function watchLoad(api) {
 function show(load, answers) {
   const { text_answers, spoken_answers, first_sound_s, real_time_factor, processors } = load;
   const figure = (value, text) => (value === undefined ? "–" : text(value)); // before the first
-  const text = text_answers ? `${text_answers} in text, ` : "";
+  const text = text_answers ? `${text_answers} text, ` : "";
   byId("load-answers").textContent = `${text}${spoken_answers} spoken`;
   byId("load-first").textContent = figure(first_sound_s, secondsText);
   byId("load-factor").textContent = figure(real_time_factor, (x) => x.toFixed(2));

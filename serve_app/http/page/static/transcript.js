@@ -56,7 +56,7 @@ export class Transcript {
 class TurnView {
   isDirty = false;
   #turn;
-  #words = []; // {span, space}
+  #words = []; // {before, span, behind}
   #captions = null;
   #text = element("p");
   #sound = null;
@@ -101,17 +101,19 @@ class TurnView {
       this.#text.replaceChildren();
     }
     captions.words.forEach((text, i) => {
-      const { span, space } = (this.#words[i] ??= this.#append());
-      const word = text.trimEnd();
+      const { before, span, behind } = (this.#words[i] ??= this.#append());
+      const [, space, word, rest] = /^(\s*)(.*?)(\s*)$/s.exec(text);
       if (span.textContent !== word) span.textContent = word;
-      space.data = text.slice(word.length);
+      before.data = space;
+      behind.data = rest;
     });
   }
 
-  /** A word and the space behind it, which is not marked with it. */
+  /** A word and the space around it, which is not marked with it. */
   #append() {
-    const word = { span: element("span", { className: "word" }), space: new Text() };
-    this.#text.append(word.span, word.space);
+    const span = element("span", { className: "word" });
+    const word = { before: new Text(), span, behind: new Text() };
+    this.#text.append(word.before, word.span, word.behind);
     return word;
   }
 }

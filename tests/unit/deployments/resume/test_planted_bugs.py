@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from deployments import resume
 from deployments.liveness import heartbeats, interruptible, watch
 from deployments.liveness.heartbeats import Heartbeats
 from deployments.liveness.interruptible import Interruptible
 from deployments.messages import Heartbeat, SpeechRequest, ThinkerRequest
-from deployments.resume import Policy, SpokenProgress, Tries, WrittenProgress
+from deployments.resume import Policy, SpokenProgress, Tries, WrittenProgress, attempts
 from deployments.spoken_answer import answer_aloud, long_texts
 from tests.unit.deployments.resume import test_schedules as schedules
 from tests.unit.deployments.resume import world
@@ -105,7 +104,7 @@ def joints_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def cancellations_are_ours(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(resume, "is_cancelled", lambda: True)
+    patch.setattr(attempts, "is_cancelled", lambda: True)
 
 
 def no_more_tries(patch: pytest.MonkeyPatch) -> None:
@@ -162,7 +161,7 @@ def heartbeats_are_deltas(patch: pytest.MonkeyPatch) -> None:
 
 
 def patience_for_the_first_sound(patch: pytest.MonkeyPatch) -> None:
-    begun_within = resume._begun_within
+    begun_within = attempts._begun_within
 
     def sounding(deltas: Any, within_s: float | None) -> Any:
         async def without_heartbeats() -> Any:
@@ -173,7 +172,7 @@ def patience_for_the_first_sound(patch: pytest.MonkeyPatch) -> None:
 
         return begun_within(without_heartbeats(), within_s)
 
-    patch.setattr(resume, "_begun_within", sounding)
+    patch.setattr(attempts, "_begun_within", sounding)
 
 
 def no_patience_for_the_first(patch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ def watch_of(answers: Iterator[bool | Exception], unasked_s: float = 0.0) -> Sto
 
 
 async def test_a_replica_that_nobody_asks_for_its_health_asks_the_controller() -> None:
-    answers = iter([ConnectionError(), False, True])
+    answers = iter([ConnectionError(), True, False, True, True])
     await asyncio.wait_for(watch_of(answers).stopped(), 5)
     assert next(answers, None) is None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from deployments.chunker import Chunk
 from deployments.messages import (
@@ -20,7 +21,6 @@ from deployments.messages import (
     Voice,
 )
 from deployments.thinker.answer import Answer, EngineOutput
-from deployments.thinker.checkpoint_reading import load_tokenizer
 from deployments.thinker.fake import FakeThinkerEngine
 from deployments.thinker.heard import interleaved
 from deployments.thinker.prompt import PromptBuilder
@@ -34,7 +34,7 @@ from tests.integration.http.helpers import MODEL
 from tests.unit.serve_app.sound.captions.spoken import Spoken, spoken
 
 NANO = Path(__file__).parents[5] / "configs" / "nano"
-TOKENIZER = load_tokenizer(NANO)
+TOKENIZER = Tokenizer.from_file(str(NANO / "tokenizer.json"))
 SPECIAL = SpecialTokens.from_tokenizer(TOKENIZER)
 VOCABULARY = TextVocabulary(TOKENIZER)
 PROMPTS = PromptBuilder(TOKENIZER, SPECIAL, vocabulary=VOCABULARY)
@@ -73,8 +73,9 @@ class RecordedVoice:
 
     def __init__(self, stream: FakeStream) -> None:
         self._stream = stream
-        self.schedule = stream.schedule
-        self.play_at, self.close = stream.play_at, stream.close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     async def synthesize(self, chunk: Chunk) -> bytes:
         values = np.frombuffer(await self._stream.synthesize(chunk), "<i2")

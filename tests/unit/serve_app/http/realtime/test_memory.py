@@ -53,7 +53,7 @@ def tokens(items) -> int:
     return sum(item.tokens for item in items)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(conversations(), st.integers(0, 4000), st.sampled_from([0.0, 0.5, 0.7, 1.0, None]))
 def test_what_is_kept_fits_and_begins_with_a_turn_and_has_no_result_without_its_call(
     items, limit, keeps
@@ -80,7 +80,7 @@ def test_what_is_kept_fits_and_begins_with_a_turn_and_has_no_result_without_its_
         assert not gone
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(conversations(), st.integers(0, 4000))
 def test_an_error_means_that_the_last_thing_said_alone_is_too_long(items, limit):
     last = [item for item in items if item.begins_turn][-1]

@@ -73,7 +73,7 @@ async def next_turns(client: Client, speaker: SpeakingGraph) -> list[Any]:
     return remembered(speaker.thinker.requests[-1].messages)
 
 
-@pytest.mark.parametrize("heard_ms", range(200, 11_900, 900))
+@pytest.mark.parametrize("heard_ms", range(200, 11_900, 1300))
 async def test_a_turn_that_the_client_cut_is_remembered_as_it_was_heard(
     talk: Client, speaker: SpeakingGraph, heard_ms: int
 ) -> None:

@@ -150,7 +150,7 @@ def test_the_more_eager_the_shorter_each_wait() -> None:
 
 def test_the_model_is_asked_in_a_pause_of_a_semantic_turn_alone() -> None:
     detector = TurnDetector(SemanticVad())
-    heard(detector, (SILENCE, 20), (SPEECH, 20), (SILENCE, 4))
+    heard(detector, (SILENCE, 20), (SPEECH, 20), (SILENCE, 3))
     assert not detector.asks()
     detector.push(SILENCE)
     assert detector.asks()

@@ -88,7 +88,7 @@ async def test_sessions_beside_each_other_do_not_mix(activity: VoiceActivity) ->
     assert not alone[2]
 
 
-@pytest.mark.parametrize(("complete", "wait_ms"), [(1.0, 250), (None, 1000), (0.0, 2000)])
+@pytest.mark.parametrize(("complete", "wait_ms"), [(1.0, 250), (None, 1000), (0.0, 1800)])
 async def test_the_model_moves_the_end_of_a_turn(
     activity: VoiceActivity, complete: float | None, wait_ms: int
 ) -> None:
@@ -132,6 +132,34 @@ async def test_a_sound_of_150_ms_stops_no_answer_and_one_of_400_ms_does(
         assert SpeechStarted in kinds and (Interrupts in kinds) is stops
         listener = Listener(ServerVad(), activity, None)
         assert Interrupts in map(type, await heard(listener, voiced(recording, seconds), 512))
+
+
+async def test_a_word_on_a_silence_that_is_over_is_not_heard(activity: VoiceActivity) -> None:
+    """The sound goes on before the answer comes; the next silence is asked about anew."""
+
+    class Waits:
+        def __init__(self) -> None:
+            self.questions: list[asyncio.Future[float]] = []
+
+        async def complete(self, samples: np.ndarray) -> float | None:
+            self.questions.append(asyncio.get_running_loop().create_future())
+            return await self.questions[-1]
+
+    class Known:
+        async def probabilities(self, stream: object, samples: np.ndarray) -> list[float]:
+            return [float(each > 0) for each in samples[::512]]
+
+    judge = Waits()
+    listener = Listener(SemanticVad(), Known(), judge)  # type: ignore[arg-type]
+    speech, quiet = np.ones(512 * 10, np.float32), np.zeros(512 * 4, np.float32)
+    await heard(listener, np.concatenate((speech, quiet)), 512)
+    await heard(listener, np.concatenate((speech, quiet)), 512)
+    first, second = judge.questions
+    assert first.cancelled() and not second.done()
+    second.set_result(1.0)
+    await asyncio.sleep(0)
+    events = await heard(listener, np.zeros(512 * 8, np.float32), 512)
+    assert isinstance(events[-1], SpeechStopped)
 
 
 async def test_without_a_rule_time_passes_and_nothing_happens(activity: VoiceActivity) -> None:
