@@ -24,8 +24,8 @@ from serve_app.http.models import router as models
 from serve_app.http.page.router import add_page
 from serve_app.http.realtime import client_secrets
 from serve_app.http.realtime import router as realtime
-from serve_app.http.realtime.ears import Ears
-from serve_app.http.realtime.sessions import Sessions
+from serve_app.http.realtime.open_sessions import Sessions
+from serve_app.http.realtime.turn_models import TurnModels
 from serve_app.http.settings import HttpSettings
 from serve_app.http.speech import router as speech
 from serve_app.http.text_stream import router as text_stream
@@ -69,7 +69,7 @@ def create_http_app(
     app.state.spoken_turns = spoken_turns or spoken_turns_of(settings)
     access = access or access_of(settings)
     app.state.client_secrets = access.client_secrets
-    app.state.ears = Ears()
+    app.state.turn_models = TurnModels()
     app.state.sessions = Sessions(settings.realtime.max_sessions)
     for module in (speech, transcriptions, chat, voices, models, client_secrets):
         app.include_router(

@@ -17,7 +17,7 @@ from serve_app.http.access.gate import access_of
 from serve_app.http.application import create_http_app
 from serve_app.http.chat.spoken_turns import spoken_turns_of
 from serve_app.http.dependencies import Server
-from serve_app.http.realtime.sessions import Sessions
+from serve_app.http.realtime.open_sessions import Sessions
 from serve_app.http.rehearsal import rehearse
 from serve_app.http.settings import HttpSettings, require_shared_turns
 

@@ -14,17 +14,17 @@ from serve_app.graph.backend import Backend
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime import server_events as events
+from serve_app.http.realtime.context_window import ContextWindow
 from serve_app.http.realtime.conversation import Conversation
-from serve_app.http.realtime.guessing import Trial
 from serve_app.http.realtime.ids import new_id
 from serve_app.http.realtime.items import Speech
 from serve_app.http.realtime.outbox import ClientTooSlow, Outbox
-from serve_app.http.realtime.plan import Plan
-from serve_app.http.realtime.recollection import Recollection
 from serve_app.http.realtime.refusals import Refused
 from serve_app.http.realtime.response import Reason, Response
+from serve_app.http.realtime.response_plan import Plan
 from serve_app.http.realtime.response_writer import ResponseWriter
 from serve_app.http.realtime.session_types import Truncation
+from serve_app.http.realtime.speculation import Trial
 
 TRIES = 3  # of a prompt that was too long; each is shorter than the one before
 
@@ -48,7 +48,7 @@ class Answering:
         allowance: Allowance | None,
         outbox: Outbox,
         conversation: Conversation,
-        recollection: Recollection,
+        context_window: ContextWindow,
         ended: Callable[[float], None],
         fail: Callable[[BaseException], None],
     ) -> None:
@@ -59,7 +59,7 @@ class Answering:
         self._allowance = allowance
         self._outbox = outbox
         self._conversation = conversation
-        self._recollection = recollection
+        self._context_window = context_window
         self._ended = ended
         self._fail = fail
         self._speech: Speech | None = None  # that was spoken last
@@ -165,7 +165,7 @@ class Answering:
         """Answer; where the prompt turns out to be too long, forget some of it and try again."""
         if asked.trial is not None and await self._from_trial(writer, asked.trial):
             return
-        plan = self._recollection.fit(asked.plan, asked.truncation)
+        plan = self._context_window.fit(asked.plan, asked.truncation)
         for left in reversed(range(TRIES)):
             try:
                 return await self._answer(writer, plan, self.deltas(plan, asked.request_id))
@@ -173,8 +173,8 @@ class Answering:
                 too_long = unwrap(error)
                 if not isinstance(too_long, PromptTooLong) or not left or not plan.remembers:
                     raise
-            self._recollection.refused(plan, too_long)
-            plan = self._recollection.fit(plan, asked.truncation)
+            self._context_window.refused(plan, too_long)
+            plan = self._context_window.fit(plan, asked.truncation)
 
     async def _from_trial(self, writer: ResponseWriter, trial: Trial) -> bool:
         """Whether the answer that was begun on trial is one."""
@@ -194,4 +194,4 @@ class Answering:
                 await writer.take(delta)
                 await self._outbox.room()
                 if delta.usage:
-                    self._recollection.learn(plan, delta.usage)
+                    self._context_window.learn(plan, delta.usage)

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from serve_app.http.realtime import client_events as sent
+from serve_app.http.realtime.audio_formats import whole_recording
 from serve_app.http.realtime.ids import new_id
 from serve_app.http.realtime.items import (
     CallItem,
@@ -17,7 +18,6 @@ from serve_app.http.realtime.items import (
 )
 from serve_app.http.realtime.refusals import INVALID_VALUE, MISSING, Refused
 from serve_app.http.realtime.session_types import SoundFormat
-from serve_app.http.realtime.sounds import whole_recording
 
 MAX_SHOWN_BYTES = 200 << 10  # no event may have more than 256 KiB, and events show items
 SPOKEN = ("input_audio", "output_audio", "audio")

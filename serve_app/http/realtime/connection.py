@@ -11,7 +11,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from serve_app.http.access.gate import SUBPROTOCOL
 from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime.client_events import read_object
-from serve_app.http.realtime.endings import (
+from serve_app.http.realtime.inflow import Inflow
+from serve_app.http.realtime.open_sessions import Sessions
+from serve_app.http.realtime.outbox import ClientTooSlow
+from serve_app.http.realtime.session import Session
+from serve_app.http.realtime.session_ends import (
     INTERNAL,
     POLICY_VIOLATION,
     TOO_BIG,
@@ -20,10 +24,6 @@ from serve_app.http.realtime.endings import (
     expired,
     idle,
 )
-from serve_app.http.realtime.inflow import Inflow
-from serve_app.http.realtime.outbox import ClientTooSlow
-from serve_app.http.realtime.session import Session
-from serve_app.http.realtime.sessions import Sessions
 from serve_app.http.settings import RealtimeSettings
 
 logger = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from serve_app.graph.answers import Delta
+from serve_app.http.realtime.audio_formats import base64_pieces, sound_out
 from serve_app.http.realtime.items import Content, Speech, Text
-from serve_app.http.realtime.plan import Plan
-from serve_app.http.realtime.sounds import base64_pieces, sound_out
+from serve_app.http.realtime.response_plan import Plan
 from serve_app.sound.captions import Caption
 from serve_app.sound.encoding.encoder_threads import Encoding
 from serve_app.sound.encoding.formats import FORMATS

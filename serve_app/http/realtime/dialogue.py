@@ -8,16 +8,16 @@ from serve_app.http.access.key_limits import Allowance
 from serve_app.http.dependencies import Server
 from serve_app.http.realtime.answering import Answering, Asked
 from serve_app.http.realtime.client_events import ResponseFields
+from serve_app.http.realtime.context_window import ContextWindow
 from serve_app.http.realtime.conversation import Conversation
-from serve_app.http.realtime.guessing import Guessing, Trial
 from serve_app.http.realtime.items import MessageItem
+from serve_app.http.realtime.open_sessions import Sessions
 from serve_app.http.realtime.outbox import Outbox
-from serve_app.http.realtime.plan import Plan, plan_of
-from serve_app.http.realtime.recollection import Recollection
 from serve_app.http.realtime.refusals import INVALID_VALUE, Refused
+from serve_app.http.realtime.response_plan import Plan, plan_of
 from serve_app.http.realtime.session_settings import SessionSettings
 from serve_app.http.realtime.session_types import Transcription
-from serve_app.http.realtime.sessions import Sessions
+from serve_app.http.realtime.speculation import Speculation, Trial
 from serve_app.http.realtime.transcriber import Transcriber
 
 NO_RESPONSE = "Cancellation failed: no active response found"  # LiveKit knows it by these words
@@ -41,13 +41,13 @@ class Dialogue:
         self._settings = settings
         self._speculative = server.settings.realtime.speculative
         self._request_id, self._requests = request_id, 0
-        self._recollection = Recollection(server.settings.realtime.context_tokens)
+        self._context_window = ContextWindow(server.settings.realtime.context_tokens)
         parts = (server.backend, allowance, outbox)
         self._answering = Answering(
-            *parts, self.conversation, self._recollection, self._ended, fail
+            *parts, self.conversation, self._context_window, self._ended, fail
         )
         self._transcriber = Transcriber(*parts, fail)
-        self._guessing = Guessing(self.conversation, sessions, self._answering.deltas)
+        self._speculation = Speculation(self.conversation, sessions, self._answering.deltas)
         self.when_quiet: Callable[[float | None], None] = lambda left_s: None
         """Hears in how many seconds the answer's sound ends; None while an answer is made."""
 
@@ -80,7 +80,7 @@ class Dialogue:
 
     async def close(self) -> None:
         """Stop all that is under way."""
-        await self._guessing.drop()
+        await self._speculation.drop()
         await self._answering.close()
         await self._transcriber.close()
 
@@ -89,8 +89,8 @@ class Dialogue:
         how = self._settings.fields.input.transcription
         if how is not None or self._settings.is_transcription:
             self._transcriber.begin(item, how or Transcription(), self._next_request_id())
-        trial = self._guessing.take(item)
-        await self._guessing.drop()
+        trial = self._speculation.take(item)
+        await self._speculation.drop()
         if responds and not self._settings.is_transcription and self._answering.active is None:
             await self.respond(ResponseFields(), trial)
         elif trial is not None:
@@ -110,22 +110,22 @@ class Dialogue:
         responds = turns is not None and turns.create_response
         is_free = not self._settings.is_transcription and not self.is_answering()
         if self._speculative and responds and is_free and (plan := await self._plan(item)):
-            await self._guessing.begin(item, plan, self._next_request_id())
+            await self._speculation.begin(item, plan, self._next_request_id())
 
     async def drop_guess(self) -> None:
         """The turn goes on."""
-        await self._guessing.drop()
+        await self._speculation.drop()
 
     def guessed(self) -> MessageItem | None:
         """The turn that is being answered already."""
-        return self._guessing.item()
+        return self._speculation.item()
 
     async def _plan(self, item: MessageItem) -> Plan | None:
         """Of an answer to `item`, which is not in the conversation yet."""
         plan = await plan_of(ResponseFields(), self._settings, self.conversation)
         plan = replace(plan, items=[*plan.items, item])
         try:
-            return self._recollection.fit(plan, self._settings.fields.truncation)
+            return self._context_window.fit(plan, self._settings.fields.truncation)
         except PromptTooLong:  # the answer itself will say so
             return None
 

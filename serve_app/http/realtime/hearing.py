@@ -8,15 +8,15 @@ import numpy as np
 from deployments.messages import INPUT_SAMPLE_RATE_HZ
 from serve_app.http.realtime import client_events as sent
 from serve_app.http.realtime import server_events as events
+from serve_app.http.realtime.audio_formats import SoundIn, bytes_of
 from serve_app.http.realtime.conversation import Conversation
-from serve_app.http.realtime.ears import Ears, rule_of
 from serve_app.http.realtime.ids import new_id
 from serve_app.http.realtime.input_buffer import InputBuffer
 from serve_app.http.realtime.items import MessageItem, Recording
 from serve_app.http.realtime.outbox import Outbox
 from serve_app.http.realtime.refusals import Refused
 from serve_app.http.realtime.session_settings import SessionSettings
-from serve_app.http.realtime.sounds import SoundIn, bytes_of
+from serve_app.http.realtime.turn_models import TurnModels, rule_of
 from serve_app.sound.turns import (
     IdleTimeout,
     Interrupts,
@@ -60,7 +60,7 @@ class Hearing:
 
     def __init__(
         self,
-        ears: Ears,
+        turn_models: TurnModels,
         settings: SessionSettings,
         conversation: Conversation,
         outbox: Outbox,
@@ -68,7 +68,7 @@ class Hearing:
         most_s: float,
     ) -> None:
         """`most_s` of sound may wait to become a turn."""
-        self._ears = ears
+        self._turn_models = turn_models
         self._settings = settings
         self._conversation = conversation
         self._outbox = outbox
@@ -140,7 +140,7 @@ class Hearing:
 
     async def _heard_by(self) -> Listener:
         if self._listener is None:
-            self._listener = await self._ears.listener(rule_of(self._settings.turns))
+            self._listener = await self._turn_models.listener(rule_of(self._settings.turns))
         return self._listener
 
     def _end_turn(self) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from serve_app.http.access.key_limits import TokenBucket
-from serve_app.http.realtime.endings import flooded
+from serve_app.http.realtime.session_ends import flooded
 
 # 20 ms of sound an event are 50 events a second. A client that was held up sends them at once.
 EVENTS, EVENTS_PERIOD_S = 4000.0, 10.0

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from deployments.messages import Usage
 from serve_app.http.realtime.ids import new_id
 from serve_app.http.realtime.items import Item
-from serve_app.http.realtime.plan import Plan
+from serve_app.http.realtime.response_plan import Plan
 
 Json = dict[str, Any]
 Status = Literal["in_progress", "completed", "cancelled", "failed", "incomplete"]

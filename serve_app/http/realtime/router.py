@@ -11,9 +11,9 @@ from serve_app.http.access.gate import refusal
 from serve_app.http.dependencies import Server, ServerDep
 from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime.connection import Connection
+from serve_app.http.realtime.open_sessions import Sessions
 from serve_app.http.realtime.session import Session
 from serve_app.http.realtime.session_settings import Kind
-from serve_app.http.realtime.sessions import Sessions
 
 socket = APIRouter()
 
@@ -40,7 +40,7 @@ async def _serve(websocket: WebSocket, server: Server, sessions: Sessions, model
     session = Session(
         server,
         websocket.state.allowance,
-        websocket.app.state.ears,
+        websocket.app.state.turn_models,
         sessions,
         _kind(websocket),
         model,

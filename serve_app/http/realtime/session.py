@@ -11,14 +11,14 @@ from serve_app.http.realtime import client_events as sent
 from serve_app.http.realtime import server_events as events
 from serve_app.http.realtime.client_items import item_of
 from serve_app.http.realtime.dialogue import Dialogue
-from serve_app.http.realtime.ears import Ears
 from serve_app.http.realtime.hearing import Hearing
 from serve_app.http.realtime.ids import new_id
 from serve_app.http.realtime.items import MessageItem, Speech
+from serve_app.http.realtime.open_sessions import Sessions
 from serve_app.http.realtime.outbox import Outbox
 from serve_app.http.realtime.refusals import INVALID_VALUE, Refused, error_of
 from serve_app.http.realtime.session_settings import Kind, SessionSettings
-from serve_app.http.realtime.sessions import Sessions
+from serve_app.http.realtime.turn_models import TurnModels
 
 Handler = Callable[[Any], Coroutine[Any, Any, None]]
 
@@ -30,7 +30,7 @@ class Session:
         self,
         server: Server,
         allowance: Allowance | None,
-        ears: Ears,
+        turn_models: TurnModels,
         sessions: Sessions,
         kind: Kind,
         model: str,
@@ -46,7 +46,7 @@ class Session:
         )
         self._conversation = self._dialogue.conversation
         self._hearing = Hearing(
-            ears,
+            turn_models,
             self._settings,
             self._conversation,
             self.outbox,

@@ -1,7 +1,6 @@
 """Where the turns of a spoken session begin and end. No HTTP, no Ray."""
 
 from serve_app.sound.turns.activity import VoiceActivity
-from serve_app.sound.turns.detector import TurnDetector
 from serve_app.sound.turns.events import (
     IdleTimeout,
     Interrupts,
@@ -11,9 +10,10 @@ from serve_app.sound.turns.events import (
     SpeechStopped,
     TurnEvent,
 )
-from serve_app.sound.turns.judge import TurnJudge
 from serve_app.sound.turns.listener import Listener
 from serve_app.sound.turns.rules import FRAME_MS, Eagerness, SemanticVad, ServerVad, TurnRule
+from serve_app.sound.turns.smart_turn_judge import TurnJudge
+from serve_app.sound.turns.turn_detector import TurnDetector
 
 __all__ = [
     "FRAME_MS",

@@ -14,7 +14,7 @@ from ray import serve
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from serve_app.http.realtime.endings import RESTART
+from serve_app.http.realtime.session_ends import RESTART
 from tests.integration.graph.conftest import fake_graph, replica_record, requests_in_thinker, served
 
 KEY = "a-key-in-the-clear"

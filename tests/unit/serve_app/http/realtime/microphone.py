@@ -1,10 +1,10 @@
-"""What clients say: tones and silence, and ears that take every loud frame for speech."""
+"""What clients say: tones and silence, and models that take every loud frame for speech."""
 
 import base64
 
 import numpy as np
 
-from serve_app.http.realtime.ears import Ears
+from serve_app.http.realtime.turn_models import TurnModels
 from serve_app.sound import telephony
 from serve_app.sound.turns import Listener, TurnJudge, TurnRule
 from tests.integration.http.conftest import Graph
@@ -33,7 +33,7 @@ class Judge:
         return self._complete
 
 
-class LoudEars(Ears):
+class LoudEars(TurnModels):
     """Needs no models."""
 
     def __init__(self, complete: float = 1.0) -> None:
@@ -46,7 +46,7 @@ class LoudEars(Ears):
 
 
 def hears_loud_sounds(graph: Graph, complete: float = 1.0) -> Graph:
-    graph.app.state.ears = LoudEars(complete)
+    graph.app.state.turn_models = LoudEars(complete)
     return graph
 
 

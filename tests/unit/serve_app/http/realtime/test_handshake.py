@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from serve_app.http.application import create_http_app
-from serve_app.http.realtime.endings import TRY_AGAIN
+from serve_app.http.realtime.session_ends import TRY_AGAIN
 from serve_app.http.settings import HttpSettings
 from tests.integration.http.conftest import ScriptedBackend, openai_client
 from tests.unit.serve_app.http.realtime.client import Closed, Denied, connected

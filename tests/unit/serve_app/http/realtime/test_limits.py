@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from serve_app.http.realtime import inflow
-from serve_app.http.realtime.endings import GOING_AWAY, POLICY_VIOLATION, RESTART
 from serve_app.http.realtime.inflow import REFUSALS
 from serve_app.http.realtime.outbox import (
     FULL_BYTES,
@@ -16,6 +15,7 @@ from serve_app.http.realtime.outbox import (
     ClientTooSlow,
     Outbox,
 )
+from serve_app.http.realtime.session_ends import GOING_AWAY, POLICY_VIOLATION, RESTART
 from tests.unit.serve_app.http.realtime.client import Client, Denied, connected
 from tests.unit.serve_app.http.realtime.conftest import Graph, started
 from tests.unit.serve_app.http.realtime.microphone import as_audio, take_turns_by_hand, tone

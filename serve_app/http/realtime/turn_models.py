@@ -13,7 +13,7 @@ from serve_app.sound.turns import (
 )
 
 
-class Ears:
+class TurnModels:
     """Loads each model when the first session needs it."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from deployments.messages import (
 )
 from deployments.thinker.prompt import PromptBuilder
 from deployments.thinker.tokens import SpecialTokens
-from serve_app.http.realtime.memory import (
+from serve_app.http.realtime.truncation import (
     AUTO_KEEPS,
     Memory,
     Remembered,

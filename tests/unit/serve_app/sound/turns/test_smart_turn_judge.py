@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serve_app.sound.turns import TurnJudge
-from serve_app.sound.turns.judge import MOST_WAITING, Budget
+from serve_app.sound.turns.smart_turn_judge import MOST_WAITING, Budget
 
 SOUND = np.zeros(16_000, np.float32)
 

@@ -7,16 +7,22 @@ from deployments.errors import PromptTooLong
 from deployments.messages import Message, Usage
 from serve_app.http.realtime.conversation import prompt_of
 from serve_app.http.realtime.items import CallItem, Item, MessageItem, OutputItem
-from serve_app.http.realtime.memory import FRAME_TOKENS, Memory, Remembered, Rule, message_tokens
-from serve_app.http.realtime.plan import Plan
+from serve_app.http.realtime.response_plan import Plan
 from serve_app.http.realtime.session_types import RetentionRatio, Truncation
+from serve_app.http.realtime.truncation import (
+    FRAME_TOKENS,
+    Memory,
+    Remembered,
+    Rule,
+    message_tokens,
+)
 
 # That a prompt leaves for the answer: 33 s of speech. Of a small context, a third.
 ANSWER_TOKENS = 1024
 ANSWER_PART = 3
 
 
-class Recollection:
+class ContextWindow:
     """Forgets the oldest turns of one conversation. Clients see them for ever."""
 
     def __init__(self, context_tokens: int | None) -> None:

@@ -13,8 +13,8 @@ from deployments.ray_failures import FULL, unwrap
 from serve_app.graph.answers import Delta
 from serve_app.http.realtime.conversation import Conversation
 from serve_app.http.realtime.items import Item, MessageItem
-from serve_app.http.realtime.plan import Plan
-from serve_app.http.realtime.sessions import Sessions
+from serve_app.http.realtime.open_sessions import Sessions
+from serve_app.http.realtime.response_plan import Plan
 
 Ask = Callable[[Plan, str], AsyncGenerator[Delta]]
 
@@ -60,7 +60,7 @@ class _Guess:
     trial: Trial
 
 
-class Guessing:
+class Speculation:
     """The trials of one session: one at a time."""
 
     def __init__(self, conversation: Conversation, sessions: Sessions, ask: Ask) -> None:

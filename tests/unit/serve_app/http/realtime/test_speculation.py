@@ -17,12 +17,12 @@ from tests.unit.serve_app.http.realtime.test_typed_turns import kinds
 PAUSE = silence(0.3)  # longer than a guess waits, shorter than a turn's end
 
 
-async def guessing(**settings: Any) -> Any:
+async def speculating(**settings: Any) -> Any:
     return hears_loud_sounds(await started(realtime={"speculative": True}, **settings))
 
 
 async def test_an_answer_begins_in_the_silence_and_is_heard_when_the_turn_is_over() -> None:
-    graph = await guessing()
+    graph = await speculating()
     requests = spied(graph)
     async with connected(graph.app) as client:
         await speak(client, tone(1.0), PAUSE)
@@ -32,7 +32,7 @@ async def test_an_answer_begins_in_the_silence_and_is_heard_when_the_turn_is_ove
 
 
 async def test_the_answer_on_trial_is_the_answer() -> None:
-    graph = await guessing()
+    graph = await speculating()
     requests = spied(graph)
     async with connected(graph.app) as client:
         await speak(client, tone(1.0), silence(0.7))
@@ -53,7 +53,7 @@ async def test_the_answer_on_trial_is_the_answer() -> None:
 
 
 async def test_who_goes_on_drops_the_answer_and_both_stages_are_free() -> None:
-    graph = await guessing(seconds_per_delta=0.05)
+    graph = await speculating(seconds_per_delta=0.05)
     requests = spied(graph)
     async with connected(graph.app) as client:
         await speak(client, tone(1.0), PAUSE)
@@ -68,7 +68,7 @@ async def test_who_goes_on_drops_the_answer_and_both_stages_are_free() -> None:
 
 
 async def test_what_was_typed_meanwhile_is_answered_too() -> None:
-    graph = await guessing()
+    graph = await speculating()
     requests = spied(graph)
     async with connected(graph.app) as client:
         await speak(client, tone(1.0), PAUSE)
@@ -81,7 +81,7 @@ async def test_what_was_typed_meanwhile_is_answered_too() -> None:
 
 
 async def test_a_full_server_answers_when_the_turn_is_over_and_guesses_no_more() -> None:
-    graph = await guessing()
+    graph = await speculating()
     graph.synthesizer._max_streams = 0
     requests: list[Any] = []
     async with connected(graph.app) as client:
@@ -97,7 +97,7 @@ async def test_a_full_server_answers_when_the_turn_is_over_and_guesses_no_more()
 
 
 async def test_a_client_that_leaves_drops_the_guess() -> None:
-    graph = await guessing(seconds_per_delta=0.05)
+    graph = await speculating(seconds_per_delta=0.05)
     async with connected(graph.app) as client:
         await speak(client, tone(1.0), PAUSE)
         assert await eventually(lambda: not graph.idle())

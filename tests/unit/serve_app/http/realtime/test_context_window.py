@@ -7,7 +7,7 @@ from typing import Any
 from deployments.errors import PromptTooLong
 from deployments.messages import Role
 from serve_app.http.realtime import conversation
-from serve_app.http.realtime.memory import FRAME_TOKENS, message_tokens
+from serve_app.http.realtime.truncation import FRAME_TOKENS, message_tokens
 from tests.unit.serve_app.http.realtime.client import Client, connected
 from tests.unit.serve_app.http.realtime.conftest import started
 from tests.unit.serve_app.http.realtime.microphone import speak, take_turns_by_hand, tone
