@@ -35,7 +35,7 @@ class Conversation:
         Raises:
             Refused: there is an item of that id, or none that is named `after`.
         """
-        if any(each.id == item.id for each in self._items):
+        if self.has(item.id):
             message = f"there is an item {item.id!r} already"
             raise Refused("item_create_duplicate_item_id", message, "item.id")
         if len(self._items) >= MAX_ITEMS:
@@ -59,6 +59,10 @@ class Conversation:
                 return place
         message = f"there is no item {after!r} to come after"
         raise Refused("item_create_invalid_previous_item_id", message, "previous_item_id")
+
+    def has(self, item_id: str) -> bool:
+        """Whether there is an item of that id."""
+        return any(item.id == item_id for item in self._items)
 
     def find(self, item_id: str, what: str) -> Item:
         """The item of that id.

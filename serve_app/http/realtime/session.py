@@ -124,7 +124,15 @@ class Session:
         self.outbox.put(events.item_deleted(event.item_id))
 
     async def _truncate_item(self, event: sent.ItemTruncate) -> None:
-        """Cut a spoken turn where it was heard. Behind its end there is nothing to cut."""
+        """Cut a spoken turn where it was heard. Behind its end there is nothing to cut.
+
+        Nor is there of an item of an earlier session. Pipecat truncates one after it has connected
+        anew, and an error would end its call.
+        """
+        if not self._conversation.has(event.item_id):
+            unknown = (event.item_id, event.content_index, event.audio_end_ms)
+            self.outbox.put(events.item_truncated(*unknown))
+            return
         item = self._conversation.find(event.item_id, "truncate")
         content = item.content if isinstance(item, MessageItem) else []
         speech = content[event.content_index] if event.content_index < len(content) else None

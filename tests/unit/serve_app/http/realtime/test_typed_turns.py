@@ -205,6 +205,15 @@ async def test_a_truncation_behind_the_end_is_clamped(client: Client) -> None:
         await client.expect("conversation.item.truncated", audio_end_ms=told_ms)
 
 
+async def test_an_item_of_an_earlier_session_is_truncated_without_an_error(client: Client) -> None:
+    await client.send(
+        "conversation.item.truncate", item_id="item_before", content_index=0, audio_end_ms=800
+    )
+    await client.expect(
+        "conversation.item.truncated", item_id="item_before", content_index=0, audio_end_ms=800
+    )
+
+
 async def test_a_failure_of_the_graph_ends_the_response_and_not_the_session() -> None:
     graph = await started()
     graph.synthesizer._max_streams = 0
