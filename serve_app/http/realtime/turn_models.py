@@ -14,7 +14,7 @@ from serve_app.sound.turns import (
 
 
 class TurnModels:
-    """Loads each model when the first session needs it."""
+    """Loads both models when the first session needs them."""
 
     def __init__(self) -> None:
         self._loading = asyncio.Lock()
@@ -22,11 +22,10 @@ class TurnModels:
         self._judge: TurnJudge | None = None
 
     async def listener(self, rule: TurnRule | None) -> Listener:
-        """What hears one session. The judge is there for sessions that come to need it, too."""
+        """What hears one session. Its turns may become semantic later, so it has the judge."""
         async with self._loading:
-            if self._activity is None:
+            if self._activity is None or self._judge is None:
                 self._activity = await asyncio.to_thread(VoiceActivity)
-            if self._judge is None and isinstance(rule, SemanticVad):
                 self._judge = await asyncio.to_thread(TurnJudge)
         return Listener(rule, self._activity, self._judge)
 
