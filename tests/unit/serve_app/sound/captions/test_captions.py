@@ -53,7 +53,7 @@ def errors_s(shown: list[Caption], clip: Spoken) -> np.ndarray:
 
 
 def test_words_have_the_times_at_which_they_are_said():
-    """Of six clips, among them the four hardest of 96: the tokens' own places are off by 0.65 s."""
+    """Of six clips, among them four hard ones: the tokens' own places are off by 0.65 s."""
     errors = np.concatenate(
         [errors_s(streamed(Captions(), clip, clip.seconds), clip) for clip in CLIPS]
     )
