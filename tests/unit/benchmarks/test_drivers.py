@@ -8,7 +8,11 @@ import pytest
 
 from tests import benchmarks
 
-NEED_TRITON = {"tests.benchmarks.resident_streams", "tests.benchmarks.token2wav_resident"}
+NEEDED = {  # that no test environment has in full
+    "tests.benchmarks.resident_streams": "triton",
+    "tests.benchmarks.token2wav_resident": "triton",
+    "tests.benchmarks.turns.speak": "hibari",
+}
 DRIVERS = [
     module.name for module in pkgutil.walk_packages(benchmarks.__path__, "tests.benchmarks.")
 ]
@@ -16,6 +20,6 @@ DRIVERS = [
 
 @pytest.mark.parametrize("name", DRIVERS)
 def test_a_driver_loads(name: str) -> None:
-    if name in NEED_TRITON and not importlib.util.find_spec("triton"):
-        pytest.skip("needs Triton")
+    if name in NEEDED and not importlib.util.find_spec(NEEDED[name]):
+        pytest.skip(f"needs {NEEDED[name]}")
     importlib.import_module(name)
