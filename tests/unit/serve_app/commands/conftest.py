@@ -1,19 +1,11 @@
-import signal
 from collections.abc import Iterator
 
 import pytest
 
+from tests.terminal_signals import as_in_a_terminal
+
 
 @pytest.fixture(autouse=True)
 def signals_are_as_in_a_terminal() -> Iterator[None]:
-    """A child ignores what its parent ignores, as SIGHUP under `nohup` and SIGINT after `&`."""
-    ignored = [one for one in (signal.SIGINT, signal.SIGHUP) if is_ignored(one)]
-    for one in ignored:
-        signal.signal(one, signal.SIG_DFL)
-    yield
-    for one in ignored:
-        signal.signal(one, signal.SIG_IGN)
-
-
-def is_ignored(signum: int) -> bool:
-    return signal.getsignal(signum) is signal.SIG_IGN
+    with as_in_a_terminal():
+        yield
