@@ -146,7 +146,7 @@ async def run(answers: int, seed: int, out: Path, base_url: str) -> bool:
 
 def document(deaths: list[Death], seed: int) -> dict[str, Any]:
     return {
-        "command": sys.argv,
+        "command": ["python", "-m", "tests.benchmarks.run_deaths", *sys.argv[1:]],
         "seed": seed,
         "killed": sum(one.killed for one in deaths),
         "same": sum(one.same for one in deaths),

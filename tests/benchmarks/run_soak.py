@@ -76,7 +76,10 @@ class Soak:
 
 async def soak(server: SoakedServer, seconds: float, load: Load, out: Path) -> dict[str, Any]:
     """Ask for that long, and report."""
-    about = {"command": sys.argv, "began": datetime.now(UTC).isoformat(timespec="seconds")}
+    about = {
+        "command": ["python", "-m", "tests.benchmarks.run_soak", *sys.argv[1:]],
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     run = Soak(server, out, about, quiet_s=QUIET_SHARE * seconds)
     run.logs.pass_over(server.logs())
     ends_s = time.monotonic() + seconds
