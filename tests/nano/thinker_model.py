@@ -1,5 +1,8 @@
 """Nano's Thinker as it is trained: what is served, and the help to hear that is not."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import Qwen2ForCausalLM
@@ -14,8 +17,15 @@ from tests.nano.thinker_batches import Batch
 
 def nano_config(vocabulary: Vocabulary) -> StepAudio2Config:
     """The Thinker's sizes and ids."""
+    return config_of(THINKER_TEXT, THINKER_AUDIO, vocabulary)
+
+
+def config_of(
+    text_sizes: Mapping[str, Any], audio_sizes: Mapping[str, Any], vocabulary: Vocabulary
+) -> StepAudio2Config:
+    """The configuration of a decoder and an encoder of these sizes, over `vocabulary`'s ids."""
     text = {
-        **THINKER_TEXT,
+        **text_sizes,
         "vocab_size": vocabulary.size,
         "eos_token_id": vocabulary.eos_token_ids,
         "pad_token_id": vocabulary.ids["<|endoftext|>"],
@@ -23,7 +33,7 @@ def nano_config(vocabulary: Vocabulary) -> StepAudio2Config:
         "rope_theta": 1_000_000.0,
         "torch_dtype": "bfloat16",
     }
-    return StepAudio2Config(text_config=text, audio_encoder_config=dict(THINKER_AUDIO))
+    return StepAudio2Config(text_config=text, audio_encoder_config=dict(audio_sizes))
 
 
 class Thinker(nn.Module):

@@ -14,7 +14,7 @@ from deployments.thinker.vllm_plugin.audio_encoder import Adapter, AudioEncoder
 from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
 from serve_app.checkpoint.vocabulary import Vocabulary
 from tests.nano.ears.lessons import Lesson
-from tests.nano.thinker_model import sinusoids
+from tests.nano.thinker_model import config_of, sinusoids
 
 PHONEMES: Final = 178  # ids of Kokoro's alphabet; 0 is no phoneme and serves as CTC's blank
 TEXT: Final = {
@@ -38,16 +38,7 @@ _MISREAD_SHARE = 0.08  # of the words that the model reads back: it must trust i
 
 def listener_config(vocabulary: Vocabulary) -> StepAudio2Config:
     """Sizes and ids."""
-    text = {
-        **TEXT,
-        "vocab_size": vocabulary.size,
-        "eos_token_id": vocabulary.eos_token_ids,
-        "pad_token_id": vocabulary.ids["<|endoftext|>"],
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 1_000_000.0,
-        "torch_dtype": "bfloat16",
-    }
-    return StepAudio2Config(text_config=text, audio_encoder_config=dict(AUDIO))
+    return config_of(TEXT, AUDIO, vocabulary)
 
 
 class Listener(nn.Module):
