@@ -315,12 +315,14 @@ class SpokenStream:
         """As `SpeechStream.settle_schedule`. The Thinker goes by the schedule that it was asked by.
 
         Where many answers begin at one moment, the first of them began with a small chunk only
-        because the others had not come. The second chunk of such a stream would be late.
+        because the others had not come. The second chunk of such a stream would be late. A first
+        chunk never becomes smaller: its tokens are there already.
         """
         if not self._settled:
             self._settled = True
-            self._listener.schedule = self._synthesizer.schedule_of(self._listener)
-        return self._listener.schedule
+            planned, now = self.schedule, self._synthesizer.schedule_of(self._listener)
+            self._listener.schedule = now if now.size(0) > planned.size(0) else planned
+        return self.schedule
 
     def play_at(self, speed: float) -> None:
         self._listener.speed = speed

@@ -90,3 +90,15 @@ def test_answers_that_begin_at_any_moment_have_none_either(listeners: int, seed:
     within_s = draw.choice([0.03, 0.1, 0.3, 1.0])
     heard = heard_by([draw.uniform(0, within_s) for _ in range(listeners)])
     assert heard.gaps_s == []
+
+
+def test_a_first_chunk_does_not_become_smaller_when_others_leave():
+    async def serve(synthesizer: BatchingSynthesizer) -> None:
+        others = [await synthesizer.open(None) for _ in range(GPU_QUIET_STREAMS)]
+        stream = await synthesizer.open(None)
+        for other in others:
+            other.close()
+        assert stream.settle_schedule().ramp == QUIET.chunks.ramp
+        stream.close()
+
+    run(Engine(), Admission, serve, QUIET)
