@@ -45,7 +45,7 @@ def settle_heap() -> None:
     gc.set_threshold(*THRESHOLDS)
 
 
-class IdleCollector:
+class HeapTender:
     """Runs full collections and gives free memory back while nobody waits for an answer.
 
     An error and the frames of its traceback are a cycle, and the frames hold the request's
@@ -57,7 +57,7 @@ class IdleCollector:
         self._now_s = now_s
         self._collected_s = self._released_s = now_s()
 
-    def collect_if(self, idle: bool) -> None:
+    def tend(self, idle: bool) -> None:
         """Collect if the process is `idle` and the last full collection was some time ago.
 
         A process that is never idle gives free memory back all the same, from time to time, in a

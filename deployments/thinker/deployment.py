@@ -10,7 +10,7 @@ import ray
 from ray import serve
 
 from deployments import mps
-from deployments.heap import IdleCollector, keep_large_blocks_apart, settle_heap
+from deployments.heap import HeapTender, keep_large_blocks_apart, settle_heap
 from deployments.liveness.heartbeats import Heartbeats, require_health
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
@@ -62,7 +62,7 @@ class ThinkerDeployment:
         self._stuck_s = recovery.stuck_s or self._engine.longest_step_s
         self._heartbeats = Heartbeats(self._engine.steps, self._stuck_s)
         settle_heap()
-        self._heap = IdleCollector()
+        self._heap = HeapTender()
         logger.info("Thinker: ready after %.1f s", time.monotonic() - started_s)
 
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
@@ -77,7 +77,7 @@ class ThinkerDeployment:
 
     async def check_health(self) -> None:
         await require_health(self._engine, self._stuck_s)
-        self._heap.collect_if(idle=not self._engine.active_requests())
+        self._heap.tend(idle=not self._engine.active_requests())
 
     def __del__(self) -> None:
         if hasattr(self, "_engine"):

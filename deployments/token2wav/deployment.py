@@ -12,7 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments import mps
 from deployments.chunker import ChunkSchedule
 from deployments.errors import ThinkerLost
-from deployments.heap import IdleCollector, settle_heap
+from deployments.heap import HeapTender, settle_heap
 from deployments.liveness.heartbeats import Heartbeats, require_health
 from deployments.liveness.watch import Watch
 from deployments.messages import (
@@ -104,7 +104,7 @@ class Token2WavDeployment:
         self._stuck_s = recovery.stuck_s or self._synthesizer.longest_step_s
         self._heartbeats = Heartbeats(self._synthesizer.steps, self._stuck_s)
         settle_heap()
-        self._heap = IdleCollector()
+        self._heap = HeapTender()
         logger.info("Token2Wav: ready after %.1f s", time.monotonic() - started_s)
 
     async def speak(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
@@ -142,7 +142,7 @@ class Token2WavDeployment:
     async def check_health(self) -> None:
         recorder().refresh()
         await require_health(self._synthesizer, self._stuck_s)
-        self._heap.collect_if(idle=not self._synthesizer.open_streams)
+        self._heap.tend(idle=not self._synthesizer.open_streams)
 
     def __del__(self) -> None:
         if hasattr(self, "_synthesizer"):

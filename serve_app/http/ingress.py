@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.heap import IdleCollector, keep_large_blocks_apart
+from deployments.heap import HeapTender, keep_large_blocks_apart
 from deployments.metrics import recorder
 from deployments.replica_logs import complaints_shown, show_in_replica_log
 from deployments.resume import Recovery
@@ -46,7 +46,7 @@ class Ingress:
             self._access = access_of(settings, replicas)
             self._voice_store = VoiceStore(voice_store) if voice_store else None
         self._settings = settings
-        self._heap = IdleCollector()
+        self._heap = HeapTender()
         self._stop_watch = StopWatch()
         self._backend = ServeBackend(thinker, token2wav, recovery)
 
@@ -67,7 +67,7 @@ class Ingress:
 
     async def check_health(self) -> None:  # Ray Serve calls it every `health_check_period_s`
         self._stop_watch.asked()
-        self._heap.collect_if(idle=False)
+        self._heap.tend(idle=False)
 
     async def _drain(self, sessions: Sessions) -> None:
         """End the sessions when Serve stops this replica, which waits for them otherwise."""

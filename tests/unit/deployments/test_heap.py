@@ -36,7 +36,7 @@ def test_a_settled_heap_is_collected_in_steps_that_leave_what_was_there_alone():
 # An error that its own traceback holds, as of a request that outlived two collections.
 IDLE = """
 import gc, weakref
-from deployments.heap import FULL_EVERY_S, IdleCollector, settle_heap
+from deployments.heap import FULL_EVERY_S, HeapTender, settle_heap
 
 class Recording: pass
 
@@ -51,18 +51,18 @@ def refused():
 
 settle_heap()
 now_s = 0.0
-collector = IdleCollector(lambda: now_s)
+collector = HeapTender(lambda: now_s)
 recording = refused()
 gc.collect(1)
 assert recording() is not None, "only a full collection finds it"
 now_s = FULL_EVERY_S
-collector.collect_if(idle=False)
+collector.tend(idle=False)
 assert recording() is not None, "somebody waits for an answer"
-collector.collect_if(idle=True)
+collector.tend(idle=True)
 assert recording() is None
 full = gc.get_stats()[2]["collections"]
 now_s += FULL_EVERY_S / 2
-collector.collect_if(idle=True)
+collector.tend(idle=True)
 assert gc.get_stats()[2]["collections"] == full, "not so soon again"
 """
 
@@ -74,7 +74,7 @@ def test_an_idle_process_frees_what_refused_requests_left():
 # Blocks between others that stay: malloc keeps them when they are free.
 FREED = """
 import sys, threading
-from deployments.heap import FULL_EVERY_S, RELEASE_EVERY_S, IdleCollector
+from deployments.heap import FULL_EVERY_S, RELEASE_EVERY_S, HeapTender
 
 IDLE = sys.argv[1] == "idle"
 
@@ -83,16 +83,16 @@ def resident_mib():
     return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
 
 now_s = 0.0
-collector = IdleCollector(lambda: now_s)
+collector = HeapTender(lambda: now_s)
 before = resident_mib()
 blocks = [bytes([number % 256]) * 60_000 for number in range(2_000)]
 stays = blocks[::50]
 del blocks
 assert resident_mib() > before + 50, "malloc kept them"
-collector.collect_if(idle=IDLE)
+collector.tend(idle=IDLE)
 assert resident_mib() > before + 50, "not so soon"
 now_s = FULL_EVERY_S if IDLE else RELEASE_EVERY_S
-collector.collect_if(idle=IDLE)
+collector.tend(idle=IDLE)
 for thread in threading.enumerate()[1:]:
     thread.join()
 assert resident_mib() < before + 10
