@@ -48,12 +48,13 @@ TOKEN2WAV_OPTIONS: dict[str, Any] = {
     "max_queued_requests": 256,
     "ray_actor_options": {"num_gpus": 0.4},
 }
+SERVE_MIDDLEWARES = "serve_app.http.serve_middlewares:middlewares"
 INGRESS_OPTIONS: dict[str, Any] = {
     "max_ongoing_requests": 1024,
     "ray_actor_options": {
         "runtime_env": {
             "env_vars": {
-                "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.http.front:middlewares"
+                "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": SERVE_MIDDLEWARES,
             },
         },
     },

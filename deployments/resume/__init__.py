@@ -6,8 +6,8 @@ delta counts only at the offset that is expected. So nothing is repeated and not
 """
 
 from deployments.resume.attempts import D, NotBegun, is_cancelled, resumed
-from deployments.resume.policy import WAITS_S, Policy, Recovery, Tries
 from deployments.resume.progress import OutOfStep, Progress, SpokenProgress, WrittenProgress
+from deployments.resume.retry_policy import WAITS_S, Policy, Recovery, Tries
 
 __all__ = [
     "WAITS_S",

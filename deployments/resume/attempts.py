@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from deployments.errors import EngineFailed, EngineLost
 from deployments.messages import SpeechDelta, ThinkerDelta
-from deployments.resume.policy import WAITS_S, Policy, Tries
 from deployments.resume.progress import Progress
+from deployments.resume.retry_policy import WAITS_S, Policy, Tries
 
 D = TypeVar("D", ThinkerDelta, SpeechDelta)
 

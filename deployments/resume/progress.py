@@ -15,7 +15,7 @@ from deployments.messages import (
     ThinkerRequest,
     Usage,
 )
-from deployments.resume.policy import Tries
+from deployments.resume.retry_policy import Tries
 
 BYTES_PER_SAMPLE = 2
 

@@ -16,7 +16,7 @@ from deployments.thinker.answer import Answer, EngineOutput
 from deployments.thinker.constraints import Constraint, Json, LiteralReader, OneOf
 from deployments.thinker.prompt import PromptBuilder
 from deployments.thinker.prompt_runner import PromptRunner
-from deployments.thinker.remade import Remade
+from deployments.thinker.remade_answer import Remade
 from deployments.thinker.tokens import SpecialTokens, TextVocabulary
 
 

@@ -27,8 +27,8 @@ from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
 from deployments.replica_name import own_name, signed
 from deployments.resume import Recovery, Tries
-from deployments.resumed_calls import written
 from deployments.spoken_answer.answer_aloud import answer_aloud
+from deployments.stage_calls import written
 from deployments.stages import Synthesizer
 from deployments.token2wav.configured_voices import read_voices, voice_files
 from deployments.token2wav.fake import FakeSynthesizer

@@ -25,7 +25,7 @@ from deployments.token2wav.engine_threads import CountingRunner, Runner, ThreadR
 from deployments.token2wav.observer import SynthesisObserver, Unobserved
 from deployments.token2wav.schedule import Listener
 from deployments.token2wav.step_loop import StepLoop
-from deployments.token2wav.stream_places import StreamPlaces
+from deployments.token2wav.stream_slots import StreamPlaces
 from deployments.token2wav.voice_cache import ReadStored, VoiceCache, nothing_stored
 
 logger = logging.getLogger(__name__)

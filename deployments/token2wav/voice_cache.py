@@ -12,7 +12,7 @@ from deployments.token2wav.configured_voices import VoiceRecording
 from deployments.token2wav.contract import StepEngine
 from deployments.token2wav.engine_threads import Runner
 from deployments.token2wav.observer import SynthesisObserver
-from deployments.token2wav.placing import place_between_steps
+from deployments.token2wav.voice_preparation import place_between_steps
 
 DEFAULT_VOICE = "default"
 ReadStored = Callable[[StoredVoice], Awaitable[bytes]]

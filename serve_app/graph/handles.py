@@ -18,7 +18,7 @@ from deployments.messages import (
     ThinkerRequest,
 )
 from deployments.resume import Recovery, Tries
-from deployments.resumed_calls import spoken, written
+from deployments.stage_calls import spoken, written
 from serve_app.graph.answers import text_only
 
 # States of a replica that takes requests. One whose node is to go takes them until its substitute

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.replica_logs import request_logged
 from serve_app.http.errors import error_answer
-from serve_app.http.front import request_id_of
+from serve_app.http.serve_middlewares import request_id_of
 from serve_app.http.settings import HttpSettings
 
 HEALTH = "/health"
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 class RequestId:
     """Sets `request.state.request_id`: the id that the answer bears, by which logs name it.
 
-    Its header is set in front of the application (`front.py`), or by Ray Serve.
+    Its header is set in front of the application (`serve_middlewares.py`), or by Ray Serve.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import regex
 from sentencex import segment
 
-from serve_app.sound.passages import can_be_spoken, passages
 from serve_app.sound.spoken_text import spoken_text
+from serve_app.sound.text_passages import can_be_spoken, passages
 
 # Only behind one of these can a sentence have ended; to look for its end takes much longer.
 _MAY_END = regex.compile(r"[.!?…。！？｡؟।॥\n]\P{Alnum}*.", regex.DOTALL)

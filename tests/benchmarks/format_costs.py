@@ -23,7 +23,7 @@ from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, Think
 from serve_app.http.application import create_http_app
 from serve_app.http.settings import HttpSettings
 from serve_app.http.speech.router import sound_bytes
-from serve_app.sound.encoding.formats import FORMATS
+from serve_app.sound.encoding.format_table import FORMATS
 from tests.benchmarks.callback_clock import CallbackClock
 from tests.places import ROOT
 

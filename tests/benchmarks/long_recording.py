@@ -29,7 +29,7 @@ from deployments.thinker.fake import FakeThinkerEngine
 from serve_app.commands.word_error_rate import word_error_rate
 from serve_app.graph.fake import FakeServeBackend
 from serve_app.http.application import create_http_app
-from serve_app.http.front import Front
+from serve_app.http.serve_middlewares import Front
 from serve_app.http.settings import HttpSettings
 from tests.nano.with_pauses import Spoken, with_pauses
 

@@ -26,11 +26,11 @@ from deployments.token2wav.functional import (
     HiftState,
     Vocoder,
 )
-from deployments.token2wav.placing import place_whole
 from deployments.token2wav.resident.resident_engine import ResidentEngine
 from deployments.token2wav.resident.resident_sizes import ResidentSizes
 from deployments.token2wav.resident.streams import ResidentStream, ResidentVoice
 from deployments.token2wav.token2wav_config import GpuMemory
+from deployments.token2wav.voice_preparation import place_whole
 from tests.benchmarks.compared import require_finite, snr_db, worst_difference
 
 DEVICE = torch.device("cuda")

@@ -28,10 +28,10 @@ from deployments.token2wav.functional import (
     HiftState,
     Vocoder,
 )
-from deployments.token2wav.placing import place_whole
 from deployments.token2wav.resident.kernels import attention
 from deployments.token2wav.resident.resident_engine import ResidentEngine
 from deployments.token2wav.resident.streams import ResidentStream
+from deployments.token2wav.voice_preparation import place_whole
 from tests.benchmarks.resident_streams import (
     AHEAD,
     DEVICE,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deployments.audio import decode_audio
-from serve_app.sound.encoding.formats import FORMATS
+from serve_app.sound.encoding.format_table import FORMATS
 from tests.clients.runs import SAMPLE, node_modules, output_of, python_of
 from tests.clients.server import OPEN, fake_server
 from tests.places import ROOT

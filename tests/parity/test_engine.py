@@ -8,8 +8,8 @@ import torch
 from deployments.chunker import Chunker, ChunkSchedule
 from deployments.token2wav.contract import StepInput
 from deployments.token2wav.functional.functional_engine import FunctionalEngine, PreparedVoice
-from deployments.token2wav.placing import place_whole
 from deployments.token2wav.reference import ReferenceEngine
+from deployments.token2wav.voice_preparation import place_whole
 from tests.unit.deployments.token2wav.samples import (
     make_tokens,
     make_wav,

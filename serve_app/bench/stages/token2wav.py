@@ -23,8 +23,8 @@ import numpy as np
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
 from deployments.token2wav import engines
 from deployments.token2wav.contract import StepEngine, StepInput
-from deployments.token2wav.placing import place_whole
 from deployments.token2wav.token2wav_config import Token2WavConfig
+from deployments.token2wav.voice_preparation import place_whole
 from serve_app.bench.measures import Percentiles, percentiles
 
 T = TypeVar("T")

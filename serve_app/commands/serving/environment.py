@@ -13,7 +13,7 @@ SWITCHES: Mapping[str, str] = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(100 << 20),
     # What names requests and reads headers, in the proxies too: the fallback one answers at start.
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.http.front:middlewares",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.http.serve_middlewares:middlewares",
     # A connection that an ingress replica closed without an answer, because it was ending, is no
     # answer: the request is asked again, of another replica if there is one. Nobody heard anything.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",

@@ -26,7 +26,7 @@ from serve_app.http.chat.types import (
     WholeMessage,
 )
 from serve_app.http.streaming import base64_of
-from serve_app.sound.encoding.formats import FORMATS
+from serve_app.sound.encoding.format_table import FORMATS
 
 
 @dataclass(slots=True)

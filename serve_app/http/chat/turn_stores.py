@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from deployments.errors import ConfigError, EngineFailed
-from deployments.voice_store.fsspec_folder import folder_of
+from deployments.voice_store.fsspec_storage import folder_of
 from deployments.weight_files import one_line
 
 logger = logging.getLogger(__name__)

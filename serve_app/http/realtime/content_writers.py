@@ -10,7 +10,7 @@ from serve_app.http.realtime.items import Content, Speech, Text
 from serve_app.http.realtime.response_plan import Plan
 from serve_app.sound.captions import Caption
 from serve_app.sound.encoding.encoder_threads import Encoding
-from serve_app.sound.encoding.formats import FORMATS
+from serve_app.sound.encoding.format_table import FORMATS
 from serve_app.sound.encoding.pcm import seconds_of
 
 Send = Callable[..., None]  # sends the event of a kind, with fields, about this content

@@ -26,7 +26,7 @@ from serve_app.http.realtime.refusals import error_of
 from serve_app.http.realtime.session_types import Transcription
 from serve_app.http.transcription.length import most_tokens
 from serve_app.http.transcription.segments import segments
-from serve_app.sound.pieces import Cutting, Piece, PieceCutter
+from serve_app.sound.recording_pieces import Cutting, Piece, PieceCutter
 from serve_app.sound.voice_activity import shared_model
 
 MOST_AT_ONCE = 4  # of one session; more wait

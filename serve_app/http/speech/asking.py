@@ -13,7 +13,7 @@ from deployments.messages import (
 from deployments.thinker import tasks
 from deployments.thinker.speech_length import speech_length
 from serve_app.http.speech.types import Manner
-from serve_app.sound.passages import Passage, passages
+from serve_app.sound.text_passages import Passage, passages
 
 SHORT = 200  # characters, which are cut in no time
 

@@ -19,9 +19,9 @@ from serve_app.http.speech.whole import sound_file
 from serve_app.http.streaming import StreamedBody, base64_of, events, first_then_rest
 from serve_app.http.types import TokenUsage
 from serve_app.sound.encoding.encoder_threads import encoding
-from serve_app.sound.encoding.formats import FORMATS, MEDIA_TYPES, AudioFormat
-from serve_app.sound.passages import can_be_spoken
+from serve_app.sound.encoding.format_table import FORMATS, MEDIA_TYPES, AudioFormat
 from serve_app.sound.spoken_text import spoken_text
+from serve_app.sound.text_passages import can_be_spoken
 
 SENT = {kind: as_file(kind) for kind in MEDIA_TYPES}
 SENT["text/event-stream"] = as_events(SpeechAudioDelta | SpeechAudioDone)

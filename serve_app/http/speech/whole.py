@@ -11,7 +11,7 @@ from deployments.errors import EngineFailed
 from deployments.messages import SpeechDelta
 from serve_app.http.streaming import collect
 from serve_app.sound.encoding.encoder_threads import encoding
-from serve_app.sound.encoding.formats import FORMATS, AudioFormat
+from serve_app.sound.encoding.format_table import FORMATS, AudioFormat
 
 
 async def sound_file(

@@ -17,7 +17,7 @@ from serve_app.http.text_stream.types import (
 from serve_app.http.text_stream.utterance import BYTES_PER_SAMPLE, Sound
 from serve_app.http.types import TokenUsage
 from serve_app.sound.encoding.encoder_threads import encoding
-from serve_app.sound.encoding.formats import FORMATS
+from serve_app.sound.encoding.format_table import FORMATS
 
 
 class Framed:

@@ -29,7 +29,7 @@ from serve_app.http.text_stream.types import (
     read_frame,
 )
 from serve_app.http.text_stream.utterance import Utterance
-from serve_app.sound.passages import Passage
+from serve_app.sound.text_passages import Passage
 
 MOST_TEXT_CHARS = 128 << 10  # of a frame; vLLM-Omni's and SGLang-Omni's limit too
 MOST_WAITING = 8  # texts that are not spoken to their end, the one being written among them

@@ -15,7 +15,7 @@ from serve_app.http.text_stream.connection import Closing
 from serve_app.http.text_stream.frames import Framed
 from serve_app.http.text_stream.types import ErrorFrame, ServerFrame, SessionConfig, Status
 from serve_app.http.text_stream.utterance import Utterance, spoken
-from serve_app.sound.passages import Passage
+from serve_app.sound.text_passages import Passage
 
 
 @dataclass(slots=True)

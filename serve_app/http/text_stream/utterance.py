@@ -10,7 +10,7 @@ from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, SpeechDelta, Usage
 from deployments.spoken_answer.pauses import Pauses
 from serve_app.http.speech.asking import passages_of
 from serve_app.sound.growing_text import GrowingText, spoken_sentences
-from serve_app.sound.passages import Passage, can_be_spoken, pause_after_s
+from serve_app.sound.text_passages import Passage, can_be_spoken, pause_after_s
 
 AHEAD_S = 3.0
 """The next sentences are asked for when less sound than this waits to be played: a busy server

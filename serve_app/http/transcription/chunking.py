@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deployments.errors import UnsupportedRequest
-from serve_app.sound.pieces import Cutting
+from serve_app.sound.recording_pieces import Cutting
 from serve_app.sound.voice_activity import SpeechRule
 
 PARAM = "chunking_strategy"

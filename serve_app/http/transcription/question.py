@@ -15,7 +15,7 @@ from serve_app.graph.answers import uncut
 from serve_app.graph.backend import Backend
 from serve_app.http.transcription.length import most_tokens
 from serve_app.http.transcription.types import TranslationForm
-from serve_app.sound.pieces import Piece
+from serve_app.sound.recording_pieces import Piece
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 from deployments.audio import Recording
 from deployments.errors import StepAudioError
 from deployments.messages import INPUT_SAMPLE_RATE_HZ
-from serve_app.sound.pieces import Cutting, Piece, PieceCutter
+from serve_app.sound.recording_pieces import Cutting, Piece, PieceCutter
 from serve_app.sound.voice_activity import shared_model
 
 PARAM = "file"

@@ -24,7 +24,7 @@ from serve_app.http.transcription.types import (
     TranslationForm,
     VerboseTranscription,
 )
-from serve_app.sound.pieces import Cutting
+from serve_app.sound.recording_pieces import Cutting
 
 router = APIRouter(
     tags=["audio"],

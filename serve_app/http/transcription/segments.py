@@ -11,7 +11,7 @@ from typing import TypeVar
 from deployments.errors import AnswerCut
 from deployments.messages import ThinkerDelta, Usage
 from serve_app.http.transcription.joining import Joiner
-from serve_app.sound.pieces import Piece
+from serve_app.sound.recording_pieces import Piece
 
 # An hour has about 900 pieces. Eight at once keep a GPU busy, and are few among its live streams.
 AT_ONCE = 8

@@ -13,7 +13,7 @@ from deployments.thinker import tasks
 from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.transcription.chunking import cutting_of
 from serve_app.http.types import ApiAnswer, TieredRequest, TokenUsage
-from serve_app.sound.pieces import Cutting
+from serve_app.sound.recording_pieces import Cutting
 
 TranscriptFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
 TIMED = ("srt", "vtt", "verbose_json")  # formats that say when something is said

@@ -6,7 +6,7 @@ import regex
 
 from deployments.thinker.speech_length import quickest_s
 from serve_app.sound.captions.syllables import syllables_of
-from serve_app.sound.passages import ENDING, pause_after_s
+from serve_app.sound.text_passages import ENDING, pause_after_s
 
 # Scripts without spaces have a word a character; signs belong to the character before.
 _WIDE = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"

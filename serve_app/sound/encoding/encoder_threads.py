@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
-from serve_app.sound.encoding.formats import AudioEncoder, AudioFormat
+from serve_app.sound.encoding.format_table import AudioEncoder, AudioFormat
 from serve_app.sound.encoding.tempo import at_speed
 
 MOST_THREADS = 8  # 200 ms of MP3, the slowest format, take one of them 1.5 ms

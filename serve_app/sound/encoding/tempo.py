@@ -8,7 +8,7 @@ from av.filter import Graph
 
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
 from serve_app.sound.encoding.filter_threads import use_no_threads
-from serve_app.sound.encoding.formats import AudioEncoder
+from serve_app.sound.encoding.format_table import AudioEncoder
 from serve_app.sound.encoding.pcm import BYTES_PER_SAMPLE
 
 SLOWEST, FASTEST = (

@@ -11,8 +11,14 @@ from serve_app.sound.turns.events import (
     TurnEvent,
 )
 from serve_app.sound.turns.listener import Listener
-from serve_app.sound.turns.rules import FRAME_MS, Eagerness, SemanticVad, ServerVad, TurnRule
 from serve_app.sound.turns.smart_turn_judge import TurnJudge
+from serve_app.sound.turns.turn_detection import (
+    FRAME_MS,
+    Eagerness,
+    SemanticVad,
+    ServerVad,
+    TurnRule,
+)
 from serve_app.sound.turns.turn_detector import TurnDetector
 
 __all__ = [

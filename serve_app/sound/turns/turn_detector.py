@@ -11,8 +11,8 @@ from serve_app.sound.turns.events import (
     SpeechStopped,
     TurnEvent,
 )
-from serve_app.sound.turns.rules import FRAME_MS, PAUSE_MS, ServerVad, TurnRule
 from serve_app.sound.turns.semantic_waits import ASKED_AT_MS, MOST_TRAILING_MS, WAITS, Waits
+from serve_app.sound.turns.turn_detection import FRAME_MS, PAUSE_MS, ServerVad, TurnRule
 from serve_app.sound.voice_activity import SpeechRule
 
 INTERRUPTS_MS = 200  # of speech: longer than "mhm", shorter than most first words with the next

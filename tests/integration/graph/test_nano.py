@@ -25,7 +25,7 @@ from deployments.token2wav.voice import VoiceEncoder
 from serve_app.commands.word_error_rate import word_error_rate
 from serve_app.config import AppConfig
 from serve_app.sound.encoding.encoder_threads import encoding
-from serve_app.sound.encoding.formats import FORMATS
+from serve_app.sound.encoding.format_table import FORMATS
 from tests.integration.graph.conftest import MODEL, on_node, served
 from tests.nano.evaluate import RETRIES, VOICES, Report, evaluate, repeat, transcribe
 from tests.nano.pitch import track_pitch, with_context

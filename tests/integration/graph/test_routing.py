@@ -19,7 +19,7 @@ from deployments.errors import ServerFull
 from deployments.liveness.watch import Watch
 from deployments.messages import Message, Role, SpeechRequest, TextPart, ThinkerRequest
 from deployments.resume import Recovery, Tries
-from deployments.resumed_calls import spoken, written
+from deployments.stage_calls import spoken, written
 from deployments.thinker.fake import audio_tokens_of
 from tests.integration.graph.conftest import MODEL, fake_graph, on_node, speech_body
 from tests.nano.with_pauses import with_pauses

@@ -18,7 +18,7 @@ from deployments.thinker.fake import FakeThinkerEngine
 from deployments.token2wav.fake import FakeSynthesizer
 from serve_app.graph.fake import FakeServeBackend
 from serve_app.http.application import create_http_app
-from serve_app.http.front import Front
+from serve_app.http.serve_middlewares import Front
 from serve_app.http.settings import HttpSettings
 from tests.integration.http.helpers import MODEL, wav_of
 

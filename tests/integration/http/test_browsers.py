@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.http.front import Front
+from serve_app.http.serve_middlewares import Front
 from tests.integration.http.conftest import Graph, ScriptedBackend
 from tests.integration.http.helpers import MODEL
 

@@ -17,8 +17,8 @@ import soundfile
 
 from deployments.voice_store import VoiceStore
 from serve_app.http.application import create_http_app
-from serve_app.http.front import Front
-from serve_app.sound.encoding.formats import FORMATS
+from serve_app.http.serve_middlewares import Front
+from serve_app.sound.encoding.format_table import FORMATS
 from tests.integration.http.conftest import Graph
 from tests.integration.http.helpers import MODEL, eventually, wav_of
 

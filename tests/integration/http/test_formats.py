@@ -19,7 +19,7 @@ from deployments.messages import SpeechDelta
 from deployments.thinker.fake import audio_tokens_of
 from serve_app.http.application import create_http_app
 from serve_app.http.settings import HttpSettings
-from serve_app.sound.encoding.formats import FORMATS, AudioEncoder
+from serve_app.sound.encoding.format_table import FORMATS, AudioEncoder
 from serve_app.sound.encoding.wav import wav_file
 from tests.integration.http.conftest import Graph, ScriptedBackend, openai_client
 from tests.integration.http.helpers import MODEL, eventually, sse_data

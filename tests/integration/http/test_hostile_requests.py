@@ -11,7 +11,7 @@ import pytest
 
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.thinker.fake import FakeThinkerEngine
-from serve_app.http.front import Front
+from serve_app.http.serve_middlewares import Front
 from tests.integration.http.conftest import Graph
 from tests.integration.http.hostile import Hostile, fault_of, hostile_request
 

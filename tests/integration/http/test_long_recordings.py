@@ -20,7 +20,7 @@ from deployments.messages import (
     Usage,
 )
 from serve_app.http.application import create_http_app
-from serve_app.http.front import Front
+from serve_app.http.serve_middlewares import Front
 from serve_app.http.settings import HttpSettings
 from tests.integration.http.conftest import ScriptedBackend, openai_client
 from tests.integration.http.helpers import MODEL, eventually, wav_of

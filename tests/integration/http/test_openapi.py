@@ -17,9 +17,9 @@ from deployments.token2wav.fake import FakeSynthesizer
 from deployments.voice_store import VoiceStore
 from serve_app.graph.fake import FakeServeBackend
 from serve_app.http.application import create_http_app
-from serve_app.http.front import Front
+from serve_app.http.serve_middlewares import Front
 from serve_app.http.settings import HttpSettings
-from serve_app.sound.encoding.formats import MEDIA_TYPES
+from serve_app.sound.encoding.format_table import MEDIA_TYPES
 from tests.integration.http.conftest import SCHEDULE
 from tests.integration.http.helpers import MODEL, wav_of
 from tests.integration.http.test_hostile_requests import Strict

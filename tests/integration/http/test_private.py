@@ -13,7 +13,7 @@ from ray.exceptions import RayTaskError
 from deployments.errors import EngineFailed, ServerFull
 from deployments.messages import SpeechDelta
 from serve_app.http.application import create_http_app
-from serve_app.http.front import Front
+from serve_app.http.serve_middlewares import Front
 from serve_app.http.settings import HttpSettings
 from tests.integration.http.conftest import ScriptedBackend
 from tests.integration.http.helpers import MODEL, wav_of

@@ -20,7 +20,7 @@ from deployments.token2wav.fake import FakeStream, FakeSynthesizer
 from deployments.voice_store import VoiceStore
 from serve_app.graph.fake import FakeServeBackend
 from serve_app.http.application import create_http_app
-from serve_app.http.front import Front
+from serve_app.http.serve_middlewares import Front
 from serve_app.http.settings import HttpSettings
 from tests.integration.http.conftest import SCHEDULE, openai_client
 from tests.integration.http.helpers import MODEL

@@ -11,7 +11,7 @@ from deployments.thinker.fake import FakeThinkerEngine
 from deployments.voice_store import VoiceStore
 from serve_app.graph.fake import FakeServeBackend
 from serve_app.http.application import create_http_app
-from serve_app.http.front import Front
+from serve_app.http.serve_middlewares import Front
 from serve_app.http.settings import HttpSettings
 from tests.integration.http.helpers import MODEL
 from tests.integration.http.humming import SCHEDULE, ToneSynthesizer

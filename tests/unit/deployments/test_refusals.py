@@ -17,7 +17,7 @@ from deployments.messages import (
 from deployments.refusals import asked_until_one_has_room
 from deployments.replica_name import signed
 from deployments.resume import Recovery, Tries
-from deployments.resumed_calls import spoken, written
+from deployments.stage_calls import spoken, written
 from tests.unit.deployments.resume.chained import everything
 
 REQUEST = ThinkerRequest("r", ())

@@ -27,12 +27,12 @@ from deployments.token2wav.functional.flow_config import DiTConfig, EncoderConfi
 
 pytest.importorskip("triton")
 
-from deployments.token2wav.placing import place_whole
 from deployments.token2wav.resident.places import Place
 from deployments.token2wav.resident.resident_engine import ResidentEngine
 from deployments.token2wav.resident.resident_sizes import ResidentSizes
 from deployments.token2wav.resident.streams import ResidentStream, ResidentVoice
 from deployments.token2wav.token2wav_config import GpuMemory
+from deployments.token2wav.voice_preparation import place_whole
 from tests.unit.deployments.token2wav_resident.collector import collect_anywhere_in
 
 CPU = torch.device("cpu")

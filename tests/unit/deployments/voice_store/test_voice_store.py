@@ -20,8 +20,8 @@ from deployments.errors import (
     VoiceStoreFailed,
     VoiceStoreFull,
 )
-from deployments.voice_store import VoiceStore, folder_of, fsspec_folder
-from deployments.voice_store import store as store_module
+from deployments.voice_store import VoiceStore, folder_of, fsspec_storage
+from deployments.voice_store import voice_store as store_module
 
 RECORDING = bytes(range(256)) * 100
 
@@ -184,7 +184,7 @@ async def test_a_disk_without_hard_links_holds_voices_too(tmp_path: Path, monkey
     def no_links(*paths: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(fsspec_folder.os, "link", no_links)
+    monkeypatch.setattr(fsspec_storage.os, "link", no_links)
     store = VoiceStore(str(tmp_path))
     voice = await store.create("me", RECORDING)
     with pytest.raises(VoiceExists):

@@ -5,7 +5,7 @@ import pytest
 from deployments.chunker import ChunkSchedule
 from deployments.errors import ServerFull
 from deployments.messages import PartSoFar, SpokenSoFar
-from deployments.token2wav.stream_places import KEPT_S
+from deployments.token2wav.stream_slots import KEPT_S
 from tests.unit.deployments.token2wav.synthesizer.stand_in import chunk
 
 HEARD = SpokenSoFar(ChunkSchedule(lookahead=3), (PartSoFar((), (1, 2, 3, 4)),), samples=2)

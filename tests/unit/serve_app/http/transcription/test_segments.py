@@ -11,7 +11,7 @@ from deployments.errors import AnswerCut
 from deployments.messages import ThinkerDelta, Usage
 from serve_app.http.transcription.joining import Joiner
 from serve_app.http.transcription.segments import in_order, segments
-from serve_app.sound.pieces import Piece
+from serve_app.sound.recording_pieces import Piece
 
 
 async def count(to: int) -> AsyncGenerator[int]:

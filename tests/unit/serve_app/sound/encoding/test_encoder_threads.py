@@ -10,7 +10,7 @@ from weakref import WeakSet
 import pytest
 
 from serve_app.sound.encoding.encoder_threads import encoding
-from serve_app.sound.encoding.formats import FORMATS, AudioFormat
+from serve_app.sound.encoding.format_table import FORMATS, AudioFormat
 from tests.sounds import decoded, tone
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serve_app.sound.encoding.encoder_threads import encoding
-from serve_app.sound.encoding.formats import FORMATS
+from serve_app.sound.encoding.format_table import FORMATS
 from serve_app.sound.encoding.tempo import Tempo, at_speed
 from serve_app.sound.encoding.wav import wav_file
 from tests.sounds import (

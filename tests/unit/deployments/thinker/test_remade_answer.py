@@ -4,7 +4,7 @@ import pytest
 
 from deployments.errors import EngineFailed
 from deployments.thinker.answer import EngineOutput
-from deployments.thinker.remade import Remade
+from deployments.thinker.remade_answer import Remade
 
 
 def taken(made: tuple[int, ...], *outputs: EngineOutput) -> list[EngineOutput | None]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from serve_app.sound.encoding.formats import FORMATS
+from serve_app.sound.encoding.format_table import FORMATS
 from tests.sounds import LEAD, assert_steady, assert_streamed_length, decoded, tone
 
 COMPRESSED = [name for name, form in FORMATS.items() if form.compressed]

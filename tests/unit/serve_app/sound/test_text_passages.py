@@ -5,7 +5,7 @@ import time
 import pytest
 
 from deployments.thinker.speech_length import quickest_s
-from serve_app.sound.passages import CLAUSE_S, COMMA_S, PARAGRAPH_S, SENTENCE_S, passages
+from serve_app.sound.text_passages import CLAUSE_S, COMMA_S, PARAGRAPH_S, SENTENCE_S, passages
 
 LIMIT_S = 4.0  # 80 letters, packed to 40
 ENGLISH = (

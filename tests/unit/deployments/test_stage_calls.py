@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorUnavailableError
 
-from deployments import resumed_calls
+from deployments import stage_calls
 from deployments.errors import EngineLost
 from deployments.liveness.watch import Watch
 from deployments.messages import SpeechDelta, SpeechRequest, ThinkerDelta, ThinkerRequest
@@ -39,13 +39,13 @@ def calls(*outcomes: object) -> Callable[[Any], Attempt]:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     recorded = Recorded()
-    monkeypatch.setattr(resumed_calls, "recorder", lambda: recorded)
+    monkeypatch.setattr(stage_calls, "recorder", lambda: recorded)
     return recorded
 
 
 async def test_a_written_answer_that_goes_on_counts_with_its_stage_and_its_cause(recorded) -> None:
     call = calls(EngineLost("it died"), ThinkerDelta(finish_reason="stop"))
-    answer = resumed_calls.written(REQUEST, call, Recovery(), Tries(1), Watch(2.0))
+    answer = stage_calls.written(REQUEST, call, Recovery(), Tries(1), Watch(2.0))
     assert [delta.finish_reason async for delta in answer] == ["stop"]
     assert recorded.tags_of(RESUMED) == [{"stage": "Thinker", "cause": "EngineLost"}]
 
@@ -53,13 +53,13 @@ async def test_a_written_answer_that_goes_on_counts_with_its_stage_and_its_cause
 async def test_a_spoken_answer_that_goes_on_counts_with_its_stage_and_its_cause(recorded) -> None:
     lost = ActorUnavailableError("gone", b"0" * 16)
     call = calls(lost, SpeechDelta(finish_reason="stop"))
-    answer = resumed_calls.spoken(SpeechRequest(REQUEST), call, Recovery(), Watch(2.0))
+    answer = stage_calls.spoken(SpeechRequest(REQUEST), call, Recovery(), Watch(2.0))
     assert [delta.finish_reason async for delta in answer] == ["stop"]
     assert recorded.tags_of(RESUMED) == [{"stage": "Token2Wav", "cause": "ActorUnavailableError"}]
 
 
 async def test_an_answer_that_may_not_go_on_does_not_count(recorded) -> None:
-    answer = resumed_calls.written(
+    answer = stage_calls.written(
         REQUEST, calls(EngineLost("it died")), Recovery(), Tries(0), Watch(2.0)
     )
     with pytest.raises(EngineLost):

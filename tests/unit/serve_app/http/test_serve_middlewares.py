@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from serve_app.http.front import MAX_FRAME_BYTES, Front, middlewares
+from serve_app.http.serve_middlewares import MAX_FRAME_BYTES, Front, middlewares
 
 
 def passed(*headers: tuple[bytes, bytes], kind: str = "http", **answer: Any) -> tuple[Any, Any]:

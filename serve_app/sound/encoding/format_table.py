@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from serve_app.sound.encoding.mp3_opus_aac_flac import Codec, CodecEncoder, encode_file
 from serve_app.sound.encoding.pcm import PcmEncoder, pcm_file
+from serve_app.sound.encoding.pyav_encoders import Codec, CodecEncoder, encode_file
 from serve_app.sound.encoding.wav import WavEncoder, wav_file
 
 

@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from serve_app.sound.pieces import Cutting, Piece, PieceCutter
+from serve_app.sound.recording_pieces import Cutting, Piece, PieceCutter
 from serve_app.sound.voice_activity import RATE_HZ, SpeechRule, shared_model
 from tests.nano.with_pauses import Spoken, with_pauses
 

@@ -15,7 +15,7 @@ from deployments.errors import (
     VoiceStoreFull,
 )
 from deployments.messages import StoredVoice
-from deployments.voice_store.fsspec_folder import folder_of
+from deployments.voice_store.fsspec_storage import folder_of
 from deployments.voice_store.voice_file import (
     HEAD_BYTES,
     MAX_NAME_CHARS,

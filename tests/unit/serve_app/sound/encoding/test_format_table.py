@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletionAudioParam
 
 from serve_app.http.chat.types import AudioOutput
 from serve_app.http.speech.types import SpeechBody
-from serve_app.sound.encoding.formats import FORMATS
+from serve_app.sound.encoding.format_table import FORMATS
 from tests.sounds import decoded, tone
 
 
