@@ -10,7 +10,7 @@ from typing import Any
 
 from ray import serve
 
-from deployments import mps
+from deployments import nvidia_mps
 from deployments.thinker.deployment import ThinkerDeployment
 from deployments.token2wav.deployment import Token2WavDeployment
 from serve_app.config import AppConfig
@@ -61,7 +61,9 @@ INGRESS_OPTIONS: dict[str, Any] = {
 }
 CALLED_OPTIONS: dict[str, Any] = {  # of the stages, which handles call; HAProxy calls the ingress
     "health_check_timeout_s": 10,
-    "request_router_config": {"request_router_class": "serve_app.graph.ray_router:ReplicaChoice"},
+    "request_router_config": {
+        "request_router_class": "serve_app.graph.ray_request_router:ReplicaChoice"
+    },
 }
 
 
@@ -102,7 +104,7 @@ def sharing(share: int | None) -> dict[str, Any]:
     """Options of a stage that may use `share` per cent of a GPU beside others; None: all of it."""
     if share is None:
         return {}
-    return {"ray_actor_options": {"runtime_env": {"env_vars": mps.environment(share)}}}
+    return {"ray_actor_options": {"runtime_env": {"env_vars": nvidia_mps.environment(share)}}}
 
 
 def merged(*options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import ray
 from ray import serve
 
-from deployments import mps
+from deployments import nvidia_mps
 from deployments.heap import HeapTender, keep_large_blocks_apart, settle_heap
 from deployments.liveness.heartbeats import Heartbeats, require_health
 from deployments.messages import ThinkerDelta, ThinkerRequest
@@ -55,7 +55,7 @@ class ThinkerDeployment:
         # it the address, except where VLLM_WORKER_MULTIPROC_METHOD is set: Ray would guess one.
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         with complaints_shown():
-            mps.join()
+            nvidia_mps.join()
             self._engine = build_engine(model, config)
             await self._engine.start()
         self._name = own_name()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deployments.audio import decode_audio
+from deployments.audio_decoding import decode_audio
 from deployments.errors import AudioTooLong, AudioUnreadable, ConfigError, ReferenceAudioUnfit
 from deployments.model_files import ModelFiles, find_path
 from deployments.token2wav.token2wav_config import ReferenceAudioLimits, Token2WavConfig

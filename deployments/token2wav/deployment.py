@@ -9,7 +9,7 @@ from dataclasses import replace
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments import mps
+from deployments import nvidia_mps
 from deployments.chunker import ChunkSchedule
 from deployments.errors import ThinkerLost
 from deployments.heap import HeapTender, settle_heap
@@ -95,7 +95,7 @@ class Token2WavDeployment:
         self._recovery = recovery
         self._thinker_watch = Watch(recovery.silence_s)
         with complaints_shown():
-            mps.join()
+            nvidia_mps.join()
             store = VoiceStore(voice_store) if voice_store else None
             observer = self.observer or MetricsObserver(recorder())
             self._synthesizer = build_synthesizer(model, config, observer, store)

@@ -9,7 +9,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from deployments.audio import resample
+from deployments.audio_decoding import resample
 from deployments.errors import ConfigError, VoiceUnusable
 from deployments.mel import log_mel_spectrogram, voice_mel_spectrogram
 from deployments.model_checks import (

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from deployments.audio import decode_audio
+from deployments.audio_decoding import decode_audio
 from deployments.errors import EngineFailed, StepAudioError
 from deployments.messages import (
     INPUT_SAMPLE_RATE_HZ,

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from deployments.audio.containers import HEAD_BYTES, is_recording
+from deployments.audio_decoding.containers import HEAD_BYTES, is_recording
 from deployments.errors import ConfigError
 
 # By these names a file is taken for a recording even if it is damaged: then it fails by name.

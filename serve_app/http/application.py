@@ -12,22 +12,22 @@ from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
 from serve_app.http import health
 from serve_app.http.access.gate import Access, KeyGate, access_of
+from serve_app.http.api_reference.router import add_docs
 from serve_app.http.browsers import PageHeaders, cross_origin
 from serve_app.http.chat import router as chat
 from serve_app.http.chat.spoken_turns import SpokenTurns, spoken_turns_of
 from serve_app.http.dependencies import Server
-from serve_app.http.docs.router import add_docs
 from serve_app.http.documented import OF_ALL, error_answers, without_validation_errors
 from serve_app.http.errors import Failures, install_error_handlers
 from serve_app.http.middleware import BodyLimits, RequestId
 from serve_app.http.models import router as models
-from serve_app.http.page.router import add_page
 from serve_app.http.realtime import client_secrets
 from serve_app.http.realtime import router as realtime
 from serve_app.http.realtime.open_sessions import Sessions
 from serve_app.http.realtime.turn_models import TurnModels
 from serve_app.http.settings import HttpSettings
 from serve_app.http.speech import router as speech
+from serve_app.http.talk_page.router import add_page
 from serve_app.http.text_stream import router as text_stream
 from serve_app.http.transcription import router as transcriptions
 from serve_app.http.voices import router as voices

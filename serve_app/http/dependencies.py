@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import Depends, HTTPException, Request
 from fastapi.requests import HTTPConnection
 
-from deployments.audio import decode_audio
+from deployments.audio_decoding import decode_audio
 from deployments.errors import AudioTooLong, StepAudioError
 from deployments.messages import INPUT_SAMPLE_RATE_HZ, ReferenceAudio, Voice
 from deployments.metrics import UNRECORDED, Recorder

@@ -6,7 +6,7 @@ import binascii
 import pybase64
 from fastapi import HTTPException
 
-from deployments.audio import channels_of, decode_audio
+from deployments.audio_decoding import channels_of, decode_audio
 from deployments.errors import AudioTooLong, AudioUnreadable, RequestError
 from serve_app.http.types import InputAudio
 from serve_app.sound.voice_samples import MAX_S, check_sample, energetic_s, wrong_length

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from deployments.audio import decode_audio
+from deployments.audio_decoding import decode_audio
 from deployments.messages import SamplingOptions, ThinkerRequest
 from deployments.thinker import tasks
 from serve_app.app import app, merged

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.audio import decode_audio
+from deployments.audio_decoding import decode_audio
 from serve_app.sound.encoding.format_table import FORMATS
 from tests.clients.runs import SAMPLE, node_modules, output_of, python_of
 from tests.clients.server import OPEN, fake_server

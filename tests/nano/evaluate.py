@@ -19,7 +19,7 @@ import soundfile
 from openai import AsyncOpenAI
 from rich.console import Console
 
-from deployments.audio import decode_audio, resample
+from deployments.audio_decoding import decode_audio, resample
 from serve_app.commands.demo import server, wait_until_ready
 from serve_app.commands.word_error_rate import word_error_rate
 from tests.nano.recogniser import SentencePicker

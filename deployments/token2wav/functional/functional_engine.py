@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deployments.audio import to_pcm16
+from deployments.audio_decoding import to_pcm16
 from deployments.errors import VoiceUnusable
 from deployments.token2wav.contract import EngineOptions, StepInput, StepOutput
 from deployments.token2wav.functional.flow import FlowInput, FlowState, FlowSynthesizer, check_chunk

@@ -6,7 +6,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from deployments.audio import Recording
+from deployments.audio_decoding import Recording
 from deployments.errors import StepAudioError
 from deployments.messages import INPUT_SAMPLE_RATE_HZ
 from serve_app.sound.recording_pieces import Cutting, Piece, PieceCutter

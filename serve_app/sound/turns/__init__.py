@@ -12,14 +12,14 @@ from serve_app.sound.turns.events import (
 )
 from serve_app.sound.turns.listener import Listener
 from serve_app.sound.turns.smart_turn_judge import TurnJudge
-from serve_app.sound.turns.turn_detection import (
+from serve_app.sound.turns.turn_detector import TurnDetector
+from serve_app.sound.turns.turn_settings import (
     FRAME_MS,
     Eagerness,
     SemanticVad,
     ServerVad,
     TurnRule,
 )
-from serve_app.sound.turns.turn_detector import TurnDetector
 
 __all__ = [
     "FRAME_MS",

@@ -8,8 +8,8 @@ import numpy as np
 from serve_app.sound.turns.activity import ActivityStream, VoiceActivity
 from serve_app.sound.turns.events import SpeechStarted, SpeechStopped, TurnEvent
 from serve_app.sound.turns.smart_turn_judge import TurnJudge
-from serve_app.sound.turns.turn_detection import FRAME_MS, SemanticVad, ServerVad, TurnRule
 from serve_app.sound.turns.turn_detector import TurnDetector
+from serve_app.sound.turns.turn_settings import FRAME_MS, SemanticVad, ServerVad, TurnRule
 from serve_app.sound.voice_activity import FRAME_SAMPLES
 
 JUDGED_FRAMES = 8000 // FRAME_MS  # 8 s: the model hears no more

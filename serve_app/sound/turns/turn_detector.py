@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from serve_app.sound.turns.end_of_turn_silence import ASKED_AT_MS, MOST_TRAILING_MS, WAITS, Waits
 from serve_app.sound.turns.events import (
     IdleTimeout,
     Interrupts,
@@ -11,8 +12,7 @@ from serve_app.sound.turns.events import (
     SpeechStopped,
     TurnEvent,
 )
-from serve_app.sound.turns.semantic_waits import ASKED_AT_MS, MOST_TRAILING_MS, WAITS, Waits
-from serve_app.sound.turns.turn_detection import FRAME_MS, PAUSE_MS, ServerVad, TurnRule
+from serve_app.sound.turns.turn_settings import FRAME_MS, PAUSE_MS, ServerVad, TurnRule
 from serve_app.sound.voice_activity import SpeechRule
 
 INTERRUPTS_MS = 200  # of speech: longer than "mhm", shorter than most first words with the next

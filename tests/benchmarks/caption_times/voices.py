@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from deployments.audio.pcm import resample, to_pcm16
+from deployments.audio_decoding.pcm import resample, to_pcm16
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
 from tests.nano.corpus.espeak import RATE_HZ, Espeak
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpx
 import numpy as np
 
-from deployments.audio import decode_audio
+from deployments.audio_decoding import decode_audio
 from deployments.errors import AudioUnreadable
 from tests.benchmarks.hostile_clients import MIN_PEAK, HonestSound, text_problem
 from tests.benchmarks.soak.outcomes import Outcome, Tally

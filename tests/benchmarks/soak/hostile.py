@@ -14,7 +14,7 @@ from tests.benchmarks.soak.target import Target, user
 from tests.benchmarks.soak.wire import wires
 from tests.integration.http.hostile import Hostile as Drawn
 from tests.integration.http.hostile import fault_of, hostile_request
-from tests.unit.deployments.audio.recordings import MAKERS, make_recording
+from tests.unit.deployments.audio_decoding.recordings import MAKERS, make_recording
 
 FULL = 429
 # 422 says that a transcript has no end: nano was never taught what a tone is.

@@ -14,7 +14,7 @@ from serve_app.graph.activity import Activity, CountedBackend, NotingRecorder
 from tests.integration.http.conftest import Graph, ScriptedBackend
 from tests.integration.http.helpers import MODEL, eventually
 
-STATIC = Path("serve_app/http/page/static")
+STATIC = Path("serve_app/http/talk_page/static")
 LARGEST = 150_000  # bytes, of all files
 SPEECH = {"model": MODEL, "input": "Good morning", "response_format": "pcm"}
 IMPORTS = re.compile(r'(?:from|import\() ?"\./([^"]+)"|new URL\("([^"]+\.js)", import\.meta')

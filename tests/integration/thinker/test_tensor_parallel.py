@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from deployments.audio import decode_audio
+from deployments.audio_decoding import decode_audio
 from deployments.messages import INPUT_SAMPLE_RATE_HZ, SamplingOptions, ThinkerRequest
 from deployments.model_files import ModelFiles
 from deployments.thinker import tasks

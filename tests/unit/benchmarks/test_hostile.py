@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from deployments.audio import decode_audio
+from deployments.audio_decoding import decode_audio
 from deployments.errors import AudioUnreadable
 from tests.benchmarks.hostile_clients import (
     HONEST_KINDS,

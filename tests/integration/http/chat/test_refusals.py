@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from openai import AsyncOpenAI, BadRequestError
 
-from deployments.audio import decode_audio
+from deployments.audio_decoding import decode_audio
 from tests.integration.http.chat.asks import ASK, SPOKEN
 from tests.integration.http.conftest import Graph, openai_client
 from tests.integration.http.helpers import MODEL, wav_of

@@ -10,11 +10,11 @@ import pytest
 import soundfile
 import torch
 
-from deployments.audio import resample
+from deployments.audio_decoding import resample
 from deployments.errors import ReferenceAudioUnfit, VoiceUnusable
 from deployments.mel import voice_mel_spectrogram
 from deployments.token2wav.voice import VoiceEncoder, fit_frames
-from tests.unit.deployments.audio.recordings import make_recording
+from tests.unit.deployments.audio_decoding.recordings import make_recording
 from tests.unit.deployments.token2wav.samples import make_samples, make_wav
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from serve_app.commands.end2end import left_out_line
 from serve_app.commands.recordings import find_recordings
-from tests.unit.deployments.audio.recordings import MAKERS, make_recording
+from tests.unit.deployments.audio_decoding.recordings import MAKERS, make_recording
 
 OTHERS = {
     "notes.txt": b"Dear Ogg, RIFF and ID3\n",

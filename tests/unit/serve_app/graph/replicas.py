@@ -12,7 +12,7 @@ from ray.serve._private.common import (
 )
 from ray.serve.request_router import PendingRequest
 
-from serve_app.graph.ray_router import ReplicaChoice
+from serve_app.graph.ray_request_router import ReplicaChoice
 
 STAGE = DeploymentID("Stage")
 LONG_S = 1000.0  # of silence

@@ -17,7 +17,7 @@ from serve_app.sound.turns import (
     TurnDetector,
     TurnEvent,
 )
-from serve_app.sound.turns.semantic_waits import WAITS
+from serve_app.sound.turns.end_of_turn_silence import WAITS
 
 SPEECH, BETWEEN, SILENCE = 0.9, 0.4, 0.01
 

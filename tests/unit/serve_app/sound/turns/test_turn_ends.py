@@ -7,7 +7,7 @@ tested is all else: when it is asked, what its word does, and how long a turn ta
 import numpy as np
 import pytest
 
-from serve_app.sound.turns.semantic_waits import WAITS
+from serve_app.sound.turns.end_of_turn_silence import WAITS
 from tests.benchmarks.run_turns import FRAME_MS, LateJudge, Outcome, outcome, probabilities_of
 from tests.benchmarks.turns.sounds import PAUSES_MS, TurnSound, nano, turns
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent / "modules"
-STATIC = Path("serve_app/http/page/static")
+STATIC = Path("serve_app/http/talk_page/static")
 NODE = shutil.which("node")
 OLDEST_NODE = 20
 

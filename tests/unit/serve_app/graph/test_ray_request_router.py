@@ -8,7 +8,7 @@ from ray.serve._private.build_app import build_app
 
 from serve_app.app import app
 from serve_app.config import AppConfig
-from serve_app.graph.ray_router import ReplicaChoice
+from serve_app.graph.ray_request_router import ReplicaChoice
 from tests.unit.serve_app.graph.replicas import MOST, Caller, Replica
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from deployments.audio import Recording, decode_audio
+from deployments.audio_decoding import Recording, decode_audio
 from deployments.errors import AudioTooLong, AudioUnreadable
 from tests.nano.with_pauses import as_file
-from tests.unit.deployments.audio.recordings import MAKERS, make_recording
+from tests.unit.deployments.audio_decoding.recordings import MAKERS, make_recording
 
 LONG_S = 300
 

@@ -1,4 +1,6 @@
-"""Whether a GPU multiplies rightly under a share: `python -m deployments.mps_check`, exit code 1.
+"""Whether a GPU multiplies rightly under a share.
+
+`python -m deployments.nvidia_mps_check` exits with 1 where it does not.
 
 On an H200 with CUDA 13.0, cuBLAS's kernels for half precision leave tiles of the result unwritten
 where a share gives 78, 98 or 112 of the 132 multiprocessors (60, 75 and 85 %). With 32, 66 and 124

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from deployments.audio import decode_audio
-from deployments.audio.mono import LOUDEST
+from deployments.audio_decoding import decode_audio
+from deployments.audio_decoding.mono import LOUDEST
 from deployments.errors import AudioUnreadable
-from tests.unit.deployments.audio.recordings import make_sound, write_ffmpeg, write_soundfile
+from tests.unit.deployments.audio_decoding.recordings import (
+    make_sound,
+    write_ffmpeg,
+    write_soundfile,
+)
 
 RATE_HZ = 24_000
 FLOAT_FILES = {

@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from serve_app.http.browsers import STRICT_POLICY
 from serve_app.http.dependencies import ServerDep
-from serve_app.http.page.load import Load, load_of
+from serve_app.http.talk_page.load import Load, load_of
 
 PAGE = files(__package__).joinpath("static/index.html").read_text("utf-8")
 STATIC = (str(__package__), "static")  # package, folder

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from deployments.audio import ffmpeg, libsndfile
-from deployments.audio.block import Block, Notes, Undecodable
-from deployments.audio.containers import Part, parts_of
-from deployments.audio.mono import MonoSound
+from deployments.audio_decoding import ffmpeg, libsndfile
+from deployments.audio_decoding.block import Block, Notes, Undecodable
+from deployments.audio_decoding.containers import Part, parts_of
+from deployments.audio_decoding.mono import MonoSound
 from deployments.errors import AudioTooLong, AudioUnreadable
 
 logger = logging.getLogger(__name__)

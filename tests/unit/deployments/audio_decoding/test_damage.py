@@ -11,11 +11,11 @@ import av
 import numpy as np
 import pytest
 
-from deployments.audio import decode_audio, ffmpeg
-from deployments.audio.block import Notes
-from deployments.audio.containers import Part
+from deployments.audio_decoding import decode_audio, ffmpeg
+from deployments.audio_decoding.block import Notes
+from deployments.audio_decoding.containers import Part
 from deployments.errors import AudioUnreadable
-from tests.unit.deployments.audio.recordings import (
+from tests.unit.deployments.audio_decoding.recordings import (
     MAKERS,
     make_recording,
     make_sound,
@@ -248,10 +248,10 @@ def test_what_lost_its_index_is_said_to_have(name: str) -> None:
 
 LIBRARY_NOISE = """
 import sys
-from deployments.audio import decode_audio
+from deployments.audio_decoding import decode_audio
 from deployments.errors import AudioUnreadable
-from tests.unit.deployments.audio.recordings import MAKERS, make_recording
-from tests.unit.deployments.audio.test_damage import with_hole
+from tests.unit.deployments.audio_decoding.recordings import MAKERS, make_recording
+from tests.unit.deployments.audio_decoding.test_damage import with_hole
 
 for name in MAKERS:
     data = make_recording(name)

@@ -31,7 +31,7 @@ class SemanticVad:
     """A turn ends after a short silence if it sounds complete, after a long one if it does not."""
 
     eagerness: Eagerness = "auto"
-    """How soon a turn ends; `auto` is `medium`. `semantic_waits.py` has the figures."""
+    """How soon a turn ends; `auto` is `medium`. `end_of_turn_silence.py` has the figures."""
 
 
 TurnRule = ServerVad | SemanticVad

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from serve_app.sound.turns.turn_detection import Eagerness
+from serve_app.sound.turns.turn_settings import Eagerness
 
 ASKED_AT_MS = 128
 """The silence at which the model is asked, once. Four frames, some 200 ms after the last sound.

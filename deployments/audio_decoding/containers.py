@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from deployments.audio import chunk_sizes, mov_index, mpeg_frames, ogg_pages
-from deployments.audio.block import Undecodable
+from deployments.audio_decoding import chunk_sizes, mov_index, mpeg_frames, ogg_pages
+from deployments.audio_decoding.block import Undecodable
 
 # Each takes a millisecond to open, however short it is.
 MAX_PARTS = 1000

@@ -12,9 +12,9 @@ from av.audio.stream import AudioStream
 from av.codec.context import Flags2
 from av.container import InputContainer
 
-from deployments.audio.block import Block, Notes, Undecodable
-from deployments.audio.containers import Part
-from deployments.audio.mono import LOUDEST, peak_of
+from deployments.audio_decoding.block import Block, Notes, Undecodable
+from deployments.audio_decoding.containers import Part
+from deployments.audio_decoding.mono import LOUDEST, peak_of
 
 PYAV = int(av.__version__.split(".")[0])
 BLOCK_VALUES = 1 << 16  # of all channels

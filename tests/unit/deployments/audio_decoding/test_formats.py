@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deployments.audio import decode_audio
-from tests.unit.deployments.audio.recordings import (
+from deployments.audio_decoding import decode_audio
+from tests.unit.deployments.audio_decoding.recordings import (
     MAKERS,
     TONE_HZ,
     make_recording,

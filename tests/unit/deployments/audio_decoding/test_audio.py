@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from deployments.audio import channels_of, decode_audio, resample, to_pcm16
+from deployments.audio_decoding import channels_of, decode_audio, resample, to_pcm16
 from deployments.errors import AudioTooLong, AudioUnreadable
 
 RATE_HZ = 24_000

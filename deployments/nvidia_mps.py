@@ -5,7 +5,7 @@ multiprocessors, and CUDA reads it when a process first uses the GPU. So `enviro
 a replica's environment, and `join` has to run before anything in the replica touches the GPU.
 
 Under some shares cuBLAS multiplies wrongly without an error, so each replica's share is tried first
-(`deployments/mps_check.py`).
+(`deployments/nvidia_mps_check.py`).
 
 On each host the first replica starts the daemon. A keeper, a small process beside it, ends the
 daemon once no replica of the host is left, however the replicas ended.
@@ -29,7 +29,7 @@ LOGS = "CUDA_MPS_LOG_DIRECTORY"
 SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 WHOLE = "100"
-CHECK = (sys.executable, "-m", "deployments.mps_check")
+CHECK = (sys.executable, "-m", "deployments.nvidia_mps_check")
 ANSWERS_WITHIN_S = 20.0  # at `quit` the control program waits for its clients to end
 
 # Runs a command that is no child of this process: Ray ends the children of a replica with it.
@@ -124,7 +124,7 @@ def _start(folder: Path) -> None:
             f"the configuration's gpu_sharing.mps: {CONTROL} does not start on this host "
             f"({said or 'it says nothing'}; its log is {folder}/control.log)"
         )
-    command = [sys.executable, "-m", "deployments.mps", str(folder)]
+    command = [sys.executable, "-m", "deployments.nvidia_mps", str(folder)]
     subprocess.run([sys.executable, "-c", ORPHAN, *command], check=True, stdin=subprocess.DEVNULL)
 
 

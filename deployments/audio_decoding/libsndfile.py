@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import soundfile
 
-from deployments.audio.block import Block, Undecodable
-from deployments.audio.containers import Part
+from deployments.audio_decoding.block import Block, Undecodable
+from deployments.audio_decoding.containers import Part
 
 BLOCK_VALUES = 1 << 16  # of all channels
 # MP3 by itself, and by the codec's number in a WAV, and CAF, which may hold ALAC: libsndfile's

@@ -8,9 +8,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from deployments.audio import decode_audio
+from deployments.audio_decoding import decode_audio
 from deployments.errors import AudioTooLong, AudioUnreadable
-from tests.unit.deployments.audio.recordings import (
+from tests.unit.deployments.audio_decoding.recordings import (
     MAKERS,
     make_recording,
     make_sound,

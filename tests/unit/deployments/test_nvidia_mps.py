@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deployments import mps, mps_check
+from deployments import nvidia_mps, nvidia_mps_check
 from deployments.errors import ConfigError
 from serve_app.app import sharing
 from serve_app.config import AppConfig
@@ -35,9 +35,9 @@ elif not running.exists():
     sys.exit("Cannot find MPS control daemon process")
 """
 JOIN = """
-from deployments import mps
-mps.CHECK = ("true",)
-mps.join()
+from deployments import nvidia_mps
+nvidia_mps.CHECK = ("true",)
+nvidia_mps.join()
 print("joined", flush=True)
 input()
 """
@@ -48,18 +48,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the daemon's pipes are; this process has a share of 50 %."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    control = programs / mps.CONTROL
+    control = programs / nvidia_mps.CONTROL
     control.write_text(CONTROL.format(python=sys.executable))
     control.chmod(0o755)
     folder = tmp_path / "pipes"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    monkeypatch.setattr(mps, "CHECK", ("true",))  # there is no GPU to multiply on
-    for name, value in {**mps.environment(50), mps.PIPES: str(folder)}.items():
+    monkeypatch.setattr(nvidia_mps, "CHECK", ("true",))  # there is no GPU to multiply on
+    for name, value in {**nvidia_mps.environment(50), nvidia_mps.PIPES: str(folder)}.items():
         monkeypatch.setenv(name, value)
     yield folder
-    mps.leave()
+    nvidia_mps.leave()
 
 
 def joined_process() -> "subprocess.Popen[str]":
@@ -90,28 +90,28 @@ def test_two_replicas_share_one_daemon_that_outlives_neither(folder: Path) -> No
 
 
 def test_the_daemon_sees_every_gpu(folder: Path) -> None:
-    mps.join()
+    nvidia_mps.join()
     assert "start None\n" in (folder / "calls").read_text()
 
 
 def test_a_process_without_a_share_starts_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(mps.SHARE)
-    mps.join()
+    monkeypatch.delenv(nvidia_mps.SHARE)
+    nvidia_mps.join()
     assert not (folder / "calls").exists()
 
 
 def test_a_host_without_mps_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigError, match=r"gpu_sharing\.mps needs nvidia-cuda-mps-control"):
-        mps.join()
+        nvidia_mps.join()
 
 
 def test_a_daemon_that_does_not_start_is_named(folder: Path) -> None:
     (folder / "broken").touch()
     with pytest.raises(ConfigError, match=r"does not start .*already running"):
-        mps.join()
+        nvidia_mps.join()
 
 
 def test_shares_are_in_the_environment_of_the_stages() -> None:
@@ -121,33 +121,33 @@ def test_shares_are_in_the_environment_of_the_stages() -> None:
     assert shares is not None
     assert (shares.thinker, shares.token2wav) == (30, 100)
     options = sharing(shares.thinker)["ray_actor_options"]["runtime_env"]["env_vars"]
-    assert options[mps.SHARE] == "30"
+    assert options[nvidia_mps.SHARE] == "30"
     assert sharing(None) == {}
 
 
 def test_a_share_under_which_the_gpu_multiplies_wrongly_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mps, "CHECK", ("sh", "-c", "echo 20 products are wrong >&2; exit 1"))
+    monkeypatch.setattr(nvidia_mps, "CHECK", ("sh", "-c", "echo 20 products are wrong >&2; exit 1"))
     with pytest.raises(ConfigError, match=r"share of 50 % \(20 products are wrong\)"):
-        mps.join()
+        nvidia_mps.join()
 
 
 def test_the_whole_gpu_needs_no_check(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(mps.SHARE, "100")
-    monkeypatch.setattr(mps, "CHECK", ("false",))
-    mps.join()
+    monkeypatch.setenv(nvidia_mps.SHARE, "100")
+    monkeypatch.setattr(nvidia_mps, "CHECK", ("false",))
+    nvidia_mps.join()
 
 
 def test_right_products_pass_and_an_unwritten_tile_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mps_check, "ROWS", (1, 37))
-    monkeypatch.setattr(mps_check, "INPUTS_OUTPUTS", ((512, 512),))
-    assert mps_check.wrong_products("cpu") == []
+    monkeypatch.setattr(nvidia_mps_check, "ROWS", (1, 37))
+    monkeypatch.setattr(nvidia_mps_check, "INPUTS_OUTPUTS", ((512, 512),))
+    assert nvidia_mps_check.wrong_products("cpu") == []
 
     def leaves_a_tile(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
         out[:, :384] = (left @ right)[:, :384]
 
     monkeypatch.setattr(torch, "mm", leaves_a_tile)
-    assert mps_check.wrong_products("cpu") == ["1×512×512", "37×512×512"] * 2
+    assert nvidia_mps_check.wrong_products("cpu") == ["1×512×512", "37×512×512"] * 2

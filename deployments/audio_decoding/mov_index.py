@@ -6,7 +6,7 @@ A few bytes can say that a hundred million samples follow, all of one size. FFmp
 
 import re
 
-from deployments.audio.block import Undecodable
+from deployments.audio_decoding.block import Undecodable
 
 MAX_ENTRIES = 4_000_000  # 22 hours of AAC, 140 MB
 

@@ -3,7 +3,7 @@
 import numpy as np
 import soxr
 
-from deployments.audio.block import Block
+from deployments.audio_decoding.block import Block
 from deployments.errors import AudioTooLong, AudioUnreadable
 
 # +24 dB over full scale. A correct float file clips at most a few dB above 1, a mix without
