@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from deployments import metrics
-from deployments.metrics import METRICS, UNRECORDED, Metric, ServeRecorder, recorder
+from deployments.metrics import METRICS, UNRECORDED, Metric, ServeRecorder, recorder, recording
 
 NAME = re.compile(r"step_audio2(_[a-z]+)+")  # OpenTelemetry's and Prometheus' names both
 OURS = ("deployment", "replica", "application", "route")  # Ray Serve's tags
@@ -49,7 +49,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Metric, float]]:
     def instrument(metric: Metric) -> Callable[[float, dict[str, str]], None]:
         return lambda value, tags: calls.append((metric, value))
 
-    monkeypatch.setattr(metrics, "_instrument", instrument)
+    monkeypatch.setattr(recording, "_instrument", instrument)
     return calls
 
 

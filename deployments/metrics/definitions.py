@@ -1,16 +1,7 @@
-"""Every metric once: its name, unit, buckets and what it says. `recorder()` is where they go.
-
-Ray's agent on each node exports them to Prometheus (docs/metrics.md). Ray puts `ray_` before the
-names, `_total` behind those of counters, and adds the tags `deployment`, `replica` and
-`application`.
-
-A call takes some microseconds, so nothing is recorded for each token or each delta of an answer.
-An observer adds up what belongs to one answer or one step, and records it at the end.
-"""
+"""Every metric once: its name, unit, buckets and what it says. A new one joins `METRICS`."""
 
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -160,69 +151,3 @@ METRICS: tuple[Metric, ...] = (
     VOICES_CACHED,
     VOICE_PREPARATION,
 )
-
-
-class Recorder(Protocol):
-    """Where values of metrics go."""
-
-    def record(self, metric: Metric, value: float = 1.0, **tags: str) -> None:
-        """Count `value` (nothing where it is 0), or observe it, or set a gauge to it.
-
-        `tags` are all those of the metric.
-        """
-
-    def refresh(self) -> None:
-        """Set all gauges again. Ray's agents forget one that has not been set for 20 s."""
-
-
-class Unrecorded:
-    """Records nothing."""
-
-    def record(self, metric: Metric, value: float = 1.0, **tags: str) -> None: ...
-    def refresh(self) -> None: ...
-
-
-UNRECORDED = Unrecorded()
-
-
-class ServeRecorder:
-    """Records through Ray Serve, in a replica."""
-
-    def __init__(self) -> None:
-        self._record = {metric: _instrument(metric) for metric in METRICS}
-        self._gauges: dict[Metric, float] = {}
-
-    def record(self, metric: Metric, value: float = 1.0, **tags: str) -> None:
-        if metric.kind == "gauge":
-            self._gauges[metric] = value
-        if value or metric.kind != "counter":  # Ray refuses to count nothing
-            self._record[metric](value, tags)
-
-    def refresh(self) -> None:
-        for metric, value in self._gauges.items():
-            self._record[metric](value, {})
-
-
-def _instrument(metric: Metric) -> Any:
-    """Ray's function that takes a value and its tags."""
-    from ray.serve import metrics
-
-    what = {"description": metric.sentence, "tag_keys": metric.tags}
-    if metric.kind == "counter":
-        return metrics.Counter(metric.name, **what).inc
-    if metric.kind == "gauge":
-        return metrics.Gauge(metric.name, **what).set
-    return metrics.Histogram(metric.name, boundaries=list(metric.buckets), **what).observe
-
-
-@cache
-def recorder() -> Recorder:
-    """That of this process, which records nothing unless it is a replica of Ray Serve's."""
-    from ray import serve
-    from ray.serve.exceptions import RayServeException
-
-    try:
-        serve.get_replica_context()
-    except RayServeException:
-        return UNRECORDED
-    return ServeRecorder()
