@@ -24,6 +24,11 @@ class Activity:
         }
 
     @property
+    def answers(self) -> int:
+        """All that are under way."""
+        return sum(self._under_way.values())
+
+    @property
     def text_answers(self) -> int:
         return self._under_way["text"]
 

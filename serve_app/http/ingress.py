@@ -11,6 +11,7 @@ from deployments.metrics import recorder
 from deployments.replica_logs import complaints_shown, show_in_replica_log
 from deployments.resume import Recovery
 from deployments.voice_store import VoiceStore
+from serve_app.graph.activity import Activity
 from serve_app.graph.handles import ServeBackend
 from serve_app.graph.stopping import StopWatch
 from serve_app.http.access.gate import access_of
@@ -20,6 +21,8 @@ from serve_app.http.dependencies import Server
 from serve_app.http.realtime.open_sessions import Sessions
 from serve_app.http.rehearsal import rehearse
 from serve_app.http.settings import HttpSettings, require_shared_turns
+
+FEW_ANSWERS = 4  # under way: with so few a full collection takes 2 ms, with 64 it takes 10 to 20
 
 
 @serve.deployment(name="Ingress")
@@ -48,6 +51,7 @@ class Ingress:
         self._settings = settings
         self._heap = HeapTender()
         self._stop_watch = StopWatch()
+        self._activity = Activity()
         self._backend = ServeBackend(thinker, token2wav, recovery)
 
     def __serve_build_asgi_app__(self) -> FastAPI:  # Ray Serve calls it after __init__, in the loop
@@ -60,6 +64,7 @@ class Ingress:
             recorder(),
         )
         server: Server = app.state.server
+        self._activity = server.activity
         rehearsal = rehearse(app, self._backend, self._settings)
         server.readiness.rehearsal = asyncio.create_task(rehearsal)
         self._draining = asyncio.create_task(self._drain(app.state.sessions))
@@ -67,7 +72,7 @@ class Ingress:
 
     async def check_health(self) -> None:  # Ray Serve calls it every `health_check_period_s`
         self._stop_watch.asked()
-        self._heap.tend(idle=False)
+        self._heap.tend(idle=self._activity.answers <= FEW_ANSWERS)
 
     async def _drain(self, sessions: Sessions) -> None:
         """End the sessions when Serve stops this replica, which waits for them otherwise."""

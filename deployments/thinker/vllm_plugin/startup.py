@@ -59,6 +59,7 @@ def engine_arguments(
             "distributed_executor_backend": "uni" if _ranks(chosen) == 1 else "mp",
             "block_size": 32,  # the default of 128 would cache no prompt shorter than that
             "max_num_seqs": 32,
+            "mm_processor_cache_gb": 0.05,  # of a laptop: some 200 recordings of a few seconds
             "kv_cache_memory_bytes": max(MIN_KV_CACHE_BYTES, 2 * kv_cache_bytes(config, context)),
         }
     elif not chosen.keys() & {"max_cudagraph_capture_size", "cudagraph_capture_sizes"}:

@@ -100,9 +100,9 @@ async def test_an_answer_that_is_left_is_not_under_way() -> None:
     backend = CountedBackend(ScriptedBackend("one", "two"), activity)  # type: ignore[arg-type]
     for answer in (backend.speech(Mock()), backend.text(Mock())):
         await anext(answer)
-        assert activity.spoken_answers + activity.text_answers == 1
+        assert activity.answers == 1
         await answer.aclose()
-        assert activity.spoken_answers + activity.text_answers == 0
+        assert activity.answers == 0
 
 
 def test_figures_are_recorded_and_the_shown_ones_remembered() -> None:
