@@ -55,6 +55,7 @@ test: .venv/ready ## lint, type check and every test that needs no GPU
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/python -m tests.benchmarks.run_schedules
 	$(BIN)/python -m pytest -rs $(IN_PARALLEL) tests/unit tests/parity tests/integration/http \
 	  tests/integration/page tests/clients
 	$(BIN)/python -m pytest -rs tests/integration/graph tests/gpu

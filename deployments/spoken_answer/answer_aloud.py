@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 
 from deployments.chunker import Chunk, Chunker, ChunkSchedule
 from deployments.messages import (
@@ -17,6 +16,7 @@ from deployments.spoken_answer.pauses import Pauses
 from deployments.stages import SpeechStream, Synthesizer
 
 BYTES_PER_SAMPLE = 2
+NO_WORDS = ThinkerDelta()
 
 
 async def answer_aloud(
@@ -111,17 +111,26 @@ async def speak(
         is_known, replayed = replayed > 0, replayed - len(delta.audio_tokens)
         for number, chunk in enumerate(chunks or [None]):
             pcm, offset = sound.next(await stream.synthesize(chunk) if chunk else b"")
-            if is_known or number > 0:
-                spoken = SpeechDelta(pcm=pcm, part=delta.part)
-            else:
-                spoken = _words(delta, pcm)
-            spoken = replace(spoken, offset=offset, schedule=schedule)
-            if number + 1 >= len(chunks):
-                spoken = replace(spoken, finish_reason=delta.finish_reason, usage=delta.usage)
             if is_known and not pcm:
                 continue
+            words = NO_WORDS if is_known or number > 0 else delta
+            end = delta if number + 1 >= len(chunks) else NO_WORDS
+            yield SpeechDelta(
+                pcm=pcm,
+                text=words.text,
+                reasoning=words.reasoning,
+                token_ids=words.token_ids,
+                tool_calls=words.tool_calls,
+                finish_reason=end.finish_reason,
+                usage=end.usage,
+                made=words.made,
+                made_offset=words.offset,
+                audio_tokens=words.audio_tokens,
+                part=delta.part,
+                offset=offset,
+                schedule=schedule,
+            )
             schedule = None
-            yield spoken
 
 
 class _Sound:
@@ -136,17 +145,3 @@ class _Sound:
         new = pcm[max(0, self._received - self._made) :]
         self._made += len(pcm)
         return new, max(self._received, self._made - len(new)) // BYTES_PER_SAMPLE
-
-
-def _words(delta: ThinkerDelta, pcm: bytes) -> SpeechDelta:
-    return SpeechDelta(
-        pcm=pcm,
-        text=delta.text,
-        reasoning=delta.reasoning,
-        token_ids=delta.token_ids,
-        tool_calls=delta.tool_calls,
-        made=delta.made,
-        made_offset=delta.offset,
-        audio_tokens=delta.audio_tokens,
-        part=delta.part,
-    )

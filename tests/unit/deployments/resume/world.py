@@ -39,6 +39,8 @@ DEATHS = ("error", "foreign cancellation", "silent end")
 HANGS = ("hang", "late zombie", "stuck")
 BREAKS = (*DEATHS, *HANGS)
 DISORDERS = ("duplicate", "gap")
+OF_STEPS = ("slow", "stuck")
+LASTING = ("slow", "late zombie")
 # Of one break: the time to begin of a first replica, and after that of a second one, which hangs as
 # well; or the silence of one that has begun; and the wait before the next attempt.
 FOUND_WITHIN_S = RECOVERY.patience_s + 2.0
@@ -63,6 +65,18 @@ class Fault:
     message: int
     kind: str
     seconds: float = ZOMBIE_S  # of a late zombie, and of what is slow
+
+
+Point = tuple[Stage, Literal["message", "step"], int]
+"""Where a run asks whether it has a fault: a message on its way, or a step before it is made."""
+
+
+def by_point(faults: tuple[Fault, ...]) -> dict[Point, Fault]:
+    """Where each of `faults` happens; of two at one point the latter."""
+    return {
+        (fault.stage, "step" if fault.kind in OF_STEPS else "message", fault.message): fault
+        for fault in faults
+    }
 
 
 class RemoteCall:
@@ -109,14 +123,16 @@ class RemoteCall:
         try:
             async with aclosing(deltas):
                 async for delta in deltas:
-                    await self._pass(delta)
+                    if is_alone(delta) or not (fault := self._world.next_fault(self._stage)):
+                        self._say(self._world.altered(self._stage, delta))
+                    else:
+                        await self._pass(delta, fault)
         except BaseException as error:
             self._say(error)
         self._say(StopAsyncIteration())
 
-    async def _pass(self, delta: Any) -> None:
-        fault = None if is_alone(delta) else self._world.next_fault(self._stage)
-        match fault and fault.kind:
+    async def _pass(self, delta: Any, fault: Fault) -> None:
+        match fault.kind:
             case "error":
                 raise Lost(self._stage)
             case "foreign cancellation":
@@ -178,9 +194,8 @@ class World:
     ) -> None:
         """`beats`: whether its stages send heartbeats, and are known to."""
         self.beats = beats
-        of_engines = ("slow", "stuck")
-        self._faults = {(f.stage, f.message): f for f in faults if f.kind not in of_engines}
-        self._steps = {(f.stage, f.message): f for f in faults if f.kind in of_engines}
+        self._faults = by_point(faults)
+        self.asked: list[tuple[Point, Fault | None]] = []  # for a fault, and what there was
         self.messages = {stage: itertools.count() for stage in STAGES}
         self.steps = {stage: itertools.count() for stage in STAGES}
         self._thinker = ChainedThinker(tokens)
@@ -192,10 +207,15 @@ class World:
         self.seconds = 0.0  # that the answer took
 
     def next_fault(self, stage: Stage) -> Fault | None:
-        return self._happen(self._faults.get((stage, next(self.messages[stage]))))
+        return self._happen(self._fault_at((stage, "message", next(self.messages[stage]))))
 
     def next_step(self, stage: Stage) -> Fault | None:
-        return self._happen(self._steps.get((stage, next(self.steps[stage]))))
+        return self._happen(self._fault_at((stage, "step", next(self.steps[stage]))))
+
+    def _fault_at(self, point: Point) -> Fault | None:
+        fault = self._faults.get(point)
+        self.asked.append((point, fault))
+        return fault
 
     def altered(self, stage: Stage, delta: Any) -> Any:
         """What a replica says of `delta`; one of another version says it otherwise."""
@@ -212,7 +232,7 @@ class World:
         async with aclosing(self.spoken(request)) as deltas:
             async for delta in deltas:
                 heard.append(delta)
-                if (fault := self._steps.get(("listener", len(heard)))) is not None:
+                if (fault := self._fault_at(("listener", "step", len(heard)))) is not None:
                     await asyncio.sleep(fault.seconds)
         return heard
 
@@ -328,7 +348,7 @@ class Undisturbed:
         # An answer without its last message ends in silence.
         broke = sum(kind in (*BREAKS, "gap") for kind in world.happened)
         out_of_order = any(kind in DISORDERS for kind in world.happened)
-        slow_s = sum(fault.seconds for fault in faults if fault.kind == "slow")
+        slow_s = sum(fault.seconds for _, fault in world.asked if fault and fault.kind == "slow")
         assert world.losses <= broke, ("a loss without a fault", faults)
         most_s = slow_s + FOUND_WITHIN_S * broke + ROUNDING_S
         assert world.seconds <= most_s, ("too slow", world.seconds, faults)
@@ -350,15 +370,13 @@ class Undisturbed:
 def by_chance(seed: int, expected: Undisturbed) -> tuple[Fault, ...]:
     """One to four faults of any kind, anywhere, also in what comes again; and a slow listener."""
     draw = random.Random(seed)
-    faults = [
-        Fault(
-            stage := draw.choice(STAGES),
-            draw.randrange(2 * expected.messages[stage]),
-            draw.choice((*BREAKS, *DISORDERS, "slow")),
-            draw.choice((0.3, 0.9, 1.9, 2.1, 2.6, 5.0, 12.0)),
-        )
-        for _ in range(draw.randint(1, 4))
-    ]
+    faults = []
+    for _ in range(draw.randint(1, 4)):
+        stage = draw.choice(STAGES)
+        message = draw.randrange(2 * expected.messages[stage])
+        kind = draw.choice((*BREAKS, *DISORDERS, "slow"))
+        seconds = draw.choice((0.3, 0.9, 1.9, 2.1, 2.6, 5.0, 12.0))
+        faults.append(Fault(stage, message, kind, seconds if kind in LASTING else ZOMBIE_S))
     if draw.random() < 0.2:
         faults.append(Fault("listener", draw.randint(1, 3), "slow", draw.choice((1.0, 8.0))))
     return tuple(faults)
