@@ -84,6 +84,16 @@ class Synthesizer(Protocol):
         """Streams that are open now."""
 
     @property
+    def places(self) -> int:
+        """Streams that there is memory for."""
+
+    def headroom(self) -> float:
+        """The share of the places or of the time that is free, whichever is less.
+
+        1 where nothing is open. Below 0 where the chunks that are needed cannot be in time.
+        """
+
+    @property
     def longest_step_s(self) -> float:
         """An engine that is in a step for longer is stuck."""
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments import nvidia_mps
+from deployments import metrics, nvidia_mps
 from deployments.chunker import ChunkSchedule
 from deployments.errors import ThinkerLost
 from deployments.heap import HeapTender, settle_heap
@@ -140,6 +140,8 @@ class Token2WavDeployment:
         return self._synthesizer.voices()
 
     async def check_health(self) -> None:
+        recorder().record(metrics.STREAM_PLACES, self._synthesizer.places)
+        recorder().record(metrics.HEADROOM, self._synthesizer.headroom())
         recorder().refresh()
         await require_health(self._synthesizer, self._stuck_s)
         self._heap.tend(idle=not self._synthesizer.open_streams)

@@ -73,6 +73,13 @@ class FakeSynthesizer:
         """A step is a chunk, and takes no time."""
         return Steps(self.chunks_made)
 
+    @property
+    def places(self) -> int:
+        return self._max_streams
+
+    def headroom(self) -> float:
+        return 1 - self.open_streams / self.places
+
     def voices(self) -> tuple[str, ...]:
         return self._voices
 

@@ -202,6 +202,16 @@ class BatchingSynthesizer:
         """Streams that are open now."""
         return len(self._listeners)
 
+    @property
+    def places(self) -> int:
+        """As `Synthesizer.places`."""
+        return self._require_running().engine.max_streams
+
+    def headroom(self) -> float:
+        """As `Synthesizer.headroom`."""
+        time_left = self._require_running().admission.time_left(self._listeners, self._now_s())
+        return min(time_left, 1 - self.open_streams / self.places)
+
     def schedule_of(self, listener: Listener) -> ChunkSchedule:
         """How a stream that is open would be cut if it began now."""
         return self._schedule(self._require_running().engine, {listener})
