@@ -66,6 +66,10 @@ class SpeechStream(Protocol):
     def play_at(self, speed: float) -> None:
         """Have sound in time for a listener who hears `speed` seconds of it in one."""
 
+    @property
+    def step_began_s(self) -> float | None:
+        """When the step of the newest chunk began, of `time.monotonic`; None before the first."""
+
     async def synthesize(self, chunk: Chunk) -> bytes:
         """The next piece of PCM, s16le at 24 kHz; all of it has come after the last chunk."""
 
@@ -73,7 +77,33 @@ class SpeechStream(Protocol):
         """Give back what the stream holds, finished or not. May be called twice."""
 
 
-class Synthesizer(Protocol):
+class StreamOpener(Protocol):
+    """What a spoken answer needs of Token2Wav's engine."""
+
+    async def open(
+        self,
+        voice: Voice,
+        *,
+        streamed: bool = True,
+        priority: Priority = "live",
+        so_far: SpokenSoFar | None = None,
+    ) -> SpeechStream:
+        """Begin a stream in `voice`; one that is not `streamed` has no listener until it ends.
+
+        One in the `background` has none either, and takes only the time and the memory that the
+        listeners of others leave.
+
+        With `so_far` the stream is made again from its beginning, by the schedule that it had. Its
+        listener has those samples, and the stream is not refused for want of time.
+
+        Raises:
+            UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.
+            VoiceStoreFailed: an uploaded voice cannot be read.
+            ServerFull: there is no memory for one more, or no time.
+        """
+
+
+class Synthesizer(StreamOpener, Protocol):
     """What Token2Wav's deployment needs of its engine."""
 
     async def start(self) -> None:
@@ -110,28 +140,6 @@ class Synthesizer(Protocol):
             UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.
             VoiceStoreFailed: an uploaded voice cannot be read.
             ServerFull: there is no memory for one more.
-        """
-
-    async def open(
-        self,
-        voice: Voice,
-        *,
-        streamed: bool = True,
-        priority: Priority = "live",
-        so_far: SpokenSoFar | None = None,
-    ) -> SpeechStream:
-        """Begin a stream in `voice`; one that is not `streamed` has no listener until it ends.
-
-        One in the `background` has none either, and takes only the time and the memory that the
-        listeners of others leave.
-
-        With `so_far` the stream is made again from its beginning, by the schedule that it had. Its
-        listener has those samples, and the stream is not refused for want of time.
-
-        Raises:
-            UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.
-            VoiceStoreFailed: an uploaded voice cannot be read.
-            ServerFull: there is no memory for one more, or no time.
         """
 
     async def check_health(self) -> None:

@@ -321,6 +321,10 @@ class SpokenStream:
     def schedule(self) -> ChunkSchedule:
         return self._listener.schedule
 
+    @property
+    def step_began_s(self) -> float | None:
+        return self._listener.step_began_s
+
     def settle_schedule(self) -> ChunkSchedule:
         """As `SpeechStream.settle_schedule`. The Thinker goes by the schedule that it was asked by.
 
