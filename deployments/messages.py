@@ -131,6 +131,7 @@ class ThinkerRequest(Wire):
     conversation: str = ""  # the same in all of its turns, whose prompts begin alike; "": none
     avoid: tuple[str, ...] = ()  # replicas that were lost; taken only where there is no other
     refused_by: tuple[str, ...] = ()  # replicas that had no room; they are not asked again
+    trace: str = ""  # W3C's `traceparent` of what asks, of a spoken answer too; "": not traced
 
 
 @dataclass(frozen=True, slots=True)

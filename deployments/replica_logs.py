@@ -18,6 +18,7 @@ from ray.serve._private.constants import SERVE_LOGGER_NAME
 from ray.serve.exceptions import gRPCStatusError
 
 from deployments.errors import ConfigError, RequestError, ServerFull
+from deployments.tracing import REQUEST_ID, trace_id
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,13 @@ def show_in_replica_log(name: str = "deployments") -> None:
 
 
 @contextmanager
-def request_logged(logger: logging.Logger, request_id: str, what: str) -> Iterator[None]:
+def request_logged(
+    logger: logging.Logger, request_id: str, what: str, trace: str = ""
+) -> Iterator[None]:
     """Log in one line how the block's request ended, and after how long; on no console.
+
+    Logs in JSON have the id as spans have it, and `trace_id` where the request has a `trace`, which
+    is a `traceparent`.
 
     Ray Serve has such lines too. In a server that is optimized for throughput they wait for 999
     others, and are lost when the replica stops.
@@ -107,7 +113,10 @@ def request_logged(logger: logging.Logger, request_id: str, what: str) -> Iterat
         raise
     finally:
         took_s = time.monotonic() - began_s
-        logger.info("%s %s: %s after %.3f s", request_id, what, outcome, took_s, extra=LOG_ONLY)
+        extra = {**LOG_ONLY, REQUEST_ID: request_id}
+        if trace:
+            extra["trace_id"] = trace_id(trace)
+        logger.info("%s %s: %s after %.3f s", request_id, what, outcome, took_s, extra=extra)
 
 
 @contextmanager

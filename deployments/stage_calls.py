@@ -21,6 +21,7 @@ from deployments.resume import (
     WrittenProgress,
     resumed,
 )
+from deployments.traced_attempts import Attempts
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +43,9 @@ async def written(
         `on_loss()`, if there is one, where no replica could go on; else what the last one raised.
     """
     progress = WrittenProgress(request)
-    request_id = request.request_id
+    attempts = Attempts("Thinker", request)
     async with aclosing(
-        _lasting(progress.request, call, progress, recovery, tries, watch, request_id, "Thinker")
+        _lasting(progress.request, call, progress, recovery, tries, watch, attempts)
     ) as deltas:
         try:
             async for delta in deltas:
@@ -61,9 +62,9 @@ async def spoken(
     """Token2Wav's answer. Closing it aborts it."""
     tries = Tries(recovery.tries)
     progress = SpokenProgress(request, tries)
-    request_id = request.thinker.request_id
+    attempts = Attempts("Token2Wav", request.thinker)
     async with aclosing(
-        _lasting(progress.request, call, progress, recovery, tries, watch, request_id, "Token2Wav")
+        _lasting(progress.request, call, progress, recovery, tries, watch, attempts)
     ) as deltas:
         async for delta in deltas:
             yield delta
@@ -81,8 +82,7 @@ def _lasting(
     recovery: Recovery,
     tries: Tries,
     watch: Watch,
-    request_id: str,
-    stage: str,
+    attempts: Attempts,
 ) -> AsyncGenerator[D]:
     def is_lost_or_full(error: BaseException) -> bool:
         return is_lost(error) or (tries.spent > 0 and isinstance(unwrap(error), FULL))
@@ -90,17 +90,20 @@ def _lasting(
     def note(error: BaseException, tries: Tries) -> None:
         logger.warning(
             "%s goes on with another replica, %d tries left: %r",
-            request_id,
+            attempts.request_id,
             tries.left,
             unwrap(error),
         )
-        recorder().record(RESUMED, stage=stage, cause=type(unwrap(error)).__name__)
+        recorder().record(RESUMED, stage=attempts.stage, cause=type(unwrap(error)).__name__)
 
     def ask() -> AsyncGenerator[D]:
         def answer(asked: R) -> AsyncGenerator[D]:
             return watch.over(call(asked))
 
-        return asked_until_one_has_room(request(), answer, waits=tries.spent > 0)
+        def attempt(asked: R) -> AsyncGenerator[D]:
+            return asked_until_one_has_room(asked, answer, waits=tries.spent > 0)
+
+        return attempts.traced(request(), attempt)
 
     policy = Policy(is_lost_or_full, note, recovery.patience_s, watch.hears_heartbeats)
     return resumed(ask, progress, tries, policy)

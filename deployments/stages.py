@@ -66,6 +66,10 @@ class SpeechStream(Protocol):
     def play_at(self, speed: float) -> None:
         """Have sound in time for a listener who hears `speed` seconds of it in one."""
 
+    @property
+    def step_began_s(self) -> float | None:
+        """When the step of the newest chunk began, of `time.monotonic`; None before the first."""
+
     async def synthesize(self, chunk: Chunk) -> bytes:
         """The next piece of PCM, s16le at 24 kHz; all of it has come after the last chunk."""
 
@@ -73,34 +77,8 @@ class SpeechStream(Protocol):
         """Give back what the stream holds, finished or not. May be called twice."""
 
 
-class Synthesizer(Protocol):
-    """What Token2Wav's deployment needs of its engine."""
-
-    async def start(self) -> None:
-        """Load, warm up, and return when the first request can be served at full speed."""
-
-    @property
-    def open_streams(self) -> int:
-        """Streams that are open now."""
-
-    @property
-    def longest_step_s(self) -> float:
-        """An engine that is in a step for longer is stuck."""
-
-    def steps(self) -> Steps:
-        """How far it is. An engine that hangs stays in its step."""
-
-    def voices(self) -> tuple[str, ...]:
-        """The names of the configured voices, the default one first."""
-
-    async def prepare(self, voice: Voice) -> None:
-        """Make the first answer in `voice` begin as soon as in a configured one.
-
-        Raises:
-            UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.
-            VoiceStoreFailed: an uploaded voice cannot be read.
-            ServerFull: there is no memory for one more.
-        """
+class StreamOpener(Protocol):
+    """What a spoken answer needs of Token2Wav's engine."""
 
     async def open(
         self,
@@ -122,6 +100,46 @@ class Synthesizer(Protocol):
             UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.
             VoiceStoreFailed: an uploaded voice cannot be read.
             ServerFull: there is no memory for one more, or no time.
+        """
+
+
+class Synthesizer(StreamOpener, Protocol):
+    """What Token2Wav's deployment needs of its engine."""
+
+    async def start(self) -> None:
+        """Load, warm up, and return when the first request can be served at full speed."""
+
+    @property
+    def open_streams(self) -> int:
+        """Streams that are open now."""
+
+    @property
+    def places(self) -> int:
+        """Streams that there is memory for."""
+
+    def headroom(self) -> float:
+        """The share of the places or of the time that is free, whichever is less.
+
+        1 where nothing is open. Below 0 where the chunks that are needed cannot be in time.
+        """
+
+    @property
+    def longest_step_s(self) -> float:
+        """An engine that is in a step for longer is stuck."""
+
+    def steps(self) -> Steps:
+        """How far it is. An engine that hangs stays in its step."""
+
+    def voices(self) -> tuple[str, ...]:
+        """The names of the configured voices, the default one first."""
+
+    async def prepare(self, voice: Voice) -> None:
+        """Make the first answer in `voice` begin as soon as in a configured one.
+
+        Raises:
+            UnknownVoice, AudioUnreadable, ReferenceAudioUnfit, VoiceUnusable: as they say.
+            VoiceStoreFailed: an uploaded voice cannot be read.
+            ServerFull: there is no memory for one more.
         """
 
     async def check_health(self) -> None:

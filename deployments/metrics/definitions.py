@@ -91,6 +91,19 @@ STREAMS_OPEN = Metric(
     "streams",
     "Streams that are open in a replica of Token2Wav.",
 )
+STREAM_PLACES = Metric(
+    "step_audio2_stream_places",
+    "gauge",
+    "streams",
+    "Streams that a replica of Token2Wav has memory for.",
+)
+HEADROOM = Metric(
+    "step_audio2_headroom",
+    "gauge",
+    "1",
+    "The share of a replica of Token2Wav that is free: of its places or of its time, whichever is "
+    "less. It refuses near 0, and is below where chunks will be late.",
+)
 STEP_ROWS = Metric(
     "step_audio2_step_rows",
     "histogram",
@@ -144,6 +157,8 @@ METRICS: tuple[Metric, ...] = (
     RESUMED,
     TOKENS,
     STREAMS_OPEN,
+    STREAM_PLACES,
+    HEADROOM,
     STEP_ROWS,
     STEP_TIME,
     CHUNKS,

@@ -13,14 +13,14 @@ from deployments.messages import (
 )
 from deployments.spoken_answer.long_texts import Think, from_the_beginning, in_turn
 from deployments.spoken_answer.pauses import Pauses
-from deployments.stages import SpeechStream, Synthesizer
+from deployments.stages import SpeechStream, StreamOpener
 
 BYTES_PER_SAMPLE = 2
 NO_WORDS = ThinkerDelta()
 
 
 async def answer_aloud(
-    request: SpeechRequest, synthesizer: Synthesizer, think: Think
+    request: SpeechRequest, opener: StreamOpener, think: Think
 ) -> AsyncGenerator[SpeechDelta]:
     """The whole life of a spoken answer; the last delta carries the `finish_reason`.
 
@@ -35,7 +35,7 @@ async def answer_aloud(
         UnknownVoice, ReferenceAudioUnfit, ServerFull: before the Thinker is asked.
     """
     so_far = request.so_far
-    stream = await synthesizer.open(
+    stream = await opener.open(
         request.voice,
         streamed=request.streamed,
         priority=request.thinker.priority,
@@ -66,6 +66,10 @@ class PausingStream:
     @property
     def schedule(self) -> ChunkSchedule:
         return self._stream.schedule
+
+    @property
+    def step_began_s(self) -> float | None:
+        return self._stream.step_began_s
 
     def settle_schedule(self) -> ChunkSchedule:
         return self._stream.settle_schedule()

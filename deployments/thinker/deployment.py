@@ -21,6 +21,7 @@ from deployments.stages import ThinkerEngine
 from deployments.thinker.fake import FakeThinkerEngine
 from deployments.thinker.sampling import Sampling
 from deployments.thinker.thinker_config import ThinkerConfig
+from deployments.thinker.traced_turn import traced_turn
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +68,10 @@ class ThinkerDeployment:
 
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         """Answer one turn; the last delta carries the `finish_reason`."""
-        deltas = self._engine.generate(request)
+        deltas = traced_turn(request, self._engine)
         if request.beats:
             deltas = self._heartbeats.among(deltas, ThinkerDelta())
-        with request_logged(logger, request.request_id, request.reply):
+        with request_logged(logger, request.request_id, request.reply, request.trace):
             async with aclosing(signed(deltas, self._name)) as answer:
                 async for delta in answer:
                     yield delta

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from deployments import tracing
 from deployments.errors import EngineFailed, EngineLost, StepAudioError, UnsupportedRequest
 from deployments.messages import SamplingOptions
 from deployments.priority import Priority
@@ -15,6 +16,7 @@ from deployments.thinker.constraints import Constraint, Json, OneOf
 from deployments.thinker.prompt import Prompt
 from deployments.thinker.sampling import Sampling
 from deployments.thinker.step_clock import StepClock
+from deployments.thinker.traced_turn import timed
 from deployments.thinker.vllm_plugin.compat import is_death, refusal_of
 from deployments.weight_files import one_line
 
@@ -88,13 +90,15 @@ class PromptRunner:
         param: str | None = None,
         priority: Priority = "live",
         goes_on: bool = False,
+        trace: str = "",
     ) -> AsyncGenerator[EngineOutput]:
         """Run one prompt with vLLM's `SamplingParams`. Closing the iterator aborts it.
 
         `request_id` names the prompt in vLLM's log and traces, a number makes it unique there.
         `param` names the request's field that a constraint of the answer comes from. What is live
         goes into vLLM's batch before background work, which is preempted first where memory ends.
-        What `goes_on` here goes before what begins and has the same priority.
+        What `goes_on` here goes before what begins and has the same priority. `trace` is the
+        `traceparent` of what the prompt's times are a part of.
 
         Raises:
             UnsupportedRequest: vLLM cannot hold an answer to that constraint.
@@ -113,7 +117,11 @@ class PromptRunner:
             (rendered,) = await self.llm.renderer.render_cmpl_async([parsed])
             if not self.active_requests():
                 self._clock.begin()
-            generated = self.llm.generate(rendered, parameters, unique_id, priority=rank)
+            generated = self.llm.generate(
+                rendered, parameters, unique_id, priority=rank, **self._trace_headers(trace)
+            )
+            if trace:
+                generated = timed(generated, request_id, trace)
             async with aclosing(generated) as outputs:
                 async for output in outputs:
                     self._require_sound(output.outputs[0].token_ids, unique_id)
@@ -157,6 +165,12 @@ class PromptRunner:
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
+
+    def _trace_headers(self, trace: str) -> dict[str, Any]:
+        """What has vLLM trace the request itself, where `otlp_traces_endpoint` is configured."""
+        if trace and self.llm.vllm_config.observability_config.otlp_traces_endpoint:
+            return {"trace_headers": {tracing.TRACEPARENT: trace}}
+        return {}
 
     def _require_sound(self, token_ids: Iterable[int], unique_id: str) -> None:
         """Raise EngineFailed where an answer cannot go on.

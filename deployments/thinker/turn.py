@@ -214,6 +214,7 @@ class Turn:
             param,
             self._request.priority,
             goes_on=bool(self._request.made),
+            trace=self._request.trace,
         )
         async with aclosing(running) as outputs:
             async for output in outputs:

@@ -63,6 +63,17 @@ class Admission:
         own_s = self._cost_s(newcomer.needs(now_s, HORIZON_S), now_s)
         return not others_s or others_s + own_s <= SHARE * HORIZON_S
 
+    def time_left(self, listeners: Iterable[Listener], now_s: float) -> float:
+        """The share of the time for chunks that the open streams leave in the next second.
+
+        Below 0 where their chunks cannot be made in time; 1 where the cost of a row is not known,
+        and where no stream is refused for want of time.
+        """
+        if not self._is_quick_enough:
+            return 1.0
+        needed_s = sum(self._cost_s(one.needs(now_s, HORIZON_S), now_s) for one in listeners)
+        return 1.0 - needed_s / (SHARE * HORIZON_S)
+
     @property
     def _is_quick_enough(self) -> bool:
         """Whether a step is known to take less time than its speech."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments import nvidia_mps
+from deployments import metrics, nvidia_mps
 from deployments.chunker import ChunkSchedule
 from deployments.errors import ThinkerLost
 from deployments.heap import HeapTender, settle_heap
@@ -27,7 +27,7 @@ from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
 from deployments.replica_name import own_name, signed
 from deployments.resume import Recovery, Tries
-from deployments.spoken_answer.answer_aloud import answer_aloud
+from deployments.spoken_answer.traced_speech import traced_aloud
 from deployments.stage_calls import written
 from deployments.stages import Synthesizer
 from deployments.token2wav.configured_voices import read_voices, voice_files
@@ -113,7 +113,8 @@ class Token2WavDeployment:
         if request.beats:
             deltas = self._heartbeats.among(deltas, SpeechDelta())
         what = "speech" if request.so_far is None else "speech that goes on here"
-        with request_logged(logger, request.thinker.request_id, what):
+        thinker = request.thinker
+        with request_logged(logger, thinker.request_id, what, thinker.trace):
             async with aclosing(signed(deltas, self._name)) as answer:
                 async for delta in answer:
                     yield delta
@@ -126,7 +127,7 @@ class Token2WavDeployment:
             watch = self._thinker_watch
             return written(asked, call, self._recovery, tries, watch, on_loss=ThinkerLost)
 
-        async with aclosing(answer_aloud(request, self._synthesizer, think)) as spoken:
+        async with aclosing(traced_aloud(request, self._synthesizer, think)) as spoken:
             async for delta in spoken:
                 yield replace(delta, tries=tries.left) if tries.spent else delta
 
@@ -140,6 +141,8 @@ class Token2WavDeployment:
         return self._synthesizer.voices()
 
     async def check_health(self) -> None:
+        recorder().record(metrics.STREAM_PLACES, self._synthesizer.places)
+        recorder().record(metrics.HEADROOM, self._synthesizer.headroom())
         recorder().refresh()
         await require_health(self._synthesizer, self._stuck_s)
         self._heap.tend(idle=not self._synthesizer.open_streams)

@@ -1,5 +1,7 @@
 """A synthesizer that gives audio tokens as samples: for tests and for writing clients."""
 
+import time
+
 import numpy as np
 
 from deployments.chunker import Chunk, ChunkSchedule
@@ -20,6 +22,7 @@ class FakeStream:
         self.schedule = schedule
         self._priority: Priority = priority
         self.speed = 1.0
+        self.step_began_s: float | None = None
         self._open = True
 
     def settle_schedule(self) -> ChunkSchedule:
@@ -30,6 +33,7 @@ class FakeStream:
 
     async def synthesize(self, chunk: Chunk) -> bytes:
         self._synthesizer.chunks_made += 1
+        self.step_began_s = time.monotonic()
         seen = len(chunk.tokens)
         consumed = chunk.tokens[: seen if chunk.last else seen - self.schedule.lookahead]
         return np.repeat(np.array(consumed, dtype="<i2"), SAMPLES_PER_AUDIO_TOKEN).tobytes()
@@ -72,6 +76,13 @@ class FakeSynthesizer:
     def steps(self) -> Steps:
         """A step is a chunk, and takes no time."""
         return Steps(self.chunks_made)
+
+    @property
+    def places(self) -> int:
+        return self._max_streams
+
+    def headroom(self) -> float:
+        return 1 - self.open_streams / self.places
 
     def voices(self) -> tuple[str, ...]:
         return self._voices

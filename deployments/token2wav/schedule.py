@@ -57,6 +57,7 @@ class Listener:
     sent_s: float = 0.0  # the time that it takes to play all that was sent
     chunks: int = 0  # that were sent
     last_sent_at_s: float | None = None
+    step_began_s: float | None = None  # when the step of its newest chunk did
     speed: float = 1.0  # seconds of sound that are played in one
     replays: bool = False  # the sound that is made now was heard before; its listener waits
 

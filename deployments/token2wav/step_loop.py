@@ -141,6 +141,8 @@ class StepLoop:
         open_streams, left_waiting = len(self._listeners), len(self._waiting)
         rows = [chunk.input for chunk in chunks]
         began_s = self._now_s()
+        for chunk in chunks:
+            chunk.listener.step_began_s = began_s
         outputs: Sequence[StepOutput] = ()
         self._in_step = True
         try:

@@ -202,6 +202,16 @@ class BatchingSynthesizer:
         """Streams that are open now."""
         return len(self._listeners)
 
+    @property
+    def places(self) -> int:
+        """As `Synthesizer.places`."""
+        return self._require_running().engine.max_streams
+
+    def headroom(self) -> float:
+        """As `Synthesizer.headroom`."""
+        time_left = self._require_running().admission.time_left(self._listeners, self._now_s())
+        return min(time_left, 1 - self.open_streams / self.places)
+
     def schedule_of(self, listener: Listener) -> ChunkSchedule:
         """How a stream that is open would be cut if it began now."""
         return self._schedule(self._require_running().engine, {listener})
@@ -310,6 +320,10 @@ class SpokenStream:
     @property
     def schedule(self) -> ChunkSchedule:
         return self._listener.schedule
+
+    @property
+    def step_began_s(self) -> float | None:
+        return self._listener.step_began_s
 
     def settle_schedule(self) -> ChunkSchedule:
         """As `SpeechStream.settle_schedule`. The Thinker goes by the schedule that it was asked by.

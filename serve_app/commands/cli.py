@@ -200,6 +200,24 @@ def metrics(
 
 
 @cli.command()
+def top(
+    dashboard: Annotated[
+        str, typer.Option(envvar="RAY_DASHBOARD_ADDRESS", help="Ray's, of a running cluster.")
+    ] = "http://127.0.0.1:8265",
+    application: Annotated[
+        str | None, typer.Option(help="Its name, where the cluster serves several.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Show it once.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, once.")] = False,
+    every_s: Annotated[float, typer.Option(min=0.5, help="How often it is shown anew.")] = 5,
+) -> None:
+    """Show a running cluster: replicas, streams, headroom, late chunks, GPUs, refusals, resumes."""
+    from serve_app.commands.top import command
+
+    command.run(command.Options(dashboard, application, once, as_json, every_s), console)
+
+
+@cli.command()
 def demo(
     base_url: Annotated[str, typer.Option(help="A running server.")] = "http://127.0.0.1:8000",
     audio_path: Annotated[

@@ -13,8 +13,9 @@ from deployments.messages import (
     ThinkerDelta,
     ThinkerRequest,
 )
-from deployments.spoken_answer.answer_aloud import answer_aloud
+from deployments.spoken_answer.traced_speech import traced_aloud
 from deployments.stages import Synthesizer, ThinkerEngine
+from deployments.thinker.traced_turn import traced_turn
 from serve_app.graph.answers import text_only
 
 
@@ -34,17 +35,20 @@ class FakeServeBackend:
         self._started = True
 
     async def text(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
-        async with aclosing(self._thinker.generate(request)) as deltas:
+        async with aclosing(traced_turn(request, self._thinker)) as deltas:
             async for delta in deltas:
                 yield delta
 
     async def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         if self._synthesizer is None:
             raise text_only()
-        spoken = answer_aloud(request, self._synthesizer, self._thinker.generate)
+        spoken = traced_aloud(request, self._synthesizer, self._think)
         async with aclosing(spoken):
             async for delta in spoken:
                 yield delta
+
+    def _think(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
+        return traced_turn(request, self._thinker)
 
     async def voices(self) -> tuple[str, ...]:
         return self._synthesizer.voices() if self._synthesizer is not None else ()

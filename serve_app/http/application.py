@@ -19,12 +19,13 @@ from serve_app.http.chat.spoken_turns import SpokenTurns, spoken_turns_of
 from serve_app.http.dependencies import Server
 from serve_app.http.documented import OF_ALL, error_answers, without_validation_errors
 from serve_app.http.errors import Failures, install_error_handlers
-from serve_app.http.middleware import BodyLimits, RequestId
+from serve_app.http.middleware import BodyLimits, RequestId, RequestLog
 from serve_app.http.models import router as models
 from serve_app.http.realtime import client_secrets
 from serve_app.http.realtime import router as realtime
 from serve_app.http.realtime.open_sessions import Sessions
 from serve_app.http.realtime.turn_models import TurnModels
+from serve_app.http.request_trace import RequestTrace
 from serve_app.http.settings import HttpSettings
 from serve_app.http.speech import router as speech
 from serve_app.http.talk_page.router import add_page
@@ -83,6 +84,8 @@ def create_http_app(
     install_error_handlers(app, settings.retry_after_s)
     app.add_middleware(BodyLimits, settings=settings)  # the innermost
     app.add_middleware(KeyGate, access=access)
+    app.add_middleware(RequestLog)
+    app.add_middleware(RequestTrace)
     app.add_middleware(RequestId)
     app.add_middleware(Failures)
     app.add_middleware(PageHeaders)

@@ -17,6 +17,7 @@ from serve_app.graph.activity import Activity, CountedBackend, NotingRecorder
 from serve_app.graph.answer_metrics import MeasuredBackend
 from serve_app.graph.backend import Backend
 from serve_app.graph.readiness import Readiness
+from serve_app.graph.traced_answers import TracedBackend
 from serve_app.http.access.gate import is_from_inside
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.access.metering import MeteredBackend
@@ -41,10 +42,11 @@ class Server:
     recorder: Recorder = UNRECORDED  # of the metrics of clients' answers
     activity: Activity = field(default_factory=Activity)
 
-    def for_caller(self, owner: str, allowance: Allowance | None) -> Self:
-        """The parts as one client uses them."""
+    def for_caller(self, owner: str, allowance: Allowance | None, trace: str = "") -> Self:
+        """The parts as one client uses them; `trace` is the request's, "" where there is none."""
         recorder = NotingRecorder(self.recorder, self.activity)
-        backend: Backend = CountedBackend(self.backend, self.activity)
+        backend = TracedBackend(self.backend, trace) if trace else self.backend
+        backend = CountedBackend(backend, self.activity)
         backend = MeasuredBackend(backend, recorder)
         if allowance is not None and allowance.counts_audio:
             backend = MeteredBackend(backend, allowance)
@@ -111,7 +113,8 @@ async def get_server(connection: HTTPConnection) -> Server:
     server: Server = connection.app.state.server
     if is_from_inside(connection.scope):
         return server
-    return server.for_caller(connection.state.owner, connection.state.allowance)
+    state = connection.state
+    return server.for_caller(state.owner, state.allowance, state.trace)
 
 
 ServerDep = Annotated[Server, Depends(get_server)]

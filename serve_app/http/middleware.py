@@ -37,10 +37,22 @@ class RequestId:
             return await self._app(scope, receive, send)
         request_id = request_id_of(scope["headers"])
         scope.setdefault("state", {})["request_id"] = request_id
-        if scope["path"] == HEALTH:  # a probe asks every few seconds
+        await self._app(scope, receive, send)
+
+
+class RequestLog:
+    """Logs each request, behind what names it and its trace."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # a probe asks for the health every few seconds
+        if scope["type"] not in ("http", "websocket") or scope["path"] == HEALTH:
             return await self._app(scope, receive, send)
         what = f"{scope.get('method', 'WEBSOCKET')} {scope['path']!a}"
-        with request_logged(logger, request_id, what):
+        state = scope["state"]
+        with request_logged(logger, state["request_id"], what, state["trace"]):
             await self._app(scope, receive, send)
 
 

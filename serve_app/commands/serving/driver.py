@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import click
 import ray
+from ray._private.worker import get_dashboard_url
 from ray.exceptions import RayError
 from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
@@ -44,6 +45,7 @@ class Watch:
                 self._say_now_and_then("Ray Serve is starting")
             elif progress.is_running(details):
                 say(f"talk to it in a browser: {self._page_url}")
+                say(f"watch it: step-audio2 top --dashboard {dashboard_url()}")
                 return
             else:
                 self.failure = progress.failure(details)
@@ -83,6 +85,11 @@ def sentences(details: ServeInstanceDetails) -> list[str]:
         waiting = [one.sentence(cluster, free) for one in progress.waiting(details)]
         return waiting or ["the graph is being built"]
     return []
+
+
+def dashboard_url() -> str:
+    """Of the Ray that this process has joined: the port is another one where 8265 was taken."""
+    return f"http://{get_dashboard_url()}"
 
 
 def say(line: str) -> None:

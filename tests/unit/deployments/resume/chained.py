@@ -109,6 +109,8 @@ class ChainedThinker:
 
 
 class ChainedStream:
+    step_began_s: float | None = None
+
     def __init__(self, schedule: ChunkSchedule) -> None:
         self.schedule = schedule
         self._chain = 0

@@ -1,9 +1,13 @@
 """A byte-level tokenizer of the family's shape, small enough to make in every test run."""
 
+import sys
+from types import ModuleType
+
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from deployments.thinker.tokens import AUDIO_CODES, NAMES, SpecialTokens, TextVocabulary
+from tests.unit.deployments.thinker.stand_in_llm import Llm
 
 # As in Qwen's tokenizers these are ordinary added tokens; all others are special ones.
 ORDINARY = {"<tool_call>", "</tool_call>", "<think>", "</think>"}
@@ -33,3 +37,14 @@ def special(tokenizer: Tokenizer) -> SpecialTokens:
 @pytest.fixture(scope="session")
 def vocabulary(tokenizer: Tokenizer) -> TextVocabulary:
     return TextVocabulary(tokenizer)
+
+
+@pytest.fixture
+def llm(monkeypatch: pytest.MonkeyPatch) -> Llm:
+    """vLLM, of which nothing is imported."""
+    preprocess = ModuleType("preprocess")
+    preprocess.parse_model_prompt = lambda config, raw: raw  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm.renderers.inputs.preprocess", preprocess)
+    for name in ("vllm", "vllm.renderers", "vllm.renderers.inputs"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    return Llm()

@@ -36,7 +36,7 @@ class ScriptedRunner:
         self.constraints.append(constraint)
         return max_tokens
 
-    async def run(self, prompt, parameters, request_id, param=None, priority="live", goes_on=False):
+    async def run(self, prompt, parameters, request_id, *_, **__):
         self.prompts.append(self._spell(prompt.token_ids))
         self.budgets.append(parameters)
         for output in self._scripts.pop(0):

@@ -129,3 +129,18 @@ def test_one_step_that_was_held_up_refuses_nobody():
     before = most_beginnings(admission, [])
     note(admission, 32, 10.0)
     assert most_beginnings(admission, []) == before
+
+
+def test_time_is_left_for_as_many_chunks_as_are_let_in():
+    admission = experienced()
+    assert admission.time_left([], NOW) == 1
+    most = most_beginnings(admission, [])
+    assert 0 <= admission.time_left([newcomer()] * most, NOW) < 0.02
+    assert admission.time_left([newcomer()] * (most + 5), NOW) < 0
+    assert admission.time_left([ahead(2.0)] * 500, NOW) == 1
+
+
+def test_all_the_time_is_left_where_nobody_is_refused_for_it():
+    crowd = [newcomer()] * 500
+    assert Admission(MIN_ROWS).time_left(crowd, NOW) == 1
+    assert Admission(None).time_left(crowd, NOW) == 1

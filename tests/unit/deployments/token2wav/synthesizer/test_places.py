@@ -71,3 +71,22 @@ async def test_streams_in_the_background_leave_a_live_one_its_small_first_chunk(
     for _ in range(8):
         await synthesizer.open(None, priority="background")
     assert (await synthesizer.open(None)).schedule == alone
+
+
+async def test_headroom_is_the_share_of_places_that_is_free(started):
+    synthesizer, _ = started
+    assert synthesizer.headroom() == 1
+    stream = await synthesizer.open(None)
+    assert synthesizer.headroom() == pytest.approx(2 / 3)
+    stream.close()
+    assert synthesizer.headroom() == 1
+
+
+async def test_headroom_is_the_share_of_time_that_is_free_where_that_is_less(
+    started, admission, clock
+):
+    synthesizer, _ = started
+    await synthesizer.open(None)
+    for _ in range(8):
+        admission.note_step(rows=8, speech_s=8.0, took_s=8 * 0.2, now_s=clock())
+    assert synthesizer.headroom() < 1 / 2

@@ -46,15 +46,18 @@ def test_ray_that_does_not_start_is_one_line(
     assert capfd.readouterr().err == f"step-audio2: Ray did not start: {said}\n"
 
 
-def test_a_graph_that_runs_is_announced_with_the_address_of_its_page(
+def test_a_graph_that_runs_is_announced_with_the_addresses_of_its_page_and_its_dashboard(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(driver, "instance_details", lambda: object())
     monkeypatch.setattr(driver.progress, "is_running", lambda details: True)
+    monkeypatch.setattr(driver, "get_dashboard_url", lambda: "127.0.0.1:8266")
     driver.Watch("http://localhost:8000/").run()
-    said = capfd.readouterr().err
-    assert said == "step-audio2: talk to it in a browser: http://localhost:8000/\n"
+    assert capfd.readouterr().err.splitlines() == [
+        "step-audio2: talk to it in a browser: http://localhost:8000/",
+        "step-audio2: watch it: step-audio2 top --dashboard http://127.0.0.1:8266",
+    ]
 
 
 def test_an_error_once_ray_runs_is_not_hidden(
