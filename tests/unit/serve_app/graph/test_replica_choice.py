@@ -129,7 +129,7 @@ def converse(names: tuple[str, ...], at_once: int) -> Stage:
     return stage
 
 
-@pytest.mark.parametrize("at_once", [64, 256])
+@pytest.mark.parametrize("at_once", [40, 48, 64, 256])
 def test_conversations_of_ten_turns_find_their_prefix_and_no_replica_is_too_busy(at_once: int):
     one, four = converse(("only",), at_once), converse(REPLICAS, at_once)
     assert sum(four.turns.values()) == CONVERSATIONS * TURNS
