@@ -98,12 +98,12 @@ def _lasting(
 
     def ask() -> AsyncGenerator[D]:
         def answer(asked: R) -> AsyncGenerator[D]:
-            return watch.over(call(asked))
+            return watch.over(call, asked)
 
         def attempt(asked: R) -> AsyncGenerator[D]:
             return asked_until_one_has_room(asked, answer, waits=tries.spent > 0)
 
         return attempts.traced(request(), attempt)
 
-    policy = Policy(is_lost_or_full, note, recovery.patience_s, watch.hears_heartbeats)
+    policy = Policy(is_lost_or_full, note, recovery.patience_s)
     return resumed(ask, progress, tries, policy)

@@ -14,10 +14,16 @@ D = TypeVar("D", ThinkerDelta, SpeechDelta)
 
 
 class NotBegun(EngineLost):
-    """Nothing was heard of a replica in the time that it had to begin."""
+    """Nothing was heard of a replica in the time that it had to begin.
 
-    def __init__(self, within_s: float | None) -> None:
-        super().__init__(f"no replica began within {within_s} s")
+    `replica`: the one that the request was sent to; "" where it is not known, or there was none.
+    """
+
+    replica: str
+
+    def __init__(self, within_s: float | None, replica: str = "") -> None:
+        who = f"replica {replica} did not begin" if replica else "no replica began"
+        super().__init__(f"{who} within {within_s} s", replica=replica)
 
 
 async def resumed(
@@ -41,7 +47,7 @@ async def resumed(
         lost: BaseException
         try:
             async with aclosing(ask()) as deltas:
-                patience_s = policy.patience_s if tries.spent or policy.beats() else None
+                patience_s = policy.patience_s if tries.spent else None
                 async for delta in _begun_within(deltas, patience_s):
                     progress.note(delta)
                     if delta.heartbeat is not None and delta.heartbeat.alone:
@@ -58,8 +64,10 @@ async def resumed(
             lost = EngineFailed("the answer was cut short")
             lost.__cause__ = error
         except NotBegun as error:
+            progress.avoid(error.replica)
             if not tries.spent:
-                continue  # nothing is lost: there may be no replica, and no other way than to ask
+                policy.note(error, tries)
+                continue  # nothing is lost
             lost = error
         except Exception as error:
             if not policy.is_lost(error):

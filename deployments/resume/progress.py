@@ -45,6 +45,9 @@ class Progress(Protocol[Received]):
     def lose(self) -> None:
         """Take note that the replica is lost: the next request avoids it."""
 
+    def avoid(self, replica: str) -> None:
+        """Have the next request avoid a replica that did not even begin; "" is none."""
+
 
 class Avoided:
     """The replicas that an answer lost; one that was lost before its first delta has no name."""
@@ -58,9 +61,12 @@ class Avoided:
         self._answers = delta.replica or self._answers
 
     def lose(self) -> None:
-        if self._answers:
-            self.names = (*self.names, self._answers)
+        self.add(self._answers)
         self._answers = ""
+
+    def add(self, name: str) -> None:
+        if name and name not in self.names:
+            self.names = (*self.names, name)
 
 
 class WrittenProgress:
@@ -85,6 +91,9 @@ class WrittenProgress:
 
     def lose(self) -> None:
         self._avoided.lose()
+
+    def avoid(self, replica: str) -> None:
+        self._avoided.add(replica)
 
     def note(self, delta: ThinkerDelta) -> None:
         self._avoided.note(delta)
@@ -133,6 +142,9 @@ class SpokenProgress:
 
     def lose(self) -> None:
         self._avoided.lose()
+
+    def avoid(self, replica: str) -> None:
+        self._avoided.add(replica)
 
     def note(self, delta: SpeechDelta) -> None:
         self._avoided.note(delta)

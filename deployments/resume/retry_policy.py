@@ -23,13 +23,12 @@ class Recovery(Settings):
 
     patience_s: Annotated[float, Field(gt=0)] = 10.0
     """How long another replica may take to begin. One that is full or starting counts as well.
-    A first replica that does not even send a heartbeat in that time gives way to another one.
 
     One that sends heartbeats has begun: it may take as long as it needs for its first sound."""
 
     silence_s: Annotated[float, Field(ge=1.0)] = 2.0
-    """A replica that is silent for so long hangs, and its streams go on with another one. Two
-    heartbeats are up to 0.75 s apart."""
+    """A replica that is silent for so long hangs, and its streams go on with another one. So do
+    requests that it was sent and has not even begun. Two heartbeats are up to 0.75 s apart."""
 
     stuck_s: Annotated[float, Field(ge=0.5)] | None = None
     """So does a replica whose engine has been in one step for so long, and it is replaced.
@@ -65,10 +64,6 @@ class Policy:
 
     patience_s: float
     """As `Recovery.patience_s`."""
-
-    beats: Callable[[], bool] = lambda: False
-    """Whether the stage's replicas are known to send heartbeats: then the first one that an answer
-    is asked of has no more time to begin than any other."""
 
     sleep: Sleep = asyncio.sleep
     chance: Callable[[], float] = random.random  # in [0, 1)

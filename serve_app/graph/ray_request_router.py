@@ -1,6 +1,7 @@
 """Which of a stage's replicas a caller sends a request to."""
 
 import random
+import sys
 from typing import Any
 
 from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
@@ -40,7 +41,8 @@ class ReplicaChoice(RequestRouter):
         if pending_request is None:
             return [candidate_replicas]
         pending_request.routing_context.should_backoff = True  # between two rounds of all ranks
-        request = pending_request.args[0] if pending_request.args else None
+        request = _request(pending_request)
+        _note_route(request, "")
         refused_by = getattr(request, "refused_by", ())
         with_room = [one for one in candidate_replicas if _name(one) not in refused_by]
         if not with_room:
@@ -76,7 +78,18 @@ class ReplicaChoice(RequestRouter):
         loads = {
             name: self.replica_queue_len_cache.get(one.replica_id) for name, one in named.items()
         }
-        return [[named[name]] for name in by_conversation(conversation, loads)]
+        ordered = [named[name] for name in by_conversation(conversation, loads)]
+        return [self._with_next(ordered, number) for number in range(len(ordered))]
+
+    def _with_next(self, ordered: list[RunningReplica], number: int) -> list[RunningReplica]:
+        """A rank of one replica, and of the next one too where that one was out of reach.
+
+        Serve sends the request to the next one then, and does not wait for the probe of the other.
+        """
+        one = ordered[number].replica_id
+        if self.replica_queue_len_cache.get(one) is not None:
+            self._out_of_reach.discard(one)
+        return ordered[number : number + 1 + (one in self._out_of_reach)]
 
     def _take_for_empty(self, replica_id: ReplicaID) -> None:
         """Have an only replica taken without a probe, unless it could not be reached."""
@@ -100,7 +113,9 @@ class ReplicaChoice(RequestRouter):
     def _fulfill_next_pending_request(
         self, replica: RunningReplica, request_metadata: Any = None
     ) -> None:
-        if self._get_pending_request_matching_internal_request_id(request_metadata):
+        pending = self._get_pending_request_matching_internal_request_id(request_metadata)
+        if pending is not None:
+            _note_route(_request(pending), _name(replica))
             super().on_send_request(replica.replica_id)
         super()._fulfill_next_pending_request(replica, request_metadata)
 
@@ -123,6 +138,17 @@ class ReplicaChoice(RequestRouter):
         pending: PendingRequest | None
         pending = self._pending_requests_by_id.get(_call_id(request_metadata))
         return pending if pending is not None and not pending.future.done() else None
+
+
+def _request(pending_request: PendingRequest) -> Any:
+    return pending_request.args[0] if pending_request.args else None
+
+
+def _note_route(request: Any, replica: str) -> None:
+    """Let the caller know where its request goes; an older one has no module for that."""
+    routes = sys.modules.get("deployments.liveness.routes")
+    if routes is not None:
+        routes.ROUTES.note(request, replica)
 
 
 def _name(replica: RunningReplica) -> str:

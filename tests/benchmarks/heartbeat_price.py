@@ -49,7 +49,7 @@ async def ask(call: Any, watch: Watch | None) -> float:
 
     def begin() -> Any:
         asked = progress.request()
-        return watch.over(call(asked)) if watch else unwatched(call, replace(asked, beats=False))
+        return watch.over(call, asked) if watch else unwatched(call, replace(asked, beats=False))
 
     began_s, first_s = time.perf_counter(), 0.0
     async with aclosing(resumed(begin, progress, Tries(3), POLICY)) as deltas:

@@ -140,6 +140,27 @@ async def test_a_replica_that_hangs_is_given_up_and_what_it_says_later_reaches_n
     assert gap_s <= FOUND_WITHIN_S + BUSY_S
 
 
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("deployment", ["Token2Wav", "Thinker"])
+async def test_a_request_that_reaches_a_replica_that_hangs_is_answered_by_another(
+    client, application, deployment
+):
+    texts = [f"{TEXT}{number} of those that come later" for number in range(STREAMS)]
+    newcomers = [Listener(client, text) for text in texts]
+
+    async def come_meanwhile() -> None:
+        with stopped(await busy_process(deployment, application)):
+            answers = [asyncio.ensure_future(one.listen()) for one in newcomers]
+            async with asyncio.timeout(FOUND_WITHIN_S + BUSY_S):
+                await asyncio.gather(*(one.begun.wait() for one in newcomers))
+        for text, sound in zip(texts, await asyncio.gather(*answers), strict=True):
+            assert np.array_equal(
+                np.frombuffer(sound, "<i2"), np.repeat(audio_tokens_of(text), 960)
+            )
+
+    await heard_while(client, come_meanwhile)
+
+
 async def test_a_caller_that_does_not_ask_for_heartbeats_gets_none(application):
     """A version that does not know them might take one for a delta."""
     handle = serve.get_deployment_handle("Thinker", application).options(stream=True)

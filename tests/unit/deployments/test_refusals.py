@@ -77,7 +77,7 @@ def answers(request: Any) -> list[Any]:
 
 def answers_of(stage: Callable[[Any], Any]) -> Callable[[Any], AsyncGenerator[Any]]:
     """Its answers, closed as a caller closes them."""
-    return lambda request: Watch(silence_s=2.0).over(stage(request))
+    return lambda request: Watch(silence_s=2.0).over(stage, request)
 
 
 async def asked(stage: Stage, **options: Any) -> list[Any]:

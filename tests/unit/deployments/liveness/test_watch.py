@@ -4,18 +4,23 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from deployments.errors import EngineFailed, ReplicaHangs
+from deployments.liveness.routes import ROUTES
 from deployments.liveness.ticks import TICK_S
 from deployments.liveness.watch import Watch
-from deployments.messages import Heartbeat, ThinkerDelta
+from deployments.messages import Heartbeat, ThinkerDelta, ThinkerRequest
+from deployments.resume import NotBegun
 from tests.unit.deployments.resume.virtual_loop import Deadlock, VirtualLoop
+from tests.unit.deployments.resume.world import KnownToBeat
 
 SILENCE_S = 2.0
 TEXT = ThinkerDelta("hello")
+REQUEST = ThinkerRequest("r", ())
 
 
 def beat(*, stuck: bool = False, alone: bool = True) -> ThinkerDelta:
@@ -41,6 +46,8 @@ class Response:
     async def __anext__(self) -> ThinkerDelta:
         while self._said and isinstance(self._said[0], float):
             await asyncio.wait([self._cancelled], timeout=self._said.popleft())
+        if self._cancelled.done():
+            raise Cancelled
         if self._said:
             return self._said.popleft()
         if self._ends is not None:
@@ -54,14 +61,20 @@ class Response:
 
 
 def heard(
-    make: Callable[[], Response], pause_s: float = 0.0, loop: VirtualLoop | None = None
+    make: Callable[[], Response],
+    pause_s: float = 0.0,
+    loop: VirtualLoop | None = None,
+    watch: Watch | None = None,
+    request: ThinkerRequest = REQUEST,
 ) -> tuple[list[ThinkerDelta], BaseException | None, float]:
     """What comes of a stream whose reader pauses after each delta, how it ends, and when."""
     loop = loop or VirtualLoop()
     got: list[ThinkerDelta] = []
 
     async def listen() -> None:
-        async with aclosing(Watch(SILENCE_S).over(make())) as deltas:
+        async with aclosing(
+            (watch or Watch(SILENCE_S)).over(lambda asked: make(), request)
+        ) as deltas:
             async for delta in deltas:
                 got.append(delta)
                 await asyncio.sleep(pause_s)
@@ -133,7 +146,9 @@ def test_a_reader_who_is_cancelled_is_cancelled() -> None:
 
     async def cancelled() -> None:
         async with asyncio.timeout(1.0):
-            async with aclosing(Watch(SILENCE_S).over(Response(beat()))) as deltas:
+            async with aclosing(
+                Watch(SILENCE_S).over(lambda asked: Response(beat()), REQUEST)
+            ) as deltas:
                 async for _ in deltas:
                     pass
 
@@ -147,7 +162,7 @@ def test_a_stream_that_is_closed_ends_its_call_and_leaves_no_timer() -> None:
 
     async def close() -> Response:
         response = Response(beat(), TEXT)
-        async with aclosing(watch.over(response)) as deltas:
+        async with aclosing(watch.over(lambda asked: response, replace(REQUEST))) as deltas:
             await anext(deltas)
         await asyncio.sleep(2 * TICK_S)
         return response
@@ -161,7 +176,7 @@ def test_streams_are_given_up_one_by_one() -> None:
     watch = Watch(SILENCE_S)
 
     async def read(response: Response) -> str:
-        async with aclosing(watch.over(response)) as deltas:
+        async with aclosing(watch.over(lambda asked: response, replace(REQUEST))) as deltas:
             try:
                 async for _ in deltas:
                     pass
@@ -175,6 +190,56 @@ def test_streams_are_given_up_one_by_one() -> None:
         return await asyncio.gather(read(Response(beat())), read(lively))
 
     assert loop.run(both()) == ["hangs", "ends"]
+
+
+def routed(*replicas: str, request: ThinkerRequest = REQUEST) -> Callable[[], Response]:
+    """A call that is sent to one replica after the other, a second each, and hears of none."""
+
+    def send() -> Response:
+        loop = asyncio.get_running_loop()
+        for second, replica in enumerate(replicas):
+            loop.call_later(second, ROUTES.note, request, replica)
+        return Response(100.0, ends=END)
+
+    return send
+
+
+def test_a_replica_that_does_not_begin_is_found_in_time() -> None:
+    _, error, at_s = heard(routed("r1"), watch=KnownToBeat(SILENCE_S))
+    assert isinstance(error, NotBegun)
+    assert error.replica == "r1"
+    assert at_s <= SILENCE_S + TICK_S
+
+
+def test_the_time_to_begin_starts_when_a_replica_gets_the_request() -> None:
+    """It may wait for one that has room, and one that has none may reject it."""
+    _, error, at_s = heard(routed("", "r1", "", "", "r2"), watch=KnownToBeat(SILENCE_S))
+    assert isinstance(error, NotBegun)
+    assert error.replica == "r2"
+    assert 4.0 + SILENCE_S - TICK_S <= at_s <= 4.0 + SILENCE_S + TICK_S
+
+
+def test_a_request_that_no_replica_has_is_waited_for() -> None:
+    _, error, at_s = heard(routed(""), watch=KnownToBeat(SILENCE_S))
+    assert (error, at_s) == (None, 100.0)
+
+
+def test_a_replica_of_a_stage_without_heartbeats_may_begin_when_it_likes() -> None:
+    _, error, _ = heard(routed("r1"))
+    assert error is None
+
+
+def test_a_replica_that_is_avoided_and_is_the_only_one_has_more_time() -> None:
+    avoiding = replace(REQUEST, avoid=("r1",))
+    sent = routed("r1", request=avoiding)
+    _, error, _ = heard(sent, watch=KnownToBeat(SILENCE_S), request=avoiding)
+    assert error is None
+
+
+def test_no_route_is_kept_behind_an_answer() -> None:
+    heard(routed("r1"), watch=KnownToBeat(SILENCE_S))
+    heard(lambda: Response(beat(), ends=EngineFailed("it broke")))
+    assert not ROUTES._by_request
 
 
 def test_the_virtual_loop_notices_who_waits_for_ever() -> None:

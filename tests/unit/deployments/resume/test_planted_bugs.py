@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from deployments.liveness import heartbeats, interruptible, watch
+from deployments.liveness import heartbeats, watch
 from deployments.liveness.heartbeats import Heartbeats
 from deployments.liveness.interruptible import Interruptible
 from deployments.messages import Heartbeat, SpeechRequest, ThinkerRequest
-from deployments.resume import Policy, SpokenProgress, Tries, WrittenProgress, attempts
+from deployments.resume import SpokenProgress, Tries, WrittenProgress, attempts
 from deployments.spoken_answer import answer_aloud, long_texts
 from tests.unit.deployments.resume import test_schedules as schedules
 from tests.unit.deployments.resume import world
@@ -175,14 +175,9 @@ def patience_for_the_first_sound(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(attempts, "_begun_within", sounding)
 
 
-def no_patience_for_the_first(patch: pytest.MonkeyPatch) -> None:
-    begin = Policy.__init__
-
-    def forever(self: Any, *args: Any, **others: Any) -> None:
-        begin(self, *args, **others)
-        object.__setattr__(self, "beats", lambda: False)
-
-    patch.setattr(Policy, "__init__", forever)
+def a_first_hang_is_not_due(patch: pytest.MonkeyPatch) -> None:
+    is_due = watch._Stream._is_due
+    patch.setattr(watch._Stream, "_is_due", lambda self: self.has_begun and is_due(self))
 
 
 def calls_go_on(patch: pytest.MonkeyPatch) -> None:
@@ -194,7 +189,7 @@ def lost_behind_silence(patch: pytest.MonkeyPatch) -> None:
     next_item = Interruptible.next
 
     async def later_one(self: Any) -> Any:
-        was_interrupted = self._future is not None
+        was_interrupted = self._next is not None
         item = await next_item(self)
         return await next_item(self) if was_interrupted and item else item
 
@@ -202,7 +197,7 @@ def lost_behind_silence(patch: pytest.MonkeyPatch) -> None:
 
 
 def interruptions_cancel(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(interruptible._Wait, "interrupt", lambda self: self._future.cancel())
+    patch.setattr(Interruptible, "interrupt", lambda self: self._future and self._future.cancel())
 
 
 BUGS: dict[str, Plant] = {
@@ -229,7 +224,7 @@ BUGS: dict[str, Plant] = {
     "a first delta has no heartbeat": first_delta_without_a_heartbeat,
     "a heartbeat counts as a delta": heartbeats_are_deltas,
     "patience is for the first sound": patience_for_the_first_sound,
-    "a first replica that hangs is waited for": no_patience_for_the_first,
+    "a first replica that hangs is waited for": a_first_hang_is_not_due,
     "a call that is given up goes on": calls_go_on,
     "what comes behind a silence is lost": lost_behind_silence,
     "a heartbeat cancels what is waited for": interruptions_cancel,

@@ -9,8 +9,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from deployments.errors import EngineFailed, ThinkerLost
+from deployments.errors import EngineFailed, EngineLost, ThinkerLost
 from deployments.liveness.heartbeats import Heartbeats
+from deployments.liveness.routes import ROUTES
 from deployments.liveness.watch import Watch
 from deployments.messages import (
     NextPart,
@@ -41,9 +42,7 @@ BREAKS = (*DEATHS, *HANGS)
 DISORDERS = ("duplicate", "gap")
 OF_STEPS = ("slow", "stuck")
 LASTING = ("slow", "late zombie")
-# Of one break: the time to begin of a first replica, and after that of a second one, which hangs as
-# well; or the silence of one that has begun; and the wait before the next attempt.
-FOUND_WITHIN_S = RECOVERY.patience_s + 2.0
+FOUND_WITHIN_S = 3.0  # of one break: the silence of a replica, and the wait before the next attempt
 STUCK_S = LONGEST_GPU_STEP_S
 ROUNDING_S = 1e-6  # of the loop's clock
 ZOMBIE_S = 2.6  # after this a replica that hung speaks again: it was given up meanwhile
@@ -203,7 +202,7 @@ class World:
         watch = KnownToBeat if beats else Watch
         self._watches = {stage: watch(RECOVERY.silence_s) for stage in STAGES}
         self.happened: list[str] = []
-        self.losses = 0
+        self.losses = self._calls = 0
         self.seconds = 0.0  # that the answer took
 
     def next_fault(self, stage: Stage) -> Fault | None:
@@ -240,22 +239,30 @@ class World:
         tries = Tries(request.tries)
         progress = SpokenProgress(request, tries)
 
-        def ask() -> AsyncGenerator[SpeechDelta]:
-            replica = Replica("Token2Wav", self)
-            call = replica.call(self._speak(progress.request()), SpeechDelta())
-            return self._watches["Token2Wav"].over(call)
+        def call(asked: SpeechRequest) -> RemoteCall:
+            return self._sent(asked, "Token2Wav", self._speak(asked), SpeechDelta())
 
-        return resumed(ask, progress, tries, self._policy("Token2Wav"))
+        def ask() -> AsyncGenerator[SpeechDelta]:
+            return self._watches["Token2Wav"].over(call, progress.request())
+
+        return resumed(ask, progress, tries, self._policy())
+
+    def _sent(
+        self, asked: Any, stage: Stage, deltas: AsyncGenerator[Any], nothing: Any
+    ) -> RemoteCall:
+        """A call of a replica that the router chose."""
+        self._calls += 1
+        ROUTES.note(asked, f"replica {self._calls}")
+        return Replica(stage, self).call(deltas, nothing)
 
     def written(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         return self._written(request, Tries(TRIES))
 
-    def _policy(self, stage: Stage) -> Policy:
+    def _policy(self) -> Policy:
         def is_lost(error: BaseException) -> bool:
-            return isinstance(error, Lost) or type(error).__name__ == "ReplicaHangs"
+            return isinstance(error, (Lost, EngineLost))
 
-        beats = self._watches[stage].hears_heartbeats
-        return Policy(is_lost, self._note, RECOVERY.patience_s, beats, chance=lambda: 0.5)
+        return Policy(is_lost, self._note, RECOVERY.patience_s, chance=lambda: 0.5)
 
     def _note(self, error: BaseException, tries: Tries) -> None:
         self.losses += 1
@@ -269,7 +276,7 @@ class World:
                     async for delta in deltas:
                         yield delta
                 except Exception as error:
-                    if self._policy("Thinker").is_lost(error):
+                    if self._policy().is_lost(error):
                         raise ThinkerLost() from error
                     raise
 
@@ -280,12 +287,13 @@ class World:
     def _written(self, request: ThinkerRequest, tries: Tries) -> AsyncGenerator[ThinkerDelta]:
         progress = WrittenProgress(request)
 
-        def ask() -> AsyncGenerator[ThinkerDelta]:
-            replica = Replica("Thinker", self)
-            call = replica.call(self._thinker.generate(progress.request()), ThinkerDelta())
-            return self._watches["Thinker"].over(call)
+        def call(asked: ThinkerRequest) -> RemoteCall:
+            return self._sent(asked, "Thinker", self._thinker.generate(asked), ThinkerDelta())
 
-        return resumed(ask, progress, tries, self._policy("Thinker"))
+        def ask() -> AsyncGenerator[ThinkerDelta]:
+            return self._watches["Thinker"].over(call, progress.request())
+
+        return resumed(ask, progress, tries, self._policy())
 
 
 class KnownToBeat(Watch):

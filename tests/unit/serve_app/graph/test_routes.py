@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from deployments.errors import EveryReplicaFull
+from deployments.liveness.routes import ROUTES
 from deployments.messages import SpeechRequest, ThinkerRequest
-from tests.unit.serve_app.graph.replicas import MOST, Caller, Replica
+from tests.unit.serve_app.graph.replicas import LONG_S, MOST, Caller, Replica
 
 WITHIN_S = 5.0
 
@@ -182,3 +183,38 @@ async def test_requests_that_come_at_once_are_spread_though_one_replica_was_idle
         caller.router.on_new_queue_len_info(one.replica_id, 0 if one is replicas[0] else 1)
     chosen = await asyncio.gather(*(caller.choose(SpeechRequest(thinker())) for _ in range(5)))
     assert sorted(one.replica_id.unique_id for one in chosen) == ["b", "c", "d", "idle", "idle"]
+
+
+async def test_a_caller_knows_where_its_request_went_before_anything_came():
+    """One that waits for room is at no replica, also when one has rejected it before."""
+    (only,) = named("only")
+    only.busy = MOST
+    caller, request = Caller(only), thinker()
+    caller.router.on_new_queue_len_info(only.replica_id, MOST)
+    only.asked = 0
+    route = ROUTES.begin(request)
+    ROUTES.note(request, "rejects")
+    waits = asyncio.ensure_future(caller.choose(request))
+    async with asyncio.timeout(WITHIN_S):
+        while not only.asked:
+            await asyncio.sleep(0)
+        assert route.replica == ""
+        only.busy = 0
+        await waits
+    assert route.replica == "only"
+    ROUTES.end(request)
+
+
+async def test_turns_whose_replica_is_out_of_reach_do_not_wait_for_its_probe():
+    caller = Caller(*named("a", "b", "c", "d"))
+    home = await caller.choose(thinker(conversation="x"))
+    caller.router.queue_len_response_deadline_s = LONG_S
+    home.hangs = True
+    lost = home.replica_id.unique_id
+    async with asyncio.timeout(WITHIN_S):
+        await caller.choose(thinker(conversation="x", avoid=(lost,)))
+        for _ in range(MOST - 1):
+            assert await caller.choose(thinker(conversation="x")) is not home
+        home.hangs = False
+        while await caller.choose(thinker(conversation="x")) is not home:
+            await asyncio.sleep(0.01)
