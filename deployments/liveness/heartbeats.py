@@ -59,7 +59,8 @@ class Heartbeats:
         """`deltas`, the first one with a heartbeat, and heartbeats where none comes for long.
 
         Args:
-            nothing: what a heartbeat is put in.
+            nothing: what a heartbeat is put in. It names the replica, and the first delta does so
+                too.
 
         Closing this closes `deltas`.
         """
@@ -74,7 +75,8 @@ class Heartbeats:
                 if delta is None:
                     delta = replace(nothing, heartbeat=self._beat(alone=True, late=silence.late))
                 elif not has_beaten:
-                    delta = replace(delta, heartbeat=self._beat(alone=False, late=silence.late))
+                    beat = self._beat(alone=False, late=silence.late)
+                    delta = replace(delta, heartbeat=beat, replica=nothing.replica)
                 has_beaten = True
                 yield delta
         except StopAsyncIteration:

@@ -6,8 +6,7 @@ event loop more for each, which costs ten times as much as this does.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextvars import Context
+from collections.abc import AsyncGenerator, Generator
 from types import coroutine
 from typing import Any, Generic, TypeVar
 
@@ -20,13 +19,29 @@ class Interruptible(Generic[T]):
     def __init__(self, items: AsyncGenerator[T]) -> None:
         self._items = items
         self._next: Any = None  # the `anext` that has begun and has not ended
-        self._future: Any = None  # that it waited for when it was interrupted
-        self._wait: _Wait | None = None  # that the task is in now
+        self._future: Any = None  # that it waits for; None: until the loop's next turn
+        self._task: Any = None  # that waits
+        self._cancelling = 0  # how often the task had been cancelled when it was interrupted
+        self._is_interrupted = False
 
     def interrupt(self) -> None:
-        """Have `next` give None, if it waits."""
-        if self._wait is not None:
-            self._wait.interrupt()
+        """Have `next` give None, if it waits.
+
+        The future keeps the callback that wakes the task. The task is woken by it at once, and the
+        future goes on without it.
+        """
+        future, task = self._future, self._task
+        if future is None or future.done() or self._is_interrupted:
+            return
+        for wake, context in future._callbacks or ():
+            if getattr(wake, "__self__", wake) is task:
+                self._is_interrupted, self._cancelling = True, task.cancelling()
+                future.remove_done_callback(wake)
+                future.get_loop().call_soon(wake, self, context=context)
+                return
+
+    def result(self) -> None:
+        """What a task that is woken early is told."""
 
     @coroutine
     def next(self) -> Generator[Any, None, T | None]:
@@ -34,41 +49,46 @@ class Interruptible(Generic[T]):
 
         Raises StopAsyncIteration after the last item, and what the generator raises.
         """
-        future, self._future = self._future, None
+        self._task = asyncio.current_task()
         try:
-            if self._next is None:
-                self._next = self._items.__anext__()
-                future = self._next.send(None)
+            future = self._begin() if self._next is None else self._go_on()
             while True:
-                error = yield from self._until_done(future)
-                if self._future is not None:
-                    return None
-                future = self._next.throw(error) if error else self._next.send(None)
+                self._future = future
+                try:
+                    yield future  # to the task, as an `await` does
+                except BaseException as error:
+                    future = self._next.throw(error)
+                    continue
+                if self._is_interrupted:
+                    self._is_interrupted = False
+                    if not future.done() and not self._was_cancelled():
+                        return None
+                    future = self._go_on()
+                else:
+                    future = self._next.send(None)
         except StopIteration as end:
-            self._next = None
+            self._next = self._future = None
             item: T = end.value
             return item
         except BaseException:
-            self._next = None
+            self._next = self._future = None
             raise
 
-    def _until_done(self, future: Any) -> Generator[Any, None, BaseException | None]:
-        """Wait as a task does, and give what it would raise. An interrupted wait is kept."""
-        if future is not None and future.done():
-            return None
-        wait = None  # until the loop's next turn
-        if future is not None:
-            future._asyncio_future_blocking = False  # so an `await` tells its task to wait
-            wait = self._wait = _Wait(future)
-        try:
-            yield wait
-        except BaseException as error:
-            return error
-        finally:
-            self._wait = None
-        if wait is not None and wait.is_interrupted:
-            self._future = future
-        return None
+    def _begin(self) -> Any:
+        self._next = self._items.__anext__()
+        return self._next.send(None)
+
+    def _go_on(self) -> Any:
+        """What to wait for after an interruption."""
+        if self._future.done():
+            return self._next.send(None)
+        self._future._asyncio_future_blocking = True  # so an `await` tells its task to wait
+        return self._future
+
+    def _was_cancelled(self) -> bool:
+        """Whether the task was cancelled after it was interrupted: that goes before."""
+        cancelled: bool = self._task.cancelling() > self._cancelling
+        return cancelled
 
     async def aclose(self) -> None:
         """End the generator, as a cancellation does where it waits."""
@@ -82,35 +102,3 @@ class Interruptible(Generic[T]):
     async def _end(self) -> None:
         while await self.next() is None:
             pass
-
-
-class _Wait:
-    """A future to asyncio's tasks, in place of the one that is waited for."""
-
-    def __init__(self, future: Any) -> None:
-        self._asyncio_future_blocking = True
-        self.is_interrupted = False
-        self._future = future
-        self._wake: Callable[[Any], object] | None = None
-        self._context: Context | None = None
-
-    def interrupt(self) -> None:
-        if self._wake is not None and not self.is_interrupted and not self._future.done():
-            self.is_interrupted = True
-            self._future.remove_done_callback(self._wake)
-            self.get_loop().call_soon(self._wake, self, context=self._context)
-
-    def add_done_callback(self, wake: Callable[[Any], object], *, context: Context) -> None:
-        self._wake, self._context = wake, context
-        self._future.add_done_callback(wake, context=context)
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        loop: asyncio.AbstractEventLoop = self._future.get_loop()
-        return loop
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Whether the future could be cancelled; a task that wakes anyway cancels itself."""
-        return not self.is_interrupted and self._future.cancel(msg)
-
-    def result(self) -> None:
-        """Of a wait that was interrupted."""

@@ -15,7 +15,7 @@ from deployments.liveness.heartbeats import Heartbeats, require_health
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
-from deployments.replica_name import own_name, signed
+from deployments.replica_name import own_name, refusals_named, signed
 from deployments.resume import Recovery
 from deployments.stages import ThinkerEngine
 from deployments.thinker.fake import FakeThinkerEngine
@@ -70,9 +70,12 @@ class ThinkerDeployment:
         """Answer one turn; the last delta carries the `finish_reason`."""
         deltas = traced_turn(request, self._engine)
         if request.beats:
-            deltas = self._heartbeats.among(deltas, ThinkerDelta())
-        with request_logged(logger, request.request_id, request.reply, request.trace):
-            async with aclosing(signed(deltas, self._name)) as answer:
+            answer = self._heartbeats.among(deltas, ThinkerDelta(replica=self._name))
+        else:
+            answer = signed(deltas, self._name)
+        logged = request_logged(logger, request.request_id, request.reply, request.trace)
+        with logged, refusals_named(self._name):
+            async with aclosing(answer):
                 async for delta in answer:
                     yield delta
 

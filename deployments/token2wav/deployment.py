@@ -25,7 +25,7 @@ from deployments.messages import (
 from deployments.metrics import recorder
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
-from deployments.replica_name import own_name, signed
+from deployments.replica_name import own_name, refusals_named, signed
 from deployments.resume import Recovery, Tries
 from deployments.spoken_answer.traced_speech import traced_aloud
 from deployments.stage_calls import written
@@ -111,11 +111,14 @@ class Token2WavDeployment:
         """Answer aloud; the last delta carries the `finish_reason`."""
         deltas = self._spoken(request)
         if request.beats:
-            deltas = self._heartbeats.among(deltas, SpeechDelta())
+            answer = self._heartbeats.among(deltas, SpeechDelta(replica=self._name))
+        else:
+            answer = signed(deltas, self._name)
         what = "speech" if request.so_far is None else "speech that goes on here"
         thinker = request.thinker
-        with request_logged(logger, thinker.request_id, what, thinker.trace):
-            async with aclosing(signed(deltas, self._name)) as answer:
+        logged = request_logged(logger, thinker.request_id, what, thinker.trace)
+        with logged, refusals_named(self._name):
+            async with aclosing(answer):
                 async for delta in answer:
                     yield delta
 
