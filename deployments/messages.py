@@ -132,6 +132,7 @@ class ThinkerRequest(Wire):
     avoid: tuple[str, ...] = ()  # replicas that were lost; taken only where there is no other
     refused_by: tuple[str, ...] = ()  # replicas that had no room; they are not asked again
     trace: str = ""  # W3C's `traceparent` of what asks, of a spoken answer too; "": not traced
+    chance: int = 0  # a seed for want of one, where seeds cost nothing; 0: none
 
 
 @dataclass(frozen=True, slots=True)

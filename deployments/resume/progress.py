@@ -1,5 +1,6 @@
 """What was received of a stream, from which another replica goes on."""
 
+import random
 from array import array
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -74,6 +75,7 @@ class WrittenProgress:
 
     def __init__(self, request: ThinkerRequest) -> None:
         self._request = request
+        self._chance = _chance(request)
         self._made = array("i", request.made)
         self._avoided = Avoided(request.avoid)
         self._has_all = True
@@ -87,7 +89,8 @@ class WrittenProgress:
         """What a replica is asked: to begin, or to go on."""
         self._goes_on = bool(self._made)
         made = tuple(self._made)
-        return replace(self._request, made=made, beats=True, avoid=self._avoided.names)
+        avoid = self._avoided.names
+        return replace(self._request, made=made, beats=True, avoid=avoid, chance=self._chance)
 
     def lose(self) -> None:
         self._avoided.lose()
@@ -110,7 +113,7 @@ class SpokenProgress:
     """What was received of a spoken answer, in one part or several."""
 
     def __init__(self, request: SpeechRequest, tries: Tries) -> None:
-        self._request = request
+        self._request = _with_chances(request)
         self._tries = tries
         self._avoided = Avoided(request.avoid)
         self._schedule: ChunkSchedule | None = None
@@ -168,6 +171,20 @@ class SpokenProgress:
         shows = delta.text or delta.reasoning or delta.audio_tokens or delta.tool_calls
         if (shows and not delta.made) or (delta.pcm and delta.offset is None):
             self._has_all = False
+
+
+def _chance(request: ThinkerRequest) -> int:
+    """What its answer is drawn by where it has no seed: the same for all replicas."""
+    return request.chance or random.randint(1, 2**62)
+
+
+def _with_chances(request: SpeechRequest) -> SpeechRequest:
+    thinker = replace(request.thinker, chance=_chance(request.thinker))
+    then = (replace(part.thinker, chance=_chance(part.thinker)) for part in request.then)
+    parts = tuple(
+        replace(part, thinker=asked) for part, asked in zip(request.then, then, strict=True)
+    )
+    return replace(request, thinker=thinker, then=parts)
 
 
 def _ids() -> "array[int]":

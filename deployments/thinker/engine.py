@@ -114,7 +114,11 @@ class VllmEngine:
 
         from deployments.thinker.vllm_plugin import register
         from deployments.thinker.vllm_plugin.compat import ray_stat_loggers, step_logger
-        from deployments.thinker.vllm_plugin.startup import engine_arguments, prepare_environment
+        from deployments.thinker.vllm_plugin.startup import (
+            CPU_WORKER,
+            engine_arguments,
+            prepare_environment,
+        )
 
         self._on_cpu = on_cpu = prepare_environment()
         register()
@@ -151,6 +155,7 @@ class VllmEngine:
             stop_ids=self._stop_ids,
             non_finite_id=special.audio_patch,
             clock=clock,
+            draws_by_position=arguments.get("worker_cls") == CPU_WORKER,
         )
 
     async def _warm_up(self, runner: PromptRunner) -> None:

@@ -36,6 +36,7 @@ class PromptRunner:
         stop_ids: Iterable[int],
         non_finite_id: int,
         clock: StepClock,
+        draws_by_position: bool = False,
     ) -> None:
         """Take over a started engine.
 
@@ -45,9 +46,11 @@ class PromptRunner:
             stop_ids: token ids that end an answer.
             non_finite_id: the id that the model answers where its logits are not finite.
             clock: gets the steps of the engine.
+            draws_by_position: whether a seed makes draws that another engine repeats, for nothing.
         """
         self.llm = llm
         self._clock = clock
+        self._draws_by_position = draws_by_position
         self.defaults = defaults
         self._stop_ids = tuple(stop_ids)
         self._non_finite_id = non_finite_id
@@ -145,8 +148,12 @@ class PromptRunner:
         stop_ids: Iterable[int] = (),
         *,
         constraint: Constraint | None = None,
+        chance: int = 0,
     ) -> Any:
-        """vLLM's `SamplingParams` for what a request wants; the defaults for the rest."""
+        """vLLM's `SamplingParams` for what a request wants; the defaults for the rest.
+
+        `chance` is the seed of a request without one, if the engine draws by it for nothing.
+        """
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -159,7 +166,9 @@ class PromptRunner:
             top_p=chosen("top_p"),
             repetition_penalty=chosen("repetition_penalty"),
             max_tokens=max_tokens,
-            seed=options.seed,
+            seed=chance
+            if options.seed is None and chance and self._draws_by_position
+            else options.seed,
             stop_token_ids=[*self._stop_ids, *stop_ids],
             structured_outputs=_structured_outputs(constraint),
             detokenize=False,

@@ -205,7 +205,11 @@ class Turn:
         stop_ids: Iterable[int] = (),
     ) -> AsyncGenerator[EngineOutput]:
         sampling = self._runner.sampling(
-            self._request.sampling, self._left, stop_ids, constraint=constraint
+            self._request.sampling,
+            self._left,
+            stop_ids,
+            constraint=constraint,
+            chance=self._request.chance,
         )
         running = self._runner.run(
             self._prompt,

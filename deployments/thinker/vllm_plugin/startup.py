@@ -15,6 +15,7 @@ GRAPH_TOKENS = 512
 # which vLLM would take, reads a schema of 200 optional members for more than 20 s, and meanwhile
 # every answer of the engine waits. Without whitespace a small model cannot write it for ever.
 STRUCTURED_OUTPUTS = {"backend": "guidance", "disable_any_whitespace": True}
+CPU_WORKER = "deployments.thinker.vllm_plugin.cpu_worker.PositionedCPUWorker"
 CPU_ENVIRONMENT = {
     # The worker inside the engine's own process, instead of a process more: 15 s sooner.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -52,6 +53,7 @@ def engine_arguments(
     if on_cpu:
         context = chosen.get("max_model_len") or config.text_config.max_position_embeddings
         defaults |= {
+            "worker_cls": CPU_WORKER,
             "dtype": "float32" if _is_float32(config) else "bfloat16",
             "enforce_eager": True,  # compiling takes longer than a small model's requests
             # One process cannot be two ranks: it would wait for the second for ever. Left to

@@ -110,12 +110,19 @@ async def test_the_same_seed_says_the_same_with_and_without_chunks(engine):
     assert len(chunked) < len(whole)
 
 
+DRAWN = {
+    "greedily": {"sampling": SamplingOptions(temperature=0.0, max_tokens=60)},
+    "by a seed": {"sampling": SamplingOptions(temperature=1.0, max_tokens=60, seed=5)},
+    "by chance": {"sampling": SamplingOptions(temperature=1.0, max_tokens=60), "chance": 2**61},
+}
+
+
+@pytest.mark.parametrize("drawn", DRAWN)
 @pytest.mark.parametrize("reply", ["text", "speech"])
-async def test_an_answer_goes_on_behind_what_another_engine_made(engine, reply):
-    """Greedy: the engine that goes on reads as a prompt what the first one drew."""
-    fields = {
+async def test_an_answer_goes_on_behind_what_another_engine_made(engine, reply, drawn):
+    """The engine that goes on reads as a prompt what the first one drew, and draws as it would."""
+    fields = DRAWN[drawn] | {
         "reply": reply,
-        "sampling": SamplingOptions(temperature=0.0, max_tokens=60),
         "chunks": ChunkSchedule() if reply == "speech" else None,
     }
     messages = tasks.speak("hello") if reply == "speech" else tasks.converse("hello")
@@ -129,6 +136,28 @@ async def test_an_answer_goes_on_behind_what_another_engine_made(engine, reply):
         ]
         uncached = replace(whole[-1].usage, cached_prompt_tokens=0)
         assert replace(rest[-1].usage, cached_prompt_tokens=0) == uncached
+
+
+async def test_answers_by_other_chances_differ(engine):
+    drawn = [
+        ask(sampling=DRAWN["by chance"]["sampling"], chance=chance) for chance in (1, 2, 2, 0, 0)
+    ]
+    one, two, two_again, free, other = [ids_of(await collect(engine, each)) for each in drawn]
+    assert two == two_again
+    assert one != two and free != other
+
+
+async def test_answers_with_seeds_whose_prompts_are_computed_in_pieces_are_drawn(engine):
+    longest = engine._runner.llm.vllm_config.scheduler_config.max_num_batched_tokens
+    context = engine._runner.most_prompt_tokens
+    sampling = SamplingOptions(max_tokens=3, seed=1)
+    asked = [
+        ask(tasks.converse("hi " * (context - 200 - number)), sampling=sampling)
+        for number in range(1 + 2 * longest // context)
+    ]
+    answers = await asyncio.gather(*(collect(engine, each) for each in asked))
+    assert sum(answer[-1].usage.prompt_tokens for answer in answers) > longest
+    assert {answer[-1].finish_reason for answer in answers} <= {"length", "stop"}
 
 
 async def test_max_tokens_ends_an_answer_for_its_length(engine):

@@ -1,6 +1,6 @@
 """Engines whose every output depends on all that came before: a wrong resume changes the rest.
 
-`ChainedThinker` draws each id from a hash of the prompt and of all ids before it.
+`ChainedThinker` draws each id from a hash of the request, of its chance and of all ids before it.
 `ChainedSynthesizer` makes each chunk's samples of a hash of all ids and of all borders of chunks.
 """
 
@@ -37,9 +37,9 @@ def digest(*values: object) -> int:
 
 
 @lru_cache(maxsize=10_000)
-def drawn(request_id: str, ids: tuple[int, ...]) -> int:
+def drawn(request_id: str, chance: int, ids: tuple[int, ...]) -> int:
     """The id behind `ids`."""
-    return digest(request_id, ids) % CODEBOOK_SIZE
+    return digest(request_id, chance, ids) % CODEBOOK_SIZE
 
 
 @lru_cache(maxsize=1000)
@@ -105,7 +105,7 @@ class ChainedThinker:
     def _draw(self, request: ThinkerRequest, ids: list[int]) -> int:
         if len(ids) >= self._tokens:
             return END
-        return drawn(request.request_id, tuple(ids))
+        return drawn(request.request_id, request.chance, tuple(ids))
 
 
 class ChainedStream:

@@ -52,6 +52,14 @@ def made(change: Callable[[Any], Any]) -> Plant:
     return lambda patch: patch.setattr(WrittenProgress, "request", request)
 
 
+def another_chance(patch: pytest.MonkeyPatch) -> None:
+    def request(self: WrittenProgress) -> ThinkerRequest:
+        asked = written_request(self)
+        return replace(asked, chance=asked.chance + len(asked.made))
+
+    patch.setattr(WrittenProgress, "request", request)
+
+
 def own_schedule(patch: pytest.MonkeyPatch) -> None:
     opened = ChainedSynthesizer.open
 
@@ -204,6 +212,7 @@ BUGS: dict[str, Plant] = {
     "an id is left out": made(lambda ids: ids[:-1]),
     "an id comes twice": made(lambda ids: (*ids, *ids[-1:])),
     "the Thinker begins anew": made(lambda ids: ()),
+    "the rest is drawn by another chance": another_chance,
     "the last ids of a part are left out": last_part(made=lambda ids: ids[:-1]),
     "the last sound of a part is left out": last_part(audio_tokens=lambda ids: ids[:-1]),
     "two audio tokens change places": last_part(audio_tokens=lambda ids: ids[::-1]),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from deployments.errors import EngineFailed
-from deployments.messages import ThinkerRequest
+from deployments.messages import NextPart, SpeechRequest, ThinkerRequest
+from deployments.resume import SpokenProgress, Tries
 from tests.unit.deployments.resume.chained import everything
 from tests.unit.deployments.resume.explored import Explored
 from tests.unit.deployments.resume.world import (
@@ -154,9 +155,24 @@ def without_heartbeats(deltas: Any) -> list[Any]:
     return [replace(delta, heartbeat=None) for delta in deltas]
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+def test_all_replicas_draw_an_answer_without_a_seed_by_the_same_chance(parts: int) -> None:
+    then = tuple(NextPart(ThinkerRequest("r", ())) for _ in range(parts - 1))
+    progress = SpokenProgress(SpeechRequest(ThinkerRequest("r", ()), then=then), Tries(3))
+
+    def chances() -> list[int]:
+        asked = progress.request()
+        return [one.chance for one in (asked.thinker, *(part.thinker for part in asked.then))]
+
+    first = chances()
+    assert len({*first, 0}) == parts + 1
+    progress.lose()
+    assert chances() == first
+
+
 def test_a_text_that_breaks_anywhere_is_exact() -> None:
     def ask(faults: tuple[Fault, ...]) -> list[Any]:
-        return LOOP.run(everything(World(faults).written(ThinkerRequest("text", ()))))
+        return LOOP.run(everything(World(faults).written(ThinkerRequest("text", (), chance=1))))
 
     whole = ask(())
     for number, kind in itertools.product(range(TOKENS + 1), BREAKS):

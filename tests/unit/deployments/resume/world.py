@@ -310,7 +310,7 @@ def is_alone(delta: Any) -> bool:
 
 def speech(parts: int = 1) -> SpeechRequest:
     def part(number: int) -> ThinkerRequest:
-        return ThinkerRequest(f"part {number}", (), reply="speech")
+        return ThinkerRequest(f"part {number}", (), reply="speech", chance=1 + number)
 
     then = tuple(NextPart(part(number), pause_s=0.1) for number in range(1, parts))
     return SpeechRequest(part(0), then=then)

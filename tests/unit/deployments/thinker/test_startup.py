@@ -6,7 +6,7 @@ import pytest
 
 from deployments.model_files import ModelFiles
 from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
-from deployments.thinker.vllm_plugin.startup import engine_arguments
+from deployments.thinker.vllm_plugin.startup import CPU_WORKER, engine_arguments
 
 
 def argument(name: str, *, on_cpu: bool, **chosen: object) -> object:
@@ -58,3 +58,9 @@ def test_json_is_held_by_the_library_that_bounds_its_work_unless_another_one_is_
     name = "structured_outputs_config"
     assert argument(name, on_cpu=False) == {"backend": "guidance", "disable_any_whitespace": True}
     assert argument(name, on_cpu=True, **{name: {"backend": "auto"}}) == {"backend": "auto"}
+
+
+def test_a_cpu_draws_by_position_unless_another_worker_is_chosen():
+    assert argument("worker_cls", on_cpu=True) == CPU_WORKER
+    assert argument("worker_cls", on_cpu=True, worker_cls="a.B") == "a.B"
+    assert argument("worker_cls", on_cpu=False) is None
