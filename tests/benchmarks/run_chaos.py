@@ -2,9 +2,10 @@
 
 A Ray of several nodes on this machine serves the graph with engines that answer at once. Every few
 seconds a replica of a stage is killed (SIGKILL), or hangs for some seconds (SIGSTOP, then SIGCONT),
-by chance and by a seed. With `--kinds kill,hang,node,ingress` a node is removed with all that runs
-there, or a replica of the ingress is killed, too. Nothing can keep the socket of an ingress that
-dies: answers that broke off then are counted apart.
+by chance and by a seed. `--kinds` has others: `node` removes a node with all that runs there,
+`ingress` kills a replica of the ingress, `cut` cuts the network link of a node for some seconds
+(this needs root), and `gcs` kills the GCS of Ray, which starts again after some seconds. Nothing
+can keep the socket of an ingress that dies: answers that broke off then are counted apart.
 
 Each answer must have every sample once, or end with an error. Prints a table, writes JSON, and
 fails where an answer was short, long or another one, or where too few were exact. The JSON of a run
@@ -16,13 +17,14 @@ that failed has all faults and all answers, in the order of their ends.
 import argparse
 import asyncio
 import json
+import os
 import random
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ from deployments.thinker.fake import audio_tokens_of
 from serve_app.commands.serving.listeners import free_port
 from serve_app.config import AppConfig
 from serve_app.whole_files import write_whole
+from tests.benchmarks.chaos.cut_link import HOST, Link, bridge, node_behind_link
 from tests.benchmarks.chaos.disturbance import NODE_CPUS, Disturbance
 from tests.benchmarks.chaos.faults import KINDS, Fault, faults_of
 from tests.integration.graph.conftest import fake_graph, on_node, served, speech_body
@@ -49,6 +52,7 @@ LEAST_LETTERS, MOST_LETTERS = 20, 120  # 4 audio tokens a letter: 3 to 19 s of s
 GOES_ON = "goes on with another replica"
 WITH_ITS_INGRESS = "lost with its ingress"  # whose socket nothing can keep
 SPREAD = 2  # replicas of a stage on a node at most: some are left when it goes
+NODES_WITHIN_S = 120.0
 NOTICED_WITHIN_S = 2.0  # a client, that the ingress has died
 
 
@@ -103,8 +107,13 @@ class Chaos:
             failures.append(f"{len(self.wrong)} answers were wrong")
         if not answers or self.outcomes["exact"] < EXACT_AT_LEAST * answers:
             failures.append(f"{self.outcomes['exact']} of {answers} answers were exact")
-        if self.faults and not self.went_on:
+        of_streams = [fault for fault in self.faults if fault.kind != "gcs"]
+        if of_streams and not self.went_on:
             failures.append("no answer was hit, so nothing is shown")
+        if self.faults and not of_streams and self.went_on:
+            failures.append(
+                f"{self.went_on} answers went on elsewhere, though only the GCS was away"
+            )
         return failures
 
     def note(self, answer: Answer) -> None:
@@ -169,23 +178,43 @@ async def heard(
 
 
 @contextmanager
-def cluster(nodes: int) -> Iterator[tuple[Cluster, str]]:
-    """A Ray of that many nodes, and where Serve listens."""
-    started = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": NODE_CPUS, "include_dashboard": False}
-    )
-    for _ in range(nodes - 1):
-        started.add_node(num_cpus=NODE_CPUS)
-    started.wait_for_nodes()
-    ray.init(address=started.address, log_to_driver=False)
-    port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port, "location": "HeadOnly"})
-    try:
-        yield started, f"http://127.0.0.1:{port}"
-    finally:
-        serve.shutdown()
-        ray.shutdown()
-        started.shutdown()
+def cluster(
+    nodes: int, kinds: set[str], folder: Path
+) -> Iterator[tuple[Cluster, Link | None, str]]:
+    """A Ray of that many nodes, the link of one that can be cut off, and where Serve listens."""
+    head = {"num_cpus": NODE_CPUS, "include_dashboard": False}
+    with ExitStack() as stack:
+        if "gcs" in kinds:
+            os.environ |= {
+                "RAY_gcs_storage": "rocksdb",
+                "RAY_gcs_storage_path": str(folder / "gcs"),
+            }
+            head["gcs_server_port"] = free_port()
+        bridged = stack.enter_context(bridge()) if "cut" in kinds else None
+        if bridged:
+            head["node_ip_address"] = HOST
+        started = Cluster(initialize_head=True, head_node_args=head)
+        stack.callback(started.shutdown)
+        link = None
+        if bridged:
+            link = stack.enter_context(node_behind_link(bridged, started.address, NODE_CPUS))
+        for _ in range(nodes - 1 - (link is not None)):
+            started.add_node(num_cpus=NODE_CPUS, **({"node_ip_address": HOST} if link else {}))
+        ray.init(address=started.address, log_to_driver=False)
+        stack.callback(ray.shutdown)
+        wait_for_nodes(nodes)
+        port = free_port()
+        serve.start(http_options={"host": "127.0.0.1", "port": port, "location": "HeadOnly"})
+        stack.callback(serve.shutdown)
+        yield started, link, f"http://127.0.0.1:{port}"
+
+
+def wait_for_nodes(count: int) -> None:
+    ends_at = time.monotonic() + NODES_WITHIN_S
+    while sum(node["Alive"] for node in ray.nodes()) < count:
+        if time.monotonic() > ends_at:
+            raise TimeoutError(str(ray.nodes()))
+        time.sleep(0.5)
 
 
 async def run(chaos: Chaos, base_url: str, disturbance: Disturbance, faults: list[Fault]) -> None:
@@ -252,12 +281,13 @@ def configuration(chaos: Chaos, folder: Path) -> AppConfig:
 
 def main() -> int:
     chaos, faults, out = parsed()
+    kinds = {fault.kind for fault in faults}
     with (
         tempfile.TemporaryDirectory() as folder,
-        cluster(chaos.nodes) as (nodes, base_url),
+        cluster(chaos.nodes, kinds, Path(folder)) as (nodes, link, base_url),
         served(configuration(chaos, Path(folder))) as application,
     ):
-        disturbance = Disturbance(nodes, application, chaos.hit)
+        disturbance = Disturbance(nodes, link, application, chaos.hit)
         asyncio.run(run(chaos, base_url, disturbance, faults))
         chaos.went_on = went_on(application)
     document = chaos.document()

@@ -12,6 +12,7 @@ import ray
 from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
+from tests.benchmarks.chaos.cut_link import NODE, Link
 from tests.benchmarks.chaos.faults import INGRESS, STAGES, Fault
 
 NODE_CPUS = 8
@@ -20,9 +21,16 @@ NODE_CPUS = 8
 class Disturbance:
     """Has one fault after the other. Replicas that still hang when it ends go on."""
 
-    def __init__(self, cluster: Cluster, application: str, note: Callable[[Fault], None]) -> None:
-        """`note` hears of each fault that happens."""
+    def __init__(
+        self,
+        cluster: Cluster,
+        link: Link | None,
+        application: str,
+        note: Callable[[Fault], None],
+    ) -> None:
+        """`note` hears of each fault that happens. `link`: of the node that can be cut off."""
         self._cluster = cluster
+        self._link = link
         self._application = application
         self._note = note
 
@@ -31,7 +39,12 @@ class Disturbance:
             for fault in faults:
                 await asyncio.sleep(began + fault.at_s - time.monotonic())
                 records = await asyncio.to_thread(actors)
-                happen = {"hang": self._hang, "node": self._remove_node}.get(fault.kind, self._kill)
+                happen = {
+                    "hang": self._hang,
+                    "node": self._remove_node,
+                    "cut": self._cut_link,
+                    "gcs": self._restart_gcs,
+                }.get(fault.kind, self._kill)
                 lasting.create_task(happen(fault, list(records.values())))
 
     async def _kill(self, fault: Fault, records: list[dict[str, Any]]) -> None:
@@ -71,6 +84,36 @@ class Disturbance:
         await asyncio.to_thread(self._cluster.remove_node, node, allow_graceful=False)
         await asyncio.sleep(fault.seconds)
         await asyncio.to_thread(self._cluster.add_node, num_cpus=NODE_CPUS)
+
+    async def _cut_link(self, fault: Fault, records: list[dict[str, Any]]) -> None:
+        """A machine is cut off, and runs on."""
+        assert self._link is not None
+        node_ids = {node["NodeID"] for node in ray.nodes() if node["NodeManagerAddress"] == NODE}
+        here = [
+            one
+            for stage in STAGES
+            for one in self._replicas(stage, records)
+            if one["Address"]["NodeID"] in node_ids
+        ]
+        elsewhere = (self._is_elsewhere(stage, *node_ids, records) for stage in STAGES)
+        if not here or not all(elsewhere):
+            return
+        self._note(fault)
+        self._link.cut()
+        try:
+            await asyncio.sleep(fault.seconds)
+        finally:
+            self._link.mend()
+
+    async def _restart_gcs(self, fault: Fault, records: list[dict[str, Any]]) -> None:
+        """Ray's control plane is away for some time, and finds its state again."""
+        self._note(fault)
+        head = self._cluster.head_node
+        await asyncio.to_thread(head.kill_gcs_server)
+        try:
+            await asyncio.sleep(fault.seconds)
+        finally:
+            await asyncio.to_thread(head.start_gcs_server)
 
     def _is_elsewhere(self, stage: str, node_id: str, records: list[dict[str, Any]]) -> bool:
         replicas = self._replicas(stage, records)
