@@ -6,7 +6,7 @@ The caller's side is `deployments.liveness.watch`.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from deployments.errors import EngineFailed
 from deployments.liveness.interruptible import Interruptible
@@ -16,7 +16,7 @@ from deployments.stages import Steps
 
 BEAT_AFTER_S = 0.5  # of silence, and up to a tick more
 
-D = TypeVar("D", ThinkerDelta, SpeechDelta)
+D = TypeVar("D", bound=ThinkerDelta | SpeechDelta)
 
 
 class Engine(Protocol):
@@ -55,53 +55,60 @@ class Heartbeats:
         self._stuck_s = stuck_s
         self._ticks = Ticks()
 
-    async def among(self, deltas: AsyncGenerator[D], nothing: D) -> AsyncGenerator[D]:
+    def among(self, deltas: AsyncGenerator[D], nothing: D) -> "Beating[D]":
         """`deltas`, the first one with a heartbeat, and heartbeats where none comes for long.
 
         Args:
             nothing: what a heartbeat is put in. It names the replica, and the first delta does so
                 too.
 
-        Closing this closes `deltas`.
+        Closing this closes `deltas`. It has to be closed.
         """
-        items = Interruptible(deltas)
-        silence = _Silence(items)
-        self._ticks.join(silence.on_tick)
-        has_beaten = False
-        try:
-            while True:
-                silence.lasts_s = 0.0
-                delta = await items.next()
-                if delta is None:
-                    delta = replace(nothing, heartbeat=self._beat(alone=True, late=silence.late))
-                elif not has_beaten:
-                    beat = self._beat(alone=False, late=silence.late)
-                    delta = replace(delta, heartbeat=beat, replica=nothing.replica)
-                has_beaten = True
-                yield delta
-        except StopAsyncIteration:
-            pass
-        finally:
-            self._ticks.leave(silence.on_tick)
-            await items.aclose()
+        return Beating(deltas, nothing, self.beat, self._ticks)
 
-    def _beat(self, *, alone: bool, late: bool) -> Heartbeat:
+    def beat(self, alone: bool, late: bool) -> Heartbeat:
+        """What is known of the engine now. `late`: the event loop was held up."""
         steps = self._steps()
         # A loop that was held up has not seen yet what its engine did meanwhile.
         stuck = steps.under_way_s > self._stuck_s and not late
         return Heartbeat(steps.made, steps.under_way_s, stuck, alone)
 
 
-class _Silence:
-    """Interrupts the wait for an answer's next delta where it lasts long."""
+class Beating(Interruptible[D]):
+    """The deltas of one answer, and heartbeats among them."""
 
-    def __init__(self, items: Interruptible[Any]) -> None:
-        self.late = False  # the latest tick
-        self.lasts_s = 0.0
-        self._items = items
+    def __init__(
+        self,
+        deltas: AsyncGenerator[D],
+        nothing: D,
+        beat: Callable[[bool, bool], Heartbeat],
+        ticks: Ticks,
+    ) -> None:
+        super().__init__(deltas)
+        self._nothing = nothing
+        self._beat = beat
+        self._ticks = ticks
+        self._late = False  # the latest tick
+
+    def __aiter__(self) -> "Beating[D]":
+        self._ticks.join(self.on_tick)
+        return self
+
+    def meanwhile(self) -> D:
+        self._has_begun = True
+        return replace(self._nothing, heartbeat=self._beat(True, self._late))
+
+    def first(self, item: D) -> D:
+        beat = self._beat(False, self._late)
+        return replace(item, heartbeat=beat, replica=self._nothing.replica)
 
     def on_tick(self, late: bool) -> None:
-        self.late = late
-        self.lasts_s += TICK_S
-        if self.lasts_s > BEAT_AFTER_S:  # the first tick came before a whole one had passed
-            self._items.interrupt()
+        """Interrupt the wait for the next delta where it lasts long."""
+        self._late = late
+        self.silent_s += TICK_S
+        if self.silent_s > BEAT_AFTER_S:  # the first tick came before a whole one had passed
+            self.interrupt()
+
+    async def aclose(self) -> None:
+        self._ticks.leave(self.on_tick)
+        await super().aclose()

@@ -14,24 +14,40 @@ T = TypeVar("T")
 
 
 class Interruptible(Generic[T]):
-    """The items of an async generator. A wait for one can be interrupted, and goes on later."""
+    """The items of an async generator. A wait for one can be interrupted, and goes on later.
+
+    It is an iterator itself. A generator around `items` would cost each item as much again.
+    """
 
     def __init__(self, items: AsyncGenerator[T]) -> None:
+        self.silent_s = 0.0  # of the wait under way, for whoever counts it
         self._items = items
+        self._has_begun = self._is_closing = False
         self._next: Any = None  # the `anext` that has begun and has not ended
         self._future: Any = None  # that it waits for; None: until the loop's next turn
         self._task: Any = None  # that waits
         self._cancelling = 0  # how often the task had been cancelled when it was interrupted
         self._is_interrupted = False
 
+    def meanwhile(self) -> T:
+        """What is given when a wait is interrupted."""
+        raise NotImplementedError
+
+    def first(self, item: T) -> T:
+        """What is given for the first item."""
+        return item
+
+    def __aiter__(self) -> "Interruptible[T]":
+        return self
+
     def interrupt(self) -> None:
-        """Have `next` give None, if it waits.
+        """Have whoever waits for an item get what is given meanwhile.
 
         The future keeps the callback that wakes the task. The task is woken by it at once, and the
         future goes on without it.
         """
         future, task = self._future, self._task
-        if future is None or future.done() or self._is_interrupted:
+        if future is None or future.done() or self._is_interrupted or self._is_closing:
             return
         for wake, context in future._callbacks or ():
             if getattr(wake, "__self__", wake) is task:
@@ -44,12 +60,13 @@ class Interruptible(Generic[T]):
         """What a task that is woken early is told."""
 
     @coroutine
-    def next(self) -> Generator[Any, None, T | None]:
-        """The next item, or None where the wait was interrupted: then call it again.
+    def __anext__(self) -> Generator[Any, None, T]:
+        """The next item, or what is given meanwhile.
 
         Raises StopAsyncIteration after the last item, and what the generator raises.
         """
         self._task = asyncio.current_task()
+        self.silent_s = 0.0
         try:
             future = self._begin() if self._next is None else self._go_on()
             while True:
@@ -62,17 +79,20 @@ class Interruptible(Generic[T]):
                 if self._is_interrupted:
                     self._is_interrupted = False
                     if not future.done() and not self._was_cancelled():
-                        return None
+                        return self.meanwhile()
                     future = self._go_on()
                 else:
                     future = self._next.send(None)
         except StopIteration as end:
             self._next = self._future = None
             item: T = end.value
-            return item
         except BaseException:
             self._next = self._future = None
             raise
+        if self._has_begun:
+            return item
+        self._has_begun = True
+        return self.first(item)
 
     def _begin(self) -> Any:
         self._next = self._items.__anext__()
@@ -92,13 +112,13 @@ class Interruptible(Generic[T]):
 
     async def aclose(self) -> None:
         """End the generator, as a cancellation does where it waits."""
+        self._is_closing = True
         if self._next is not None:
-            ending = asyncio.create_task(self._end())
+            ending = asyncio.ensure_future(self._end())
             await asyncio.sleep(0)  # a task that is cancelled before it begins does nothing at all
             ending.cancel()
             await asyncio.gather(ending, return_exceptions=True)
         await self._items.aclose()
 
     async def _end(self) -> None:
-        while await self.next() is None:
-            pass
+        await self.__anext__()

@@ -11,7 +11,7 @@ from ray import serve
 
 from deployments import nvidia_mps
 from deployments.heap import HeapTender, keep_large_blocks_apart, settle_heap
-from deployments.liveness.heartbeats import Heartbeats, require_health
+from deployments.liveness.heartbeats import Beating, Heartbeats, require_health
 from deployments.messages import ThinkerDelta, ThinkerRequest
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
@@ -69,6 +69,7 @@ class ThinkerDeployment:
     async def generate(self, request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
         """Answer one turn; the last delta carries the `finish_reason`."""
         deltas = traced_turn(request, self._engine)
+        answer: Beating[ThinkerDelta] | AsyncGenerator[ThinkerDelta]
         if request.beats:
             answer = self._heartbeats.among(deltas, ThinkerDelta(replica=self._name))
         else:

@@ -13,7 +13,7 @@ from deployments import metrics, nvidia_mps
 from deployments.chunker import ChunkSchedule
 from deployments.errors import ThinkerLost
 from deployments.heap import HeapTender, settle_heap
-from deployments.liveness.heartbeats import Heartbeats, require_health
+from deployments.liveness.heartbeats import Beating, Heartbeats, require_health
 from deployments.liveness.watch import Watch
 from deployments.messages import (
     ReferenceAudio,
@@ -110,6 +110,7 @@ class Token2WavDeployment:
     async def speak(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         """Answer aloud; the last delta carries the `finish_reason`."""
         deltas = self._spoken(request)
+        answer: Beating[SpeechDelta] | AsyncGenerator[SpeechDelta]
         if request.beats:
             answer = self._heartbeats.among(deltas, SpeechDelta(replica=self._name))
         else:

@@ -22,6 +22,13 @@ def run(request: pytest.FixtureRequest) -> Run:
     return request.param
 
 
+class Quiet(Interruptible[Any]):
+    """Gives None where it is interrupted."""
+
+    def meanwhile(self) -> None:
+        return None
+
+
 class Source:
     """Gives what is put into it, by waits of every kind."""
 
@@ -57,7 +64,7 @@ async def interrupted(items: Interruptible[Any]) -> None:
 
 
 async def read(items: Interruptible[Any]) -> Any:
-    return await items.next()
+    return await anext(items)
 
 
 def test_items_come_as_they_are_made(run: Run) -> None:
@@ -67,10 +74,10 @@ def test_items_come_as_they_are_made(run: Run) -> None:
                 await asyncio.sleep(0)
                 yield number
 
-        items = Interruptible(three())
-        assert [await items.next() for _ in range(3)] == [0, 1, 2]
+        items = Quiet(three())
+        assert [await anext(items) for _ in range(3)] == [0, 1, 2]
         with pytest.raises(ENDS):
-            await items.next()
+            await anext(items)
         await items.aclose()
 
     run(check())
@@ -79,12 +86,12 @@ def test_items_come_as_they_are_made(run: Run) -> None:
 def test_a_wait_that_was_interrupted_goes_on(run: Run) -> None:
     async def check() -> None:
         source = Source()
-        items = Interruptible(source.items())
+        items = Quiet(source.items())
         for number in range(3):
             for _ in range(3):
                 await interrupted(items)
             source.inbox.put_nowait(number)
-            assert await items.next() == number
+            assert await anext(items) == number
         await items.aclose()
 
     run(check())
@@ -93,12 +100,12 @@ def test_a_wait_that_was_interrupted_goes_on(run: Run) -> None:
 def test_what_comes_while_nobody_waits_is_there_afterwards(run: Run) -> None:
     async def check() -> None:
         source = Source()
-        items = Interruptible(source.items())
+        items = Quiet(source.items())
         await interrupted(items)
         source.inbox.put_nowait("hello")
         await settled()
         items.interrupt()  # nobody waits
-        assert await items.next() == "hello"
+        assert await anext(items) == "hello"
         await items.aclose()
 
     run(check())
@@ -111,12 +118,12 @@ def test_an_error_of_the_generator_is_raised_also_after_an_interruption(
     async def check() -> None:
         for interruptions in (0, 2):
             source = Source()
-            items = Interruptible(source.items())
+            items = Quiet(source.items())
             for _ in range(interruptions):
                 await interrupted(items)
             source.inbox.put_nowait(error)
             with pytest.raises(type(error)):
-                await items.next()
+                await anext(items)
             assert source.ended_by == [(type(error), False)]
             await items.aclose()
 
@@ -127,7 +134,7 @@ def test_a_task_that_is_cancelled_while_it_waits_cancels_the_generator(run: Run)
     async def check() -> None:
         for interruptions in (0, 2):
             source = Source()
-            items = Interruptible(source.items())
+            items = Quiet(source.items())
             for _ in range(interruptions):
                 await interrupted(items)
             waiting = asyncio.ensure_future(read(items))
@@ -144,7 +151,7 @@ def test_a_task_that_is_cancelled_while_it_waits_cancels_the_generator(run: Run)
 def test_a_cancellation_that_comes_with_an_interruption_is_not_lost(run: Run) -> None:
     async def check() -> None:
         source = Source()
-        items = Interruptible(source.items())
+        items = Quiet(source.items())
         waiting = asyncio.ensure_future(read(items))
         await settled()
         items.interrupt()
@@ -160,7 +167,7 @@ def test_a_cancellation_that_comes_with_an_interruption_is_not_lost(run: Run) ->
 def test_an_item_that_comes_with_an_interruption_is_not_lost(run: Run) -> None:
     async def check() -> None:
         source = Source()
-        items = Interruptible(source.items())
+        items = Quiet(source.items())
         for first in ("item", "interruption"):
             waiting = asyncio.ensure_future(read(items))
             await settled()
@@ -169,7 +176,7 @@ def test_an_item_that_comes_with_an_interruption_is_not_lost(run: Run) -> None:
             items.interrupt()
             if first == "interruption":
                 source.inbox.put_nowait(1)
-            assert (await waiting or await items.next()) == 1
+            assert (await waiting or await anext(items)) == 1
         await items.aclose()
 
     run(check())
@@ -182,7 +189,7 @@ def test_closing_it_in_a_wait_cancels_the_generator_as_a_task_that_is_asked_to_e
 
     async def check() -> None:
         source = Source()
-        items = Interruptible(source.items())
+        items = Quiet(source.items())
         await interrupted(items)
         await items.aclose()
         assert source.ended_by == [(asyncio.CancelledError, True)]
@@ -193,9 +200,9 @@ def test_closing_it_in_a_wait_cancels_the_generator_as_a_task_that_is_asked_to_e
 def test_closing_it_between_items_closes_the_generator(run: Run) -> None:
     async def check() -> None:
         source = Source()
-        items = Interruptible(source.items())
+        items = Quiet(source.items())
         source.inbox.put_nowait(1)
-        assert await items.next() == 1
+        assert await anext(items) == 1
         await items.aclose()
         assert source.ended_by == [(GeneratorExit, False)]
 
@@ -206,13 +213,13 @@ def test_a_timeout_around_a_wait_ends_it(run: Run) -> None:
     async def check() -> None:
         source = Source()
         async with aclosing(source.items()) as generator:
-            items = Interruptible(generator)
+            items = Quiet(generator)
             await interrupted(items)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
-                    await items.next()
+                    await anext(items)
             with suppress(ENDS):
-                assert not await items.next()
+                assert not await anext(items)
         assert source.ended_by == [(asyncio.CancelledError, True)]
 
     run(check())

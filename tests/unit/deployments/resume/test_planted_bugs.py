@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from deployments.liveness import heartbeats, watch
-from deployments.liveness.heartbeats import Heartbeats
+from deployments.liveness import watch
+from deployments.liveness.heartbeats import Beating, Heartbeats
 from deployments.liveness.interruptible import Interruptible
-from deployments.messages import Heartbeat, SpeechRequest, ThinkerRequest
+from deployments.messages import SpeechRequest, ThinkerRequest
 from deployments.resume import SpokenProgress, Tries, WrittenProgress, attempts
 from deployments.spoken_answer import answer_aloud, long_texts
 from tests.unit.deployments.resume import test_schedules as schedules
@@ -145,27 +145,22 @@ def silence_is_never_broken(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_heartbeats_in_silence(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(heartbeats._Silence, "on_tick", lambda self, late: None)
+    patch.setattr(Beating, "on_tick", lambda self, late: None)
 
 
 def stuck_is_not_said(patch: pytest.MonkeyPatch) -> None:
-    beat = Heartbeats._beat
-    patch.setattr(Heartbeats, "_beat", lambda self, **how: replace(beat(self, **how), stuck=False))
+    beat = Heartbeats.beat
+    patch.setattr(Heartbeats, "beat", lambda self, *how: replace(beat(self, *how), stuck=False))
 
 
 def first_delta_without_a_heartbeat(patch: pytest.MonkeyPatch) -> None:
     """A replica that hangs soon after it is not missed."""
-    beat = Heartbeats._beat
-
-    def only_alone(self: Any, *, alone: bool, late: bool) -> Heartbeat | None:
-        return beat(self, alone=alone, late=late) if alone else None
-
-    patch.setattr(Heartbeats, "_beat", only_alone)
+    patch.setattr(Beating, "first", lambda self, item: item)
 
 
 def heartbeats_are_deltas(patch: pytest.MonkeyPatch) -> None:
-    beat = Heartbeats._beat
-    patch.setattr(Heartbeats, "_beat", lambda self, **how: replace(beat(self, **how), alone=False))
+    beat = Heartbeats.beat
+    patch.setattr(Heartbeats, "beat", lambda self, *how: replace(beat(self, *how), alone=False))
 
 
 def patience_for_the_first_sound(patch: pytest.MonkeyPatch) -> None:
@@ -194,14 +189,15 @@ def calls_go_on(patch: pytest.MonkeyPatch) -> None:
 
 
 def lost_behind_silence(patch: pytest.MonkeyPatch) -> None:
-    next_item = Interruptible.next
+    next_item = Interruptible.__anext__
 
     async def later_one(self: Any) -> Any:
         was_interrupted = self._next is not None
         item = await next_item(self)
-        return await next_item(self) if was_interrupted and item else item
+        is_lost = was_interrupted and not world.is_alone(item)
+        return await next_item(self) if is_lost else item
 
-    patch.setattr(Interruptible, "next", later_one)
+    patch.setattr(Interruptible, "__anext__", later_one)
 
 
 def interruptions_cancel(patch: pytest.MonkeyPatch) -> None:
