@@ -77,7 +77,10 @@ class Watch:
             cancelled = isinstance(error, asyncio.CancelledError) and is_cancelled()
             if stream.lost is None or cancelled:
                 raise
-            raise stream.lost from None
+            try:
+                raise stream.lost from None
+            finally:
+                stream.lost = None  # its traceback knows this frame
         finally:
             ROUTES.end(request)
             self._ticks.leave(stream.on_tick)

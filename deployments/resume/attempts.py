@@ -79,6 +79,7 @@ async def resumed(
         wait_s = WAITS_S[min(tries.spent, len(WAITS_S) - 1)]
         tries.spend()
         policy.note(lost, tries)
+        del lost  # its traceback knows this frame
         await policy.sleep(wait_s * (1 + policy.chance() / 2))
 
 

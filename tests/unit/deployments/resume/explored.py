@@ -15,6 +15,7 @@ class Explored:
     def __init__(self) -> None:
         self._points: dict[Happened, list[Point]] = {}  # that a run comes to behind these faults
         self._ends: set[Happened] = set()  # faults behind which a run came to its end
+        self._known: dict[Point, Point] = {}  # each point once, for all runs
 
     def __len__(self) -> int:
         """How many runs differ."""
@@ -35,7 +36,7 @@ class Explored:
         happened: Happened = ()
         points: list[Point] = []
         for point, fault in asked:
-            points.append(point)
+            points.append(self._known.setdefault(point, point))
             if fault is not None:
                 self._add_points(happened, points)
                 happened, points = (*happened, fault), []

@@ -62,6 +62,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             return task.result()
         finally:
             asyncio._set_running_loop(None)
+            for call in (*self._ready, *(timer[2] for timer in self._timers)):
+                call.cancel()  # whoever made it may hold it
             self._ready.clear()
             self._timers.clear()
 

@@ -100,10 +100,12 @@ class RemoteCall:
             self._reader = LOOP.create_future()
             await self._reader
         said = self._said.popleft()
-        if isinstance(said, BaseException):
-            self._said.append(said)
+        if not isinstance(said, BaseException):
+            return said
+        try:
             raise said
-        return said
+        finally:
+            del said  # which knows this frame
 
     def cancel(self) -> None:
         if not self._is_cancelled:
@@ -127,7 +129,7 @@ class RemoteCall:
                     else:
                         await self._pass(delta, fault)
         except BaseException as error:
-            self._say(error)
+            self._say(error.with_traceback(None))
         self._say(StopAsyncIteration())
 
     async def _pass(self, delta: Any, fault: Fault) -> None:
@@ -154,23 +156,30 @@ class RemoteCall:
         self._is_frozen = False
 
 
+class StepClock:
+    """That of an engine, which may stick in a step."""
+
+    def __init__(self) -> None:
+        self.stuck_since_s: float | None = None
+
+    def steps(self) -> Steps:
+        since_s = self.stuck_since_s
+        return Steps(0, 0.0 if since_s is None else LOOP.time() - since_s)
+
+
 class Replica:
     """As much of a stage's deployment as lies around its engine."""
 
     def __init__(self, stage: Stage, world: "World") -> None:
         self._stage, self._world = stage, world
-        self._stuck_since_s: float | None = None
-        self._heartbeats = Heartbeats(self._steps, STUCK_S)
+        self._clock = StepClock()
+        self._heartbeats = Heartbeats(self._clock.steps, STUCK_S)
 
     def call(self, deltas: AsyncGenerator[Any], nothing: Any) -> RemoteCall:
         deltas = self._made(deltas)
         if self._world.beats:
             deltas = self._heartbeats.among(deltas, nothing)
         return RemoteCall(self._world, self._stage, deltas)
-
-    def _steps(self) -> Steps:
-        since_s = self._stuck_since_s
-        return Steps(0, 0.0 if since_s is None else LOOP.time() - since_s)
 
     async def _made(self, deltas: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
         """What the engine makes; before some of it there it is slow, or sticks in a step."""
@@ -180,7 +189,7 @@ class Replica:
                 if fault is not None and fault.kind == "slow":
                     await asyncio.sleep(fault.seconds)
                 if fault is not None and fault.kind == "stuck":
-                    self._stuck_since_s = LOOP.time()
+                    self._clock.stuck_since_s = LOOP.time()
                     await asyncio.sleep(10_000)
                 yield delta
 
