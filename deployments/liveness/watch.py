@@ -126,7 +126,8 @@ class _Stream:
         if self.has_begun:
             return self._beats
         if self._route.replica != self.replica:
-            self.replica, self.silent_s = self._route.replica, 0.0
+            # Of the tick under way a part had passed before.
+            self.replica, self.silent_s = self._route.replica, -TICK_S
         knows = self.replica not in ("", *self._avoid)
         return knows and self._watch.hears_heartbeats()
 

@@ -225,7 +225,9 @@ async def run(chaos: Chaos, base_url: str, disturbance: Disturbance, faults: lis
         draws = [random.Random(f"{chaos.seed} {number}") for number in range(chaos.streams)]
         await asyncio.gather(*(listen(chaos, client, draw, began) for draw in draws))
         disturbing.cancel()
-        await asyncio.wait([disturbing])
+        await asyncio.gather(disturbing, return_exceptions=True)
+        if not disturbing.cancelled():
+            disturbing.result()
 
 
 def went_on(application: str) -> int:

@@ -6,6 +6,8 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import ray
@@ -33,6 +35,11 @@ class Disturbance:
         self._link = link
         self._application = application
         self._note = note
+        # What starts processes: the kernel ends Ray's with the thread that started them.
+        self._starter = ThreadPoolExecutor(1)
+
+    async def _start(self, start: Callable[..., Any], **how: Any) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._starter, partial(start, **how))
 
     async def run(self, began: float, faults: list[Fault]) -> None:
         async with asyncio.TaskGroup() as lasting:
@@ -83,7 +90,7 @@ class Disturbance:
         self._note(fault)
         await asyncio.to_thread(self._cluster.remove_node, node, allow_graceful=False)
         await asyncio.sleep(fault.seconds)
-        await asyncio.to_thread(self._cluster.add_node, num_cpus=NODE_CPUS)
+        await self._start(self._cluster.add_node, num_cpus=NODE_CPUS)
 
     async def _cut_link(self, fault: Fault, records: list[dict[str, Any]]) -> None:
         """A machine is cut off, and runs on."""
@@ -113,7 +120,7 @@ class Disturbance:
         try:
             await asyncio.sleep(fault.seconds)
         finally:
-            await asyncio.to_thread(head.start_gcs_server)
+            await self._start(head.start_gcs_server)
 
     def _is_elsewhere(self, stage: str, node_id: str, records: list[dict[str, Any]]) -> bool:
         replicas = self._replicas(stage, records)
