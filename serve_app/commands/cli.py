@@ -175,6 +175,10 @@ def batch(
 @cli.command()
 def serve(
     config: Annotated[Path, typer.Argument(help="A configuration, such as configs/cpu.yaml.")],
+    host: Annotated[
+        str | None, typer.Option(help="Where it listens, instead of what the configuration says.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Likewise.")] = None,
 ) -> None:
     """Serve a configuration until Ctrl-C: what is wrong shows at once, and nothing stays behind.
 
@@ -183,7 +187,7 @@ def serve(
     from serve_app.commands.serving.command import run
     from serve_app.commands.serving.session import end_as
 
-    end_as(run(config, console))
+    end_as(run(config, console, host, port))
 
 
 @cli.command()
