@@ -23,6 +23,8 @@ from serve_app.commands.serving.environment import (
 from serve_app.commands.serving.listeners import free_port
 from serve_app.commands.serving.session import end_as, ends_in_order, run_in_session
 
+DASHBOARD_PORT = 8265  # Ray's own choice
+
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
@@ -43,7 +45,8 @@ def main() -> int:
 @contextmanager
 def running(nodes: int, each: dict[str, float], folder: str) -> Iterator[str]:
     """A Ray of that many nodes; gives its address. A node that goes takes only itself along."""
-    cluster = Cluster(initialize_head=True, head_node_args={**each, "include_dashboard": True})
+    head = {**each, "include_dashboard": True, "dashboard_port": free_port(DASHBOARD_PORT)}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for number in range(1, nodes):
             cluster.add_node(**each, env_vars=own_proxy(Path(folder) / str(number)))
