@@ -17,6 +17,7 @@ from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
 from deployments.replica_name import own_name, signed
 from deployments.resume import Recovery
+from deployments.scaling.stage_load import StageLoad
 from deployments.stages import ThinkerEngine
 from deployments.thinker.fake import FakeThinkerEngine
 from deployments.thinker.sampling import Sampling
@@ -60,6 +61,7 @@ class ThinkerDeployment:
             self._engine = build_engine(model, config)
             await self._engine.start()
         self._name = own_name()
+        self._load = StageLoad()
         self._stuck_s = recovery.stuck_s or self._engine.longest_step_s
         self._heartbeats = Heartbeats(self._engine.steps, self._stuck_s)
         settle_heap()
@@ -71,10 +73,14 @@ class ThinkerDeployment:
         deltas = traced_turn(request, self._engine)
         if request.beats:
             deltas = self._heartbeats.among(deltas, ThinkerDelta())
-        with request_logged(logger, request.request_id, request.reply, request.trace):
+        logged = request_logged(logger, request.request_id, request.reply, request.trace)
+        with self._load.counted(), logged:
             async with aclosing(signed(deltas, self._name)) as answer:
                 async for delta in answer:
                     yield delta
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:  # Ray Serve calls it
+        return self._load.stats(self._engine.headroom())
 
     async def check_health(self) -> None:
         await require_health(self._engine, self._stuck_s)
