@@ -9,10 +9,11 @@ from contextlib import aclosing
 import ray
 from ray import serve
 
-from deployments import nvidia_mps
+from deployments import metrics, nvidia_mps
 from deployments.heap import HeapTender, keep_large_blocks_apart, settle_heap
 from deployments.liveness.heartbeats import Heartbeats, require_health
 from deployments.messages import ThinkerDelta, ThinkerRequest
+from deployments.metrics import recorder
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
 from deployments.replica_name import own_name, signed
@@ -83,6 +84,7 @@ class ThinkerDeployment:
         return self._load.stats(self._engine.headroom())
 
     async def check_health(self) -> None:
+        recorder().record(metrics.HEADROOM, self._engine.headroom())
         await require_health(self._engine, self._stuck_s)
         self._heap.tend(idle=not self._engine.active_requests())
 

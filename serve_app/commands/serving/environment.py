@@ -20,8 +20,6 @@ SWITCHES: Mapping[str, str] = {
     "RAY_SERVE_HAPROXY_RETRIES": "2",
     # No load balancer has to notice that this machine's server stops: it ends 30 s sooner.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
-    # Where stages are scaled by their load, the policy hears of it every second, not every tenth.
-    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "PYTHONUNBUFFERED": "1",
 }

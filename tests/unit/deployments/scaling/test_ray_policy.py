@@ -126,6 +126,7 @@ def test_the_shipped_configuration_scales_both_stages_by_it() -> None:
     scaled = {one.name: one.autoscaling_config for one in application.deployments}
     for stage in ("Thinker", "Token2Wav"):
         assert scaled[stage]["upscale_delay_s"] == scaled[stage]["downscale_delay_s"] == 0
+        assert scaled[stage]["metrics_interval_s"] <= 1  # a decision takes five seconds at most
         assert scaled[stage]["min_replicas"] < scaled[stage]["max_replicas"]
 
 
