@@ -291,3 +291,11 @@ def test_the_configuration_that_scales_runs_the_engines_of_the_one_that_does_not
         for name in (config, "autoscaling")
     )
     assert one == scaled
+
+
+@every_manifest
+def test_rays_token_is_kept_through_upgrades(path: Path) -> None:
+    auth = load(path)["spec"]["rayClusterConfig"]["authOptions"]
+    assert auth["mode"] == "token"
+    page = (CLUSTER / "README.md").read_text(encoding="utf-8")
+    assert f"create secret generic {auth['secretName']} --from-literal=auth_token=" in page
