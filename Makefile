@@ -18,6 +18,9 @@ CLIENTS := .venv-clients
 BROWSERS := .venv-browsers
 # How long `make soak` asks.
 SECONDS ?= 3600
+# What `make cluster` starts: Ray's nodes, and a configuration on them.
+NODES ?= 3
+CONFIG ?= configs/cpu.yaml
 # How many requests `make fuzz` draws for each endpoint.
 EXAMPLES ?= 1000
 # The small trained checkpoint that configs/cpu.yaml serves.
@@ -25,7 +28,7 @@ NANO := configs/nano
 
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup serve demo test clients dropped browsers soak chaos drains schedules fuzz oldest hour lint format locks clean
+.PHONY: help setup serve cluster demo test clients dropped browsers soak chaos drains schedules fuzz oldest hour lint format locks clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -46,6 +49,9 @@ setup: .venv/ready ## install into .venv
 
 serve: .venv/ready ## run the graph on the CPU until Ctrl-C
 	@$(BIN)/step-audio2 serve configs/cpu.yaml
+
+cluster: .venv/ready ## the same on several Ray nodes of this machine: NODES=3 CONFIG=configs/cpu.yaml
+	@PYTHONPATH=. $(BIN)/python cluster/local_nodes.py $(CONFIG) --nodes $(NODES)
 
 demo: .venv/ready ## start the graph, talk to it over HTTP, stop it
 	@$(BIN)/step-audio2 demo --start configs/cpu.yaml --voice high \

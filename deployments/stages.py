@@ -39,6 +39,12 @@ class ThinkerEngine(Protocol):
     def active_requests(self) -> int:
         """Requests that are neither finished nor aborted."""
 
+    def headroom(self) -> float:
+        """The share of the batch or of the cache that is free, whichever is less.
+
+        Below 0 where requests wait for a place in the batch.
+        """
+
     @property
     def longest_step_s(self) -> float:
         """An engine that is in a step for longer is stuck."""

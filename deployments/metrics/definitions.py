@@ -101,8 +101,8 @@ HEADROOM = Metric(
     "step_audio2_headroom",
     "gauge",
     "1",
-    "The share of a replica of Token2Wav that is free: of its places or of its time, whichever is "
-    "less. It refuses near 0, and is below where chunks will be late.",
+    "The share of a replica that is free, whichever is less: places or time in Token2Wav, the "
+    "batch or the KV cache in the Thinker. Below 0 chunks will be late, or requests wait.",
 )
 STEP_ROWS = Metric(
     "step_audio2_step_rows",

@@ -9,14 +9,16 @@ from contextlib import aclosing
 import ray
 from ray import serve
 
-from deployments import nvidia_mps
+from deployments import metrics, nvidia_mps
 from deployments.heap import HeapTender, keep_large_blocks_apart, settle_heap
 from deployments.liveness.heartbeats import Beating, Heartbeats, require_health
 from deployments.messages import ThinkerDelta, ThinkerRequest
+from deployments.metrics import recorder
 from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
 from deployments.replica_name import own_name, refusals_named, signed
 from deployments.resume import Recovery
+from deployments.scaling.stage_load import StageLoad
 from deployments.stages import ThinkerEngine
 from deployments.thinker.fake import FakeThinkerEngine
 from deployments.thinker.sampling import Sampling
@@ -60,6 +62,7 @@ class ThinkerDeployment:
             self._engine = build_engine(model, config)
             await self._engine.start()
         self._name = own_name()
+        self._load = StageLoad()
         self._stuck_s = recovery.stuck_s or self._engine.longest_step_s
         self._heartbeats = Heartbeats(self._engine.steps, self._stuck_s)
         settle_heap()
@@ -75,12 +78,16 @@ class ThinkerDeployment:
         else:
             answer = signed(deltas, self._name)
         logged = request_logged(logger, request.request_id, request.reply, request.trace)
-        with logged, refusals_named(self._name):
+        with self._load.counted(), logged, refusals_named(self._name):
             async with aclosing(answer):
                 async for delta in answer:
                     yield delta
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:  # Ray Serve calls it
+        return self._load.stats(self._engine.headroom())
+
     async def check_health(self) -> None:
+        recorder().record(metrics.HEADROOM, self._engine.headroom())
         await require_health(self._engine, self._stuck_s)
         self._heap.tend(idle=not self._engine.active_requests())
 

@@ -85,6 +85,13 @@ class VllmEngine:
         """Requests in vLLM that are neither finished nor aborted."""
         return 0 if self._runner is None else self._runner.active_requests()
 
+    def headroom(self) -> float:
+        """As `ThinkerEngine.headroom`."""
+        if self._runner is None or not (active := self._runner.active_requests()):
+            return 1.0
+        batch = self._runner.llm.vllm_config.scheduler_config.max_num_seqs
+        return 1 - max(active / batch, self._runner.cache_used)
+
     @property
     def longest_step_s(self) -> float:
         """Known once the engine has started."""

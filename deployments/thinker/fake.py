@@ -25,6 +25,7 @@ from deployments.stages import LONGEST_GPU_STEP_S, Steps
 
 AUDIO_TOKENS_PER_CHARACTER = 4
 CODEBOOK_SIZE = 6561
+PLACES = 64  # requests at once that its headroom counts
 
 
 class FakeThinkerEngine:
@@ -65,6 +66,9 @@ class FakeThinkerEngine:
     def active_requests(self) -> int:
         """Requests that are neither finished nor aborted."""
         return len(self._active)
+
+    def headroom(self) -> float:
+        return 1 - len(self._active) / PLACES
 
     def steps(self) -> Steps:
         """A step is a delta, and takes no time."""

@@ -75,6 +75,11 @@ class PromptRunner:
         """How far vLLM's engine process is."""
         return self._clock.steps(at_work=self.active_requests() > 0)
 
+    @property
+    def cache_used(self) -> float:
+        """The share of vLLM's KV cache that its requests have."""
+        return self._clock.cache_used
+
     def require_trust(self) -> None:
         """Raise EngineFailed where an answer that begins now could not be trusted."""
         if reason := self._no_longer or self._no_more:

@@ -13,13 +13,16 @@ class StepClock:
         self._now_s = now_s
         self._made = 0
         self._began_s = now_s()
+        self.cache_used = 0.0
+        """The share of the KV cache that is taken, after the latest step."""
 
     def begin(self) -> None:
         """Work comes to an idle engine."""
         self._began_s = self._now_s()
 
-    def end_step(self) -> None:
+    def end_step(self, cache_used: float = 0.0) -> None:
         self._made += 1
+        self.cache_used = cache_used
         self._began_s = self._now_s()
 
     def steps(self, *, at_work: bool) -> Steps:

@@ -27,6 +27,7 @@ from deployments.model_files import find_model
 from deployments.replica_logs import complaints_shown, request_logged, show_in_replica_log
 from deployments.replica_name import own_name, refusals_named, signed
 from deployments.resume import Recovery, Tries
+from deployments.scaling.stage_load import StageLoad
 from deployments.spoken_answer.traced_speech import traced_aloud
 from deployments.stage_calls import written
 from deployments.stages import Synthesizer
@@ -101,6 +102,7 @@ class Token2WavDeployment:
             self._synthesizer = build_synthesizer(model, config, observer, store)
             await self._synthesizer.start()
         self._name = own_name()
+        self._load = StageLoad()
         self._stuck_s = recovery.stuck_s or self._synthesizer.longest_step_s
         self._heartbeats = Heartbeats(self._synthesizer.steps, self._stuck_s)
         settle_heap()
@@ -118,7 +120,7 @@ class Token2WavDeployment:
         what = "speech" if request.so_far is None else "speech that goes on here"
         thinker = request.thinker
         logged = request_logged(logger, thinker.request_id, what, thinker.trace)
-        with logged, refusals_named(self._name):
+        with self._load.counted(), logged, refusals_named(self._name):
             async with aclosing(answer):
                 async for delta in answer:
                     yield delta
@@ -143,6 +145,9 @@ class Token2WavDeployment:
     async def voices(self) -> tuple[str, ...]:
         """Names of the configured voices, the default one first."""
         return self._synthesizer.voices()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:  # Ray Serve calls it
+        return self._load.stats(self._synthesizer.headroom())
 
     async def check_health(self) -> None:
         recorder().record(metrics.STREAM_PLACES, self._synthesizer.places)

@@ -175,6 +175,10 @@ def batch(
 @cli.command()
 def serve(
     config: Annotated[Path, typer.Argument(help="A configuration, such as configs/cpu.yaml.")],
+    host: Annotated[
+        str | None, typer.Option(help="Where it listens, instead of what the configuration says.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Likewise.")] = None,
 ) -> None:
     """Serve a configuration until Ctrl-C: what is wrong shows at once, and nothing stays behind.
 
@@ -183,7 +187,7 @@ def serve(
     from serve_app.commands.serving.command import run
     from serve_app.commands.serving.session import end_as
 
-    end_as(run(config, console))
+    end_as(run(config, console, host, port))
 
 
 @cli.command()
@@ -215,6 +219,32 @@ def top(
     from serve_app.commands.top import command
 
     command.run(command.Options(dashboard, application, once, as_json, every_s), console)
+
+
+@cli.command()
+def plan(
+    listeners: Annotated[int, typer.Argument(min=1, help="Who hear answers at one moment.")],
+    gpu: Annotated[str, typer.Option(help="The kind; an unknown one is told which are known.")],
+    gpus: Annotated[int | None, typer.Option(min=1, help="How many there are.")] = None,
+    spare: Annotated[int, typer.Option(min=0, help="That may be lost; 1 is N+1.")] = 1,
+    without_gap: Annotated[
+        float, typer.Option(min=50, max=100, help="Per cent of the answers without a gap.")
+    ] = 98,
+    refused: Annotated[
+        float, typer.Option(min=0, max=50, help="Per cent of the answers that may be refused.")
+    ] = 1,
+    form: Annotated[
+        Literal["report", "serve", "rayservice"],
+        typer.Option(help="Words, a configuration for Ray Serve, or a manifest for KubeRay."),
+    ] = "report",
+) -> None:
+    """Say how many GPUs and replicas so many listeners need, by what was measured."""
+    from serve_app.commands.planning.command import text_of
+    from serve_app.commands.planning.measured import Goal
+    from serve_app.commands.planning.sizing import Wanted
+
+    goal = Goal(without_gap=without_gap / 100, refused=refused / 100)
+    print(text_of(Wanted(listeners, gpu, spare, goal), gpus, form), end="")
 
 
 @cli.command()

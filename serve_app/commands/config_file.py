@@ -1,7 +1,7 @@
 """Reads the YAML of `configs/`; a file that cannot be used is refused in one line."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,19 @@ class Configuration:
         host = "localhost" if self.host in EVERY_INTERFACE else self.host
         netloc = f"[{host}]" if ":" in host else host
         return f"http://{netloc}:{self.port}{self._route_prefix().rstrip('/')}/"
+
+    def listening_at(self, host: str | None, port: int | None) -> "Configuration":
+        """The same graph at another address; None leaves what the file says.
+
+        Raises:
+            ConfigError: as `host` does.
+        """
+        chosen = {"host": host, "port": port}
+        options = {name: value for name, value in chosen.items() if value is not None}
+        if not options:
+            return self
+        document = {**self.document, "http_options": {**self._http_options(), **options}}
+        return replace(self, document=document)
 
     def _route_prefix(self) -> str:
         applications = self.document.get("applications")

@@ -84,18 +84,19 @@ def ray_stat_loggers() -> list[type]:
     return [RayStatLogger]
 
 
-def step_logger(on_step: Callable[[], None]) -> Callable[..., Any]:
+def step_logger(on_step: Callable[[float], None]) -> Callable[..., Any]:
     """One of `stat_loggers` of vLLM's `AsyncLLM`: calls `on_step` after every step of the engine.
 
-    vLLM reports every step, also one in the middle of a long prompt that gave no request a token.
+    It gets the share of the KV cache that is taken. vLLM reports every step, also one in the middle
+    of a long prompt that gave no request a token.
     """
     from vllm.v1.metrics.loggers import StatLoggerBase
 
     class StepLogger(StatLoggerBase):
         def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
 
-        def record(self, *statistics: Any, **others: Any) -> None:
-            on_step()
+        def record(self, scheduler_stats: Any = None, *_: Any, **others: Any) -> None:
+            on_step(scheduler_stats.kv_cache_usage if scheduler_stats is not None else 0.0)
 
         def log_engine_initialized(self) -> None: ...
 

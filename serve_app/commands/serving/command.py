@@ -5,6 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import yaml
 from rich.console import Console
 
 from serve_app.commands.config_file import read_configuration
@@ -21,21 +22,30 @@ from serve_app.commands.serving.session import run_in_session
 DRIVER = "serve_app.commands.serving.driver"
 
 
-def run(config: Path, console: Console) -> int:
+def run(config: Path, console: Console, host: str | None = None, port: int | None = None) -> int:
     """Serve `config` until a signal; gives the status for `session.end_as`.
+
+    Args:
+        host: where HTTP listens, instead of what the configuration says.
+        port: likewise.
 
     Raises:
         ConfigError: it could not start: the configuration, the model, a port or the cluster.
     """
-    configuration = read_configuration(config)
-    command = [sys.executable, "-m", DRIVER]
-    command += [str(configuration.path), str(os.getpid()), configuration.page_url]
+    read = read_configuration(config)
+    configuration = read.listening_at(host, port)
     address = os.environ.get("RAY_ADDRESS")
     check(configuration, os.environ, address)
-    if address:
-        say(console, f"step-audio2: joining the Ray cluster {address}")
-        return run_in_session(command, os.environ)
-    with tempfile.TemporaryDirectory(prefix="haproxy-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="step-audio2-", ignore_cleanup_errors=True) as folder:
+        served = configuration.path
+        if configuration is not read:
+            served = Path(folder) / configuration.path.name
+            served.write_text(yaml.safe_dump(configuration.document, sort_keys=False), "utf-8")
+        command = [sys.executable, "-m", DRIVER, str(served), str(os.getpid())]
+        command.append(configuration.page_url)
+        if address:
+            say(console, f"step-audio2: joining the Ray cluster {address}")
+            return run_in_session(command, os.environ)
         ports = choose_ports(os.environ)
         if has_haproxy(os.environ):
             for line in moved(ports):

@@ -92,7 +92,7 @@ class View:
     message: str
     stages: tuple[Stage, ...]
     streams_open: int
-    headroom: float | None  # of the replica of Token2Wav that has most: it takes the next stream
+    headroom: float | None  # for the next answer: of the replica that has most, in the fuller stage
     answers: Mapping[str, int]  # by how they ended
     refused: Mapping[str, int]  # by what was missing
     resumed: tuple[Resume, ...]
@@ -117,7 +117,7 @@ def view_of(reading: Reading, wanted: str | None = None, earlier: Reading | None
     )
     stages = tuple(_stage(one, figures) for one in application["deployments"].values())
     replicas = [replica for stage in stages for replica in stage.replicas]
-    free = [replica.headroom for replica in replicas if replica.headroom is not None]
+    free = [free for stage in stages if (free := _most_free(stage)) is not None]
     resumed = figures.counted_by(metrics.RESUMED, "stage", "cause")
     return View(
         at=reading.at,
@@ -127,7 +127,7 @@ def view_of(reading: Reading, wanted: str | None = None, earlier: Reading | None
         message=application.get("message") or "",
         stages=stages,
         streams_open=sum(replica.streams_open or 0 for replica in replicas),
-        headroom=max(free, default=None),
+        headroom=min(free, default=None),
         answers=_by_one(figures.counted_by(metrics.ANSWERS, "end")),
         refused=_by_one(figures.counted_by(metrics.REFUSED, "reason")),
         resumed=tuple(Resume(stage, cause, answers) for (stage, cause), answers in resumed.items()),
@@ -172,6 +172,11 @@ def _stage(deployment: Mapping[str, Any], figures: Figures) -> Stage:
         running=sum(one.state == RUNNING for one in replicas),
         replicas=replicas,
     )
+
+
+def _most_free(stage: Stage) -> float | None:
+    free = [replica.headroom for replica in stage.replicas if replica.headroom is not None]
+    return max(free, default=None)
 
 
 def _replica(replica: Mapping[str, Any], figures: Figures) -> Replica:

@@ -12,7 +12,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from deployments.errors import ConfigError
 from serve_app.config import AppConfig
-from tests.unit.cluster.manifests import MANIFESTS, crd_schema, load, serve_config
+from tests.unit.cluster.manifests import CLUSTER, MANIFESTS, crd_schema, load, serve_config
 from tests.waiting import wait_until
 
 SHUTDOWN_S = 120  # above the longest answer, 1024 tokens or 33 s of speech, read in real time
@@ -38,8 +38,16 @@ def deployments(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {deployment["name"]: deployment for deployment in application["deployments"]}
 
 
-def test_one_gpu_and_two_groups_are_there() -> None:
-    assert [path.stem for path in MANIFESTS] == ["rayservice-one-gpu", "rayservice-two-groups"]
+def manifest_of(name: str) -> dict[str, Any]:
+    return load(CLUSTER / f"rayservice-{name}.yaml")
+
+
+def test_a_manifest_for_each_layout_and_one_that_scales_are_there() -> None:
+    assert [path.stem.removeprefix("rayservice-") for path in MANIFESTS] == [
+        "autoscaling",
+        "one-gpu",
+        "two-groups",
+    ]
 
 
 @every_manifest
@@ -111,7 +119,7 @@ def test_every_replica_fits_on_a_group(path: Path) -> None:
 
 
 def test_two_groups_keep_the_stages_apart() -> None:
-    config = app_config(load(MANIFESTS[1]))
+    config = app_config(manifest_of("two-groups"))
     assert config.token2wav is not None
     thinker, token2wav = (
         section.deployment_config["ray_actor_options"]["label_selector"]
@@ -121,7 +129,7 @@ def test_two_groups_keep_the_stages_apart() -> None:
 
 
 def test_one_gpu_holds_both_stages() -> None:
-    config = app_config(load(MANIFESTS[0]))
+    config = app_config(manifest_of("one-gpu"))
     assert config.token2wav is not None
     thinker, token2wav = (
         section.deployment_config["ray_actor_options"]["num_gpus"]
@@ -191,7 +199,8 @@ def test_what_scales_stands_where_an_edit_restarts_nothing(path: Path) -> None:
     ):
         assert set(options) == {"ray_actor_options"}
     for deployment in deployments(manifest).values():
-        assert {"num_replicas", "max_ongoing_requests"} <= set(deployment)
+        assert "max_ongoing_requests" in deployment
+        assert ("num_replicas" in deployment) != ("autoscaling_config" in deployment)
         # it would take the place of all that the application sets, gRPC's limits among it
         assert "ray_actor_options" not in deployment
 
@@ -238,7 +247,11 @@ def test_ray_version_is_the_locked_one(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("manifest", "config"),
-    [("rayservice-one-gpu", "single_gpu"), ("rayservice-two-groups", "two_gpus")],
+    [
+        ("rayservice-one-gpu", "single_gpu"),
+        ("rayservice-two-groups", "two_gpus"),
+        ("rayservice-autoscaling", "autoscaling"),
+    ],
 )
 def test_a_manifest_runs_the_engines_as_the_measured_configuration_does(
     manifest: str, config: str
@@ -251,3 +264,38 @@ def test_a_manifest_runs_the_engines_as_the_measured_configuration_does(
         theirs = dict(shipped["applications"][0]["args"][stage])
         del ours["deployment_config"], theirs["deployment_config"]
         assert ours == theirs
+
+
+def test_pods_follow_the_replicas_that_the_policy_wants() -> None:
+    manifest = manifest_of("autoscaling")
+    cluster = manifest["spec"]["rayClusterConfig"]
+    (group,) = cluster["workerGroupSpecs"]
+    (application,) = serve_config(manifest)["applications"]
+    shipped = yaml.safe_load((CLUSTER.parent / "configs/autoscaling.yaml").read_text("utf-8"))
+    assert application["autoscaling_policy"] == shipped["applications"][0]["autoscaling_policy"]
+    assert cluster["enableInTreeAutoscaling"] is True
+    for stage in ("Thinker", "Token2Wav"):
+        scaled = deployments(manifest)[stage]
+        bounds = scaled["autoscaling_config"]
+        assert bounds["min_replicas"] == group["minReplicas"]
+        assert bounds["max_replicas"] == group["maxReplicas"]
+        assert scaled["max_replicas_per_node"] == 1  # Ray may put two of a stage on one GPU
+    assert "autoscaling_config" not in deployments(manifest)["Ingress"]
+
+
+@pytest.mark.parametrize("config", ["single_gpu"])
+def test_the_configuration_that_scales_runs_the_engines_of_the_one_that_does_not(config) -> None:
+    folder = CLUSTER.parent / "configs"
+    one, scaled = (
+        yaml.safe_load((folder / f"{name}.yaml").read_text("utf-8"))["applications"][0]["args"]
+        for name in (config, "autoscaling")
+    )
+    assert one == scaled
+
+
+@every_manifest
+def test_rays_token_is_kept_through_upgrades(path: Path) -> None:
+    auth = load(path)["spec"]["rayClusterConfig"]["authOptions"]
+    assert auth["mode"] == "token"
+    page = (CLUSTER / "README.md").read_text(encoding="utf-8")
+    assert f"create secret generic {auth['secretName']} --from-literal=auth_token=" in page

@@ -11,7 +11,15 @@ import pytest
 
 from tests.places import CONFIGS, ROOT
 
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "serve_app", "deployments", "configs")
+SOURCES = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "serve_app",
+    "deployments",
+    "configs",
+    "cluster",
+)
 FIND = """
 from serve_app.commands.end2end import Options, default_config, make_config
 from serve_app.commands.prompts import QueryType
@@ -34,8 +42,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = top / "source"
     source.mkdir()
     for name in SOURCES:  # a copy: setuptools writes into the folder that it builds from
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, symlinks=True)
+        else:
+            shutil.copy(ROOT / name, source / name)
     build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
     subprocess.run([sys.executable, "-c", build, str(top)], cwd=source, check=True)
     (wheel,) = top.glob("*.whl")
@@ -54,6 +64,12 @@ def test_a_wheel_brings_the_program_that_starts_haproxy(installed: Path) -> None
     with zipfile.ZipFile(wheel) as archive:
         program = archive.getinfo("serve_app/commands/serving/haproxy")
     assert program.external_attr >> 16 & 0o111  # pip gives it to the installed file
+
+
+def test_a_wheel_brings_what_plan_reads(installed: Path) -> None:
+    folder = "serve_app/commands/planning"
+    for path in (ROOT / folder).glob("*.yaml"):
+        assert (installed / folder / path.name).read_bytes() == path.read_bytes()
 
 
 def test_an_installed_wheel_finds_its_configuration_model_and_voices(

@@ -114,3 +114,13 @@ def test_the_page_is_where_a_browser_on_this_machine_trusts_it(
     path = tmp_path / "serve.yaml"
     path.write_text(text)
     assert read_configuration(path).page_url == url
+
+
+def test_a_graph_can_be_served_at_another_address() -> None:
+    read = read_configuration(CONFIGS / "cpu.yaml")
+    moved = read.listening_at("0.0.0.0", None)
+    assert (moved.host, moved.port) == ("0.0.0.0", 8000)
+    assert (read.host, read.listening_at(None, 9000).port) == ("127.0.0.1", 9000)
+    assert moved.arguments == read.arguments
+    assert moved.page_url == "http://localhost:8000/"
+    assert read.listening_at(None, None) is read

@@ -72,6 +72,7 @@ def page() -> list[str]:
         counted(metrics.STREAMS_OPEN, 30, replica="w1"),
         counted(metrics.STREAM_PLACES, 120, replica="w1"),
         counted(metrics.HEADROOM, 0.4, replica="w1"),
+        counted(metrics.HEADROOM, 0.7, replica="t1"),
         counted(metrics.ANSWERS, 90, end="done", reply="speech"),
         counted(metrics.ANSWERS, 5, end="done", reply="text"),
         counted(metrics.ANSWERS, 5, end="refused", reply="speech"),

@@ -48,7 +48,7 @@ def test_each_stage_has_its_replicas_and_what_they_do(view) -> None:
     assert [(one.running, one.wanted) for one in stages.values()] == [(1, 1), (1, 2), (1, 1)]
     (thinker,) = stages["Thinker"].replicas
     assert (thinker.requests_running, thinker.requests_waiting) == (12, 3)
-    assert (thinker.kv_cache_used, thinker.headroom) == (0.25, None)
+    assert (thinker.kv_cache_used, thinker.headroom) == (0.25, 0.7)
     busy, starting = stages["Token2Wav"].replicas
     assert (busy.streams_open, busy.places, busy.headroom) == (30, 120, 0.4)
     assert (starting.state, starting.streams_open) == ("STARTING", None)
