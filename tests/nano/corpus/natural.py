@@ -11,7 +11,7 @@ import multiprocessing
 import random
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from tests.nano.corpus.kokoro import (
     Kokoro,
     Phonemes,
     Voice,
+    dictionary,
     training_voice,
 )
 from tests.nano.corpus.levels import levelled, trimmed
@@ -56,9 +57,24 @@ class Job:
     held_out: bool = False  # the sentences
     sound: bool = True  # 24 kHz, too
 
+    @property
+    def at_once(self) -> int:
+        """Sentences that the teacher is given: a GPU sorts so many by their length."""
+        return _SENTENCES_AT_ONCE if self.teacher == "kokoro" and self.device != "cpu" else 1
 
-# A teacher takes a sentence and gives samples, their rate, the voice's name and the speed.
-_Teacher = Callable[[str, random.Random], tuple[np.ndarray, int, str, float]]
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A sentence as a teacher says it."""
+
+    samples: np.ndarray  # [N] float32
+    rate_hz: int
+    voice: str
+    speed: float
+
+
+# A teacher says sentences, as many at once as suits it.
+_Teacher = Callable[[Sequence[str], random.Random], list[Spoken]]
 
 
 def make(job: Job) -> None:
@@ -67,28 +83,33 @@ def make(job: Job) -> None:
     phonemes = Phonemes()
     teach = _teacher(job)
     lines = conversation_lines(job.lines) if job.lines else []
+    rare = [] if job.held_out else dictionary()
     made, shard, number = 0, Shard(), 0
     waiting: list[str] = []
     while time.time() < job.end and made < job.limit:
         if not waiting:
             seed = rng.randrange(2**31)
-            waiting = everyday_sentences(_SENTENCES_AT_ONCE, seed, lines, held_out=job.held_out)
-        sentence = waiting.pop()
-        samples, rate_hz, voice, speed = teach(sentence, rng)
-        if not _usable(samples, rate_hz):
-            continue
-        samples = levelled(trimmed(samples, rate_hz))
-        shard.sentences.append(sentence)
-        shard.voices.append(voice)
-        shard.speeds.append(round(speed, 3))
-        shard.phonemes.append(phonemes.of(sentence))
-        shard.speech.append(int16(soxr.resample(samples, rate_hz, SPEECH_RATE_HZ)))
-        if job.sound:
-            shard.sound.append(int16(soxr.resample(samples, rate_hz, SOUND_RATE_HZ)))
-        made += 1
-        if len(shard) == job.shard:
-            shard.save(_path(job, number))
-            shard, number = Shard(), number + 1
+            waiting = everyday_sentences(
+                _SENTENCES_AT_ONCE, seed, lines, held_out=job.held_out, rare=rare
+            )
+            waiting.reverse()
+        count = min(job.at_once, job.limit - made)
+        sentences, waiting = waiting[:count], waiting[count:]
+        for sentence, spoken in zip(sentences, teach(sentences, rng), strict=True):
+            if not _usable(spoken.samples, spoken.rate_hz):
+                continue
+            samples = levelled(trimmed(spoken.samples, spoken.rate_hz))
+            shard.sentences.append(sentence)
+            shard.voices.append(spoken.voice)
+            shard.speeds.append(round(spoken.speed, 3))
+            shard.phonemes.append(phonemes.of(sentence))
+            shard.speech.append(int16(soxr.resample(samples, spoken.rate_hz, SPEECH_RATE_HZ)))
+            if job.sound:
+                shard.sound.append(int16(soxr.resample(samples, spoken.rate_hz, SOUND_RATE_HZ)))
+            made += 1
+            if len(shard) == job.shard:
+                shard.save(_path(job, number))
+                shard, number = Shard(), number + 1
     if shard:
         shard.save(_path(job, number))
 
@@ -112,14 +133,23 @@ def _kokoro(job: Job) -> _Teacher:
     kokoro = Kokoro(job.models, job.device)
     given = [Voice(((name, 1.0),)) for name in job.voices]
 
-    def speak(sentence: str, rng: random.Random) -> tuple[np.ndarray, int, str, float]:
-        voice = rng.choice(given) if given else training_voice(rng)
-        speed = rng.uniform(SLOWEST, FASTEST)
-        return kokoro.speak(sentence, voice, speed), RATE_HZ, voice.name, speed
+    def speak(sentences: Sequence[str], rng: random.Random) -> list[Spoken]:
+        asked = []
+        for sentence in sentences:
+            voice = rng.choice(given) if given else training_voice(rng)
+            asked.append((sentence, voice, rng.uniform(SLOWEST, FASTEST)))
+        return [
+            Spoken(samples, RATE_HZ, voice.name, speed)
+            for samples, (_, voice, speed) in zip(kokoro.speak_all(asked), asked, strict=True)
+        ]
 
     if set(job.voices) & set(HELD_OUT) and not job.held_out:
         raise ValueError("voices that are held out say sentences that are held out, and no others")
     return speak
+
+
+def _one_by_one(say: Callable[[str, random.Random], Spoken]) -> _Teacher:
+    return lambda sentences, rng: [say(sentence, rng) for sentence in sentences]
 
 
 def _hibari(job: Job) -> _Teacher:
@@ -127,11 +157,12 @@ def _hibari(job: Job) -> _Teacher:
 
     hibari = Hibari()
 
-    def speak(sentence: str, rng: random.Random) -> tuple[np.ndarray, int, str, float]:
+    def speak(sentence: str, rng: random.Random) -> Spoken:
         speed = rng.uniform(SLOWEST, FASTEST)
-        return hibari(sentence, speed, rng.randrange(2**31)), RATE_HZ, "hibari heart", speed
+        samples = hibari(sentence, speed, rng.randrange(2**31))
+        return Spoken(samples, RATE_HZ, "hibari heart", speed)
 
-    return speak
+    return _one_by_one(speak)
 
 
 def _espeak(job: Job) -> _Teacher:
@@ -141,13 +172,13 @@ def _espeak(job: Job) -> _Teacher:
 
     espeak = Espeak.of_this_process()
 
-    def speak(sentence: str, rng: random.Random) -> tuple[np.ndarray, int, str, float]:
+    def speak(sentence: str, rng: random.Random) -> Spoken:
         speaker, wpm = rng.choice(SPEAKERS), rng.randint(*FREE_WPM)
         pitch = speaker.pitch + rng.randint(-FREE_PITCHES, FREE_PITCHES)
         samples = espeak.speak(sentence, speaker.voice, wpm, pitch)
-        return samples, ESPEAK_HZ, f"espeak {speaker.voice}", wpm / 165
+        return Spoken(samples, ESPEAK_HZ, f"espeak {speaker.voice}", wpm / 165)
 
-    return speak
+    return _one_by_one(speak)
 
 
 def _guarded(job: Job) -> None:

@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1200.0, help="of sound in a batch")
     parser.add_argument("--span", type=float, nargs=2, default=(0.0, 1.0))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="measure less")
     parser.add_argument("--check-only", action="store_true", help="measure weights that lie there")
     args = parser.parse_args()
     seed_everything(args.seed)
@@ -62,7 +63,7 @@ def main() -> None:
         print("heard hours", recordings.hours_by_folder(), flush=True)
     if args.held_out:
         unheard = Recordings({args.held_out: 1.0}, tokenizer, phonemes, device())
-        figures = check(model.eval(), unheard, tokenizer)
+        figures = check(model.eval(), unheard, tokenizer, quick=args.quick)
         path = args.out / "ears_check.json"
         path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         for name in ("wer", "without_decoder"):
