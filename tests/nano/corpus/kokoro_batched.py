@@ -235,8 +235,7 @@ class KokoroBatched:
         after = frames.mask(2 * scale) if doubled else before
         y = F.leaky_relu(self._adapted(f"{name}.norm1", x, before, style), 0.2) * before
         if doubled:
-            weight, bias = self._weights[f"{name}.pool"], self._weights[f"{name}.pool.bias"]
-            y = F.conv_transpose1d(y, weight, bias, 2, 1, 1, groups=y.shape[1]) * after
+            y = self._doubled(f"{name}.pool", y) * after
         y = self._convolved(f"{name}.conv1", y, padding=1) * after
         y = F.leaky_relu(self._adapted(f"{name}.norm2", y, after, style), 0.2) * after
         y = self._convolved(f"{name}.conv2", y, padding=1)
@@ -245,9 +244,14 @@ class KokoroBatched:
             short = self._convolved(f"{name}.conv1x1", short)
         return (y + short) / math.sqrt(2) * after
 
-    def _residual(
-        self, name: str, x: Tensor, mask: Tensor, style: Tensor, kernel: int
-    ) -> Tensor:  # fmt: skip
+    def _doubled(self, name: str, x: Tensor) -> Tensor:
+        """A transposed convolution of each channel, three values wide: [B, C, T] → [B, C, 2 T]."""
+        before, middle, after = self._weights[name].unbind(2)  # [C, 1] each
+        next_one = F.pad(x[..., 1:], (0, 1))
+        both = torch.stack([x * middle, x * after + next_one * before], 3).flatten(2)
+        return both + self._weights[f"{name}.bias"][:, None]
+
+    def _residual(self, name: str, x: Tensor, mask: Tensor, style: Tensor, kernel: int) -> Tensor:
         """Three dilated pairs of convolutions with snakes between."""
         for number, dilation in enumerate(_DILATIONS):
             y = x

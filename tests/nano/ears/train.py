@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, help="shards of voices that are held out")
     parser.add_argument("--phonemes", type=Path, required=True, help="vocab.json of hibari-tts")
     parser.add_argument("--minutes", type=float, default=6.0)
+    parser.add_argument("--end", type=float, help="of training, in s since 1970: not --minutes")
     parser.add_argument("--seconds", type=float, default=1200.0, help="of sound in a batch")
     parser.add_argument("--span", type=float, nargs=2, default=(0.0, 1.0))
     parser.add_argument("--seed", type=int, default=0)
@@ -54,8 +55,9 @@ def main() -> None:
         folders = dict(_weighted(text) for text in args.folder)
         recordings = Recordings(folders, tokenizer, phonemes, device())
         print("hours", recordings.hours_by_folder(), flush=True)
+        minutes = max((args.end - time.time()) / 60, 0.05) if args.end else args.minutes
         recipe = Recipe(
-            minutes=args.minutes, learning_rate=LEARNING_RATE, span=tuple(args.span), seed=args.seed
+            minutes=minutes, learning_rate=LEARNING_RATE, span=tuple(args.span), seed=args.seed
         )
         losses = _Losses(model, recordings, args.seconds, args.seed)
         model.load_state_dict(train("ears", model, losses, recipe, args.out))

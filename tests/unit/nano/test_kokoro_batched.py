@@ -65,6 +65,15 @@ def test_a_row_sounds_in_a_batch_as_it_does_alone(model: KokoroBatched) -> None:
         assert not together[1][at, :, 2 * count :].any()
 
 
+def test_a_doubled_row_is_a_transposed_convolution_of_each_channel(model: KokoroBatched) -> None:
+    x, weight, bias = (
+        torch.randn(2, _WIDE, 7),
+        *(model._weights[f"b.pool{s}"] for s in ("", ".bias")),
+    )
+    wanted = torch.nn.functional.conv_transpose1d(x, weight, bias, 2, 1, 1, groups=_WIDE)
+    torch.testing.assert_close(model._doubled("b.pool", x), wanted)
+
+
 def test_an_lstm_begins_backwards_at_a_rows_own_end(model: KokoroBatched) -> None:
     rows = [torch.randn(_WIDE, 9), torch.randn(_WIDE, 4)]
     batch = _padded(rows, 9).transpose(1, 2)
