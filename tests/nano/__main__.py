@@ -25,6 +25,10 @@ def main() -> None:
     corpus.add_argument("--processes", type=int, default=16)
     corpus.add_argument("--seed", type=int, default=0)
 
+    natural = steps.add_parser("natural-corpus", help="a corpus out of shards of natural speech")
+    natural.add_argument("shards", type=Path)
+    natural.add_argument("corpus", type=Path)
+
     for name, (_, minutes, batch) in _TRAINED.items():
         step = steps.add_parser(name, help="train this part")
         step.add_argument("corpus", type=Path)
@@ -61,6 +65,8 @@ def _run(args: argparse.Namespace) -> None:
         part(_TRAINED[args.step][0])(args.corpus, args.out, args.minutes, args.batch)
     elif args.step == "corpus":
         part("corpus.make")(args.corpus, args.sentences, args.seed, args.processes)
+    elif args.step == "natural-corpus":
+        part("corpus.from_shards")(args.shards, args.corpus)
     elif args.step == "codes":
         part("codes", "encode_corpus")(args.corpus, args.out, args.batch)
     elif args.step == "embeddings":

@@ -67,6 +67,21 @@ def training_voice(rng: random.Random) -> Voice:
     return Voice(tuple((name, weight) for weight, name in reversed(parts)))
 
 
+def roster(blends: int, seed: int = 0) -> list[Voice]:
+    """Speakers who stay the same: the voices of training, and so many blends of two of them.
+
+    A blend's voices have one accent.
+    """
+    rng = random.Random(seed)
+    found = [Voice(((name, 1.0),)) for name in TRAINED]
+    for _ in range(blends):
+        first = rng.choice(TRAINED)
+        others = [name for name in TRAINED if name[0] == first[0] and name != first]
+        share = rng.uniform(0.5, 0.8)
+        found.append(Voice(((first, share), (rng.choice(others), 1 - share))))
+    return found
+
+
 def gather(parts: list[Path], styles: Path, folder: Path) -> None:
     """Join the model's parts, in their order, and copy the English styles to `folder`."""
     (folder / "voices").mkdir(parents=True, exist_ok=True)
@@ -111,10 +126,7 @@ class Kokoro:
 
     def speak_all(self, asked: Sequence[tuple[str, Voice, float]]) -> list[np.ndarray]:
         """[N] float32 at 24 kHz of each text, voice and speed, as the model gives them."""
-        ids = [self.phonemes.of(text, british=voice.british) for text, voice, _ in asked]
-        styles = [
-            self._style(voice, len(row)) for row, (_, voice, _) in zip(ids, asked, strict=True)
-        ]
+        ids, styles = self._read(asked)
         said: dict[int, np.ndarray] = {}
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
         for start in range(0, len(order), self._at_once):
@@ -126,6 +138,33 @@ class Kokoro:
             )
             said |= dict(zip(part, spoken, strict=True))
         return [said[row] for row in range(len(ids))]
+
+    def speak_in_step(
+        self, pairs: Sequence[tuple[str, Voice, Voice]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Each text by two voices of one accent, sound for sound at the same time; on a GPU."""
+        ids, styles = self._read([(text, v, 1.0) for text, *both in pairs for v in both])
+        said: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        order = sorted(range(len(pairs)), key=lambda pair: len(ids[2 * pair]))
+        for start in range(0, len(order), self._at_once // 2):
+            part = order[start : start + self._at_once // 2]
+            rows = [2 * pair + one for pair in part for one in (0, 1)]
+            spoken = self._run(
+                [ids[row] for row in rows], np.stack([styles[row] for row in rows]),
+                [1.0] * len(rows), [row - row % 2 for row in range(len(rows))],
+            )  # fmt: skip
+            said |= dict(zip(part, zip(spoken[::2], spoken[1::2], strict=True), strict=True))
+        return [said[pair] for pair in range(len(pairs))]
+
+    def _read(
+        self, asked: Sequence[tuple[str, Voice, float]]
+    ) -> tuple[list[list[int]], list[np.ndarray]]:
+        """Phonemes and styles."""
+        ids = [self.phonemes.of(text, british=voice.british) for text, voice, _ in asked]
+        styles = [
+            self._style(voice, len(row)) for row, (_, voice, _) in zip(ids, asked, strict=True)
+        ]
+        return ids, styles
 
     @property
     def _at_once(self) -> int:

@@ -62,7 +62,11 @@ class KokoroBatched:
 
     @torch.inference_mode()
     def speak(
-        self, ids: Sequence[Sequence[int]], styles: np.ndarray, speeds: Sequence[float]
+        self,
+        ids: Sequence[Sequence[int]],
+        styles: np.ndarray,
+        speeds: Sequence[float],
+        rhythms: Sequence[int] | None = None,
     ) -> list[np.ndarray]:
         """Sentences, each as [N] float32 at 24 kHz.
 
@@ -70,6 +74,7 @@ class KokoroBatched:
             ids: phonemes of each, without the zeros at either end.
             styles: [B, 256].
             speeds: of each; 1 is the voice's own.
+            rhythms: of each the row, with the same phonemes, as whose they last; None: their own.
         """
         order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))  # as LSTMs want them
         tokens = [torch.tensor([0, *ids[row], 0]) for row in order]
@@ -77,7 +82,8 @@ class KokoroBatched:
         padded = nn.utils.rnn.pad_sequence(tokens, batch_first=True).to(self._device)
         style = torch.from_numpy(np.ascontiguousarray(styles[order], np.float32)).to(self._device)
         speed = torch.tensor([speeds[row] for row in order], device=self._device)
-        samples, counts = self._speech(padded, lengths, style, speed)
+        at = torch.tensor([order.index(rhythms[row]) for row in order]) if rhythms else None
+        samples, counts = self._speech(padded, lengths, style, speed, at)
         spoken = samples.cpu().numpy()
         made = {
             row: sentence[:count]
@@ -86,7 +92,7 @@ class KokoroBatched:
         return [made[row] for row in range(len(ids))]
 
     def _speech(
-        self, tokens: Tensor, lengths: Tensor, style: Tensor, speed: Tensor
+        self, tokens: Tensor, lengths: Tensor, style: Tensor, speed: Tensor, rhythm: Tensor | None
     ) -> tuple[Tensor, list[int]]:
         rows = _Rows(lengths.to(self._device), tokens.shape[1])
         sound, manner = style[:, :_STYLE], style[:, _STYLE:]
@@ -104,6 +110,8 @@ class KokoroBatched:
         lasting = self._linear("encoder.predictor.duration_proj.linear_layer", lasting)
         durations = (lasting.sigmoid().sum(-1) / speed[:, None]).round().clamp(min=1)
         durations = durations * rows.mask()[:, 0]
+        if rhythm is not None:
+            durations = durations[rhythm.to(self._device)]
         counts = durations.sum(1).long().cpu()
         width = -(-int(counts.max()) // _FRAMES_MULTIPLE) * _FRAMES_MULTIPLE
         frames = _Rows(counts.to(self._device), width)

@@ -29,14 +29,17 @@ from tests.nano.corpus.kokoro import (
     Phonemes,
     Voice,
     dictionary,
+    roster,
     training_voice,
 )
-from tests.nano.corpus.levels import levelled, trimmed
+from tests.nano.corpus.levels import levelled, loud_part, trimmed
 from tests.nano.corpus.shards import Shard, int16
 from tests.nano.sizes import SOUND_RATE_HZ, SPEECH_RATE_HZ
 
 _SENTENCES_AT_ONCE: Final = 400
 _LONGEST_S: Final = 15.0
+_DUET: Final = 3  # times that a sentence is said
+_BLENDS: Final = 176  # speakers beside the 24 voices
 _SILENT: Final = 1e-3  # of the peak
 
 
@@ -45,7 +48,7 @@ class Job:
     """What one process makes."""
 
     folder: Path
-    teacher: str  # kokoro, hibari, espeak
+    teacher: str  # kokoro, duets, hibari, espeak
     models: Path  # Kokoro's folder
     lines: Path | None  # of the conversations
     device: str
@@ -60,7 +63,13 @@ class Job:
     @property
     def at_once(self) -> int:
         """Sentences that the teacher is given: a GPU sorts so many by their length."""
-        return _SENTENCES_AT_ONCE if self.teacher == "kokoro" and self.device != "cpu" else 1
+        batched = self.teacher in ("kokoro", "duets") and self.device != "cpu"
+        return _SENTENCES_AT_ONCE * self.times if batched else self.times
+
+    @property
+    def times(self) -> int:
+        """How often each sentence is said, one time after the other."""
+        return _DUET if self.teacher == "duets" else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,7 @@ class Spoken:
     rate_hz: int
     voice: str
     speed: float
+    said: tuple[int, int] | None = None  # the first and the last loud sample, where they are known
 
 
 # A teacher says sentences, as many at once as suits it.
@@ -92,13 +102,13 @@ def make(job: Job) -> None:
             waiting = everyday_sentences(
                 _SENTENCES_AT_ONCE, seed, lines, held_out=job.held_out, rare=rare
             )
-            waiting.reverse()
+            waiting = [sentence for sentence in reversed(waiting) for _ in range(job.times)]
         count = min(job.at_once, job.limit - made)
         sentences, waiting = waiting[:count], waiting[count:]
         for sentence, spoken in zip(sentences, teach(sentences, rng), strict=True):
             if not _usable(spoken.samples, spoken.rate_hz):
                 continue
-            samples = levelled(trimmed(spoken.samples, spoken.rate_hz))
+            samples = levelled(trimmed(spoken.samples, spoken.rate_hz, spoken.said))
             shard.sentences.append(sentence)
             shard.voices.append(spoken.voice)
             shard.speeds.append(round(spoken.speed, 3))
@@ -126,7 +136,8 @@ def _path(job: Job, number: int) -> Path:
 
 
 def _teacher(job: Job) -> _Teacher:
-    return {"kokoro": _kokoro, "hibari": _hibari, "espeak": _espeak}[job.teacher](job)
+    teachers = {"kokoro": _kokoro, "duets": _duets, "hibari": _hibari, "espeak": _espeak}
+    return teachers[job.teacher](job)
 
 
 def _kokoro(job: Job) -> _Teacher:
@@ -146,6 +157,42 @@ def _kokoro(job: Job) -> _Teacher:
     if set(job.voices) & set(HELD_OUT) and not job.held_out:
         raise ValueError("voices that are held out say sentences that are held out, and no others")
     return speak
+
+
+def _duets(job: Job) -> _Teacher:
+    """Kokoro says each sentence thrice: two speakers in one rhythm, and anyone at any speed."""
+    kokoro = Kokoro(job.models, job.device)
+    speakers = roster(_BLENDS)
+
+    def speak(sentences: Sequence[str], rng: random.Random) -> list[Spoken]:
+        texts = sentences[::_DUET]
+        firsts = [rng.choice(speakers) for _ in texts]
+        pairs = [
+            (text, *_of_one_accent(first, speakers, rng))
+            for text, first in zip(texts, firsts, strict=True)
+        ]
+        alone = [(text, rng.choice(speakers), rng.uniform(SLOWEST, FASTEST)) for text in texts]
+        together = kokoro.speak_in_step(pairs)
+        spoken: list[Spoken] = []
+        for (_, *voices), both, (_, voice, speed), free in zip(
+            pairs, together, alone, kokoro.speak_all(alone), strict=True
+        ):
+            said = loud_part(both[0])
+            spoken += [
+                Spoken(samples, RATE_HZ, one.name, 1.0, said)
+                for samples, one in zip(both, voices, strict=True)
+            ]
+            spoken.append(Spoken(free, RATE_HZ, voice.name, speed))
+        return spoken
+
+    return speak
+
+
+def _of_one_accent(
+    first: Voice, speakers: Sequence[Voice], rng: random.Random
+) -> tuple[Voice, Voice]:
+    others = [one for one in speakers if one.british == first.british and one != first]
+    return first, rng.choice(others)
 
 
 def _one_by_one(say: Callable[[str, random.Random], Spoken]) -> _Teacher:
@@ -193,7 +240,9 @@ def main() -> None:
     """Start the processes and wait for them; report what was made."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--teacher", default="kokoro", choices=("kokoro", "hibari", "espeak"))
+    parser.add_argument(
+        "--teacher", default="kokoro", choices=("kokoro", "duets", "hibari", "espeak")
+    )
     parser.add_argument("--models", type=Path, default=Path("kokoro"))
     parser.add_argument("--lines", type=Path)
     parser.add_argument("--device", default="cpu")
