@@ -12,6 +12,7 @@ _TRAINED = {
     "flow": ("flow", 7.8, 64),
     "thinker": ("thinker", 8.0, 256),
 }
+_SLICED = ("vocoder", "flow")  # whose training may go on where an earlier run stopped
 
 
 def main() -> None:
@@ -35,6 +36,8 @@ def main() -> None:
         step.add_argument("out", type=Path)
         step.add_argument("--minutes", type=float, default=minutes)
         step.add_argument("--batch", type=int, default=batch)
+        if name in _SLICED:
+            step.add_argument("--span", type=float, nargs=2, default=(0.0, 1.0))
 
     for name, text in (("codes", "of all speech"), ("embeddings", "of all speakers")):
         step = steps.add_parser(name, help=text)
@@ -61,7 +64,10 @@ def _run(args: argparse.Namespace) -> None:
     def part(name: str, function: str = "main"):  # type: ignore[no-untyped-def]  # one of several
         return getattr(import_module(f"tests.nano.{name}"), function)
 
-    if args.step in _TRAINED:
+    if args.step in _SLICED:
+        train = part(_TRAINED[args.step][0])
+        train(args.corpus, args.out, args.minutes, args.batch, span=tuple(args.span))
+    elif args.step in _TRAINED:
         part(_TRAINED[args.step][0])(args.corpus, args.out, args.minutes, args.batch)
     elif args.step == "corpus":
         part("corpus.make")(args.corpus, args.sentences, args.seed, args.processes)
