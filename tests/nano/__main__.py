@@ -12,6 +12,7 @@ _TRAINED = {
     "flow": ("flow", 7.8, 64),
     "thinker": ("thinker", 8.0, 256),
 }
+_SLICED = ("vocoder", "flow")  # whose training may go on where an earlier run stopped
 
 
 def main() -> None:
@@ -25,12 +26,18 @@ def main() -> None:
     corpus.add_argument("--processes", type=int, default=16)
     corpus.add_argument("--seed", type=int, default=0)
 
+    natural = steps.add_parser("natural-corpus", help="a corpus out of shards of natural speech")
+    natural.add_argument("shards", type=Path)
+    natural.add_argument("corpus", type=Path)
+
     for name, (_, minutes, batch) in _TRAINED.items():
         step = steps.add_parser(name, help="train this part")
         step.add_argument("corpus", type=Path)
         step.add_argument("out", type=Path)
         step.add_argument("--minutes", type=float, default=minutes)
         step.add_argument("--batch", type=int, default=batch)
+        if name in _SLICED:
+            step.add_argument("--span", type=float, nargs=2, default=(0.0, 1.0))
 
     for name, text in (("codes", "of all speech"), ("embeddings", "of all speakers")):
         step = steps.add_parser(name, help=text)
@@ -57,10 +64,15 @@ def _run(args: argparse.Namespace) -> None:
     def part(name: str, function: str = "main"):  # type: ignore[no-untyped-def]  # one of several
         return getattr(import_module(f"tests.nano.{name}"), function)
 
-    if args.step in _TRAINED:
+    if args.step in _SLICED:
+        train = part(_TRAINED[args.step][0])
+        train(args.corpus, args.out, args.minutes, args.batch, span=tuple(args.span))
+    elif args.step in _TRAINED:
         part(_TRAINED[args.step][0])(args.corpus, args.out, args.minutes, args.batch)
     elif args.step == "corpus":
         part("corpus.make")(args.corpus, args.sentences, args.seed, args.processes)
+    elif args.step == "natural-corpus":
+        part("corpus.from_shards")(args.shards, args.corpus)
     elif args.step == "codes":
         part("codes", "encode_corpus")(args.corpus, args.out, args.batch)
     elif args.step == "embeddings":

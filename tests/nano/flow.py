@@ -94,28 +94,32 @@ def new_flow(mean: Tensor) -> Flow:
     return flow
 
 
-def main(corpus: Path, out: Path, minutes: float, batch: int) -> None:
+def main(
+    corpus: Path, out: Path, minutes: float, batch: int, *, span: tuple[float, float] = (0.0, 1.0)
+) -> None:
     """Train on `corpus` and the codes and embeddings in `out`.
 
-    Writes `flow.pt`, `flow.yaml` and `flow_check.json` to `out`.
+    Writes `flow.pt`, `flow.yaml` and `flow_check.json` to `out`; a slice that is not the last one
+    also `flow_state.pt`, where the next one goes on.
 
     Args:
         corpus: folder of a `Corpus`.
         out: folder, which holds `codes.npy`, `codes_starts.npy` and `embeddings.npy`.
         minutes: of training; loading and the check take some seconds more.
         batch: utterances a step.
+        span: the part of the whole training that these minutes are, 0 … 1.
     """
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
     where = device()
-    recipe = Recipe(minutes=minutes, learning_rate=LEARNING_RATE)
+    recipe = Recipe(minutes=minutes, learning_rate=LEARNING_RATE, span=span)
     seed_everything(recipe.seed)
     data = Corpus.open(corpus)
     recordings = Recordings.load(data, out, where)
     held_out = held_out_utterances(data)
     trained_on = np.setdiff1d(np.arange(len(data.utterances)), held_out)
     partners = Partners(data, recordings.counts, prompts=trained_on)
-    examples = Examples(recordings, partners, recipe.seed)
+    examples = Examples(recordings, partners, recipe.seed + round(1000 * span[0]))
     flow = new_flow(mean_mel(recordings).cpu()).to(where)
     losses = FlowLosses(flow, examples.batches(trained_on, min(batch, len(trained_on))))
     save_flow(train("flow", flow, losses, recipe, out), out)

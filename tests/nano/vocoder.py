@@ -31,6 +31,7 @@ _TEACHER_UNTIL = 0.5  # of the time
 _JUDGED_FROM = 0.4
 _JUDGE_WEIGHT, _MATCH_WEIGHT = 0.1, 0.5
 _JUDGE_RATE = 0.3  # of the vocoder's learning rate
+_JUDGE = "vocoder_judge.pt"  # the adversary between two slices
 _NOISE = 0.1  # most of the noise on a mel, in its natural logarithm
 
 LEARNING_RATE = 1e-3
@@ -115,16 +116,20 @@ def main(
     minutes: float,
     batch: int,
     *,
+    span: tuple[float, float] = (0.0, 1.0),
     adversarial: bool = True,
     fuse: bool = False,
 ) -> None:
     """Train on `corpus`; write `hift.pt`, `vocoder_check.json` and three pairs of WAVs to `out`.
+
+    A slice that is not the last leaves its state in `out`, too, where the next one goes on.
 
     Args:
         corpus: folder of a `Corpus`.
         out: folder.
         minutes: of training; the check takes some seconds more.
         batch: crops of 0.96 s a step.
+        span: the part of the whole training that these minutes are, 0 … 1.
         adversarial: whether a discriminator joins.
         fuse: whether `torch.compile` makes one kernel of each activation's five.
     """
@@ -132,7 +137,7 @@ def main(
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True  # the shapes never change
     where = device()
-    recipe = Recipe(minutes=minutes, learning_rate=LEARNING_RATE, betas=(0.8, 0.99))
+    recipe = Recipe(minutes=minutes, learning_rate=LEARNING_RATE, betas=(0.8, 0.99), span=span)
     seed_everything(recipe.seed)
     data = Corpus.open(corpus)
     trained_on = train_count(data)
@@ -141,8 +146,12 @@ def main(
     if fuse:
         _fuse_activations(hift)
     adversary = Adversary(where) if adversarial else None
+    if adversary and span[0] > 0:
+        adversary.load(out / _JUDGE)
     losses = VocoderLosses(hift, sampler, batch, recipe, adversary)
     save_hift(train("vocoder", hift, losses, recipe, out), out)
+    if adversary and span[1] < 1:
+        adversary.save(out / _JUDGE)
     held_out = torch.linspace(trained_on, len(data.utterances) - 1, CHECKED).long().unique()
     check(data, held_out.tolist(), out)
 

@@ -5,6 +5,7 @@ Several resolutions, after W. Jang et al., https://arxiv.org/abs/2106.07889.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,17 @@ class Adversary:
         self._optimizer = torch.optim.AdamW(
             self.judge.parameters(), betas=(0.8, 0.99), fused=where.type == "cuda"
         )
+
+    def save(self, path: Path) -> None:
+        """For a slice of training that comes later."""
+        states = {"judge": self.judge.state_dict(), "optimizer": self._optimizer.state_dict()}
+        torch.save(states, path)
+
+    def load(self, path: Path) -> None:
+        """What `save` wrote."""
+        states = torch.load(path, map_location="cpu", weights_only=True)
+        self.judge.load_state_dict(states["judge"])
+        self._optimizer.load_state_dict(states["optimizer"])
 
     def losses(self, made: Tensor, true: Tensor, rate: float) -> dict[str, Tensor]:
         """One step of the judge at learning rate `rate`, then what the vocoder must answer to.

@@ -24,6 +24,7 @@ _SHARES: Final = {
     "lines": 0.16,
     "readings": 0.12,
     "salad": 0.30,
+    "rare": 0.08,
 }
 _JOINED_SHARE: Final = 0.12  # of the recordings: two sentences, one after the other
 
@@ -130,9 +131,17 @@ def conversation_lines(folder: Path) -> list[str]:
 
 
 def everyday_sentences(
-    count: int, seed: int, lines: Sequence[str] = (), *, held_out: bool = False
+    count: int,
+    seed: int,
+    lines: Sequence[str] = (),
+    *,
+    held_out: bool = False,
+    rare: Sequence[str] = (),
 ) -> list[str]:
-    """`count` sentences of 1 to 20 words, all of them held out or none."""
+    """`count` sentences of 1 to 20 words, all of them held out or none.
+
+    `lines` are those of conversations, `rare` words that stand among everyday ones at times.
+    """
     rng = random.Random(seed)
     sources: dict[str, Callable[[random.Random], str]] = {
         "grammar": lambda rng: next(grammatical(rng)),
@@ -143,6 +152,8 @@ def everyday_sentences(
     lines = [line for line in lines if is_held_out(line) == held_out]
     if lines:
         sources["lines"] = lambda rng: rng.choice(lines)
+    if rare:
+        sources["rare"] = lambda rng: _with_rare(rng, rare)
     names = list(sources)
     weights = [_SHARES[name] for name in names]
 
@@ -205,6 +216,15 @@ def _with_articles(said: str) -> str:
 def salad(rng: random.Random, fewest: int = 1) -> str:
     """`fewest` to nine random words."""
     said = " ".join(rng.choices(_words(), k=rng.randint(fewest, 9)))
+    return said[0].upper() + said[1:] + "."
+
+
+def _with_rare(rng: random.Random, rare: Sequence[str]) -> str:
+    """One to three rare words among as many everyday ones: spelling is learned by ear."""
+    count = rng.randint(1, 3)
+    mixed = [*rng.choices(rare, k=count), *rng.choices(_words(), k=rng.randint(0, count))]
+    rng.shuffle(mixed)
+    said = " ".join(mixed)
     return said[0].upper() + said[1:] + "."
 
 

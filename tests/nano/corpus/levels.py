@@ -10,13 +10,22 @@ _RMS: Final = 0.1
 _PEAK: Final = 0.89
 
 
-def trimmed(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-    """[N] float samples with 60 ms of quiet at either end, cut or added."""
-    loud = np.flatnonzero(np.abs(samples) > _EDGE_LEVEL * np.abs(samples).max())
+def trimmed(samples: np.ndarray, rate_hz: int, said: tuple[int, int] | None = None) -> np.ndarray:
+    """[N] float samples with 60 ms of quiet at either end, cut or added.
+
+    `said` are the first and the last sample that are loud; None: as `loud_part` finds them.
+    """
+    first, last = said or loud_part(samples)
     edge = round(_EDGE_S * rate_hz)
-    before, after = max(edge - loud[0], 0), max(edge - (len(samples) - 1 - loud[-1]), 0)
-    kept = samples[max(loud[0] - edge, 0) : loud[-1] + 1 + edge]
+    before, after = max(edge - first, 0), max(edge - (len(samples) - 1 - last), 0)
+    kept = samples[max(first - edge, 0) : last + 1 + edge]
     return np.pad(kept, (before, after))
+
+
+def loud_part(samples: np.ndarray) -> tuple[int, int]:
+    """The first and the last of samples [N] above a hundredth of the peak."""
+    loud = np.flatnonzero(np.abs(samples) > _EDGE_LEVEL * np.abs(samples).max())
+    return int(loud[0]), int(loud[-1])
 
 
 def levelled(samples: np.ndarray) -> np.ndarray:

@@ -90,12 +90,7 @@ class Template:
         words = [answer[:-1] for answer in answers]
 
         def on(values: np.ndarray) -> Tensor:
-            tensor = torch.from_numpy(np.ascontiguousarray(values))
-            return (
-                tensor.pin_memory().to(device, non_blocking=True)
-                if device.type == "cuda"
-                else tensor
-            )
+            return on_device(values, device)
 
         return Lesson(
             token_ids=on(ids),
@@ -112,6 +107,12 @@ class Template:
             word_counts=torch.tensor([len(w) for w in words]),
             starts=on(first),
         )
+
+
+def on_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """The values there; a GPU is not waited for."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 class Recordings:
@@ -198,8 +199,8 @@ class Recordings:
         total = np.maximum(lead + said + tail, MIN_PIECE_SAMPLES)
         width = up_to_multiple(int(total.max()), SAMPLES_MULTIPLE)
         table = np.stack([self.starts[rows], self.lengths[rows], lead, total])
-        starts, lengths, before, whole = torch.from_numpy(table).to(self._device)
-        fast = torch.from_numpy(rate).to(self._device)
+        starts, lengths, before, whole = on_device(table, self._device)
+        fast = on_device(rate, self._device)
         samples = resampled(self.bank, starts, lengths, fast, before, width)
         lesson = self.template.lesson(
             total,

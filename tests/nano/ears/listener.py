@@ -33,7 +33,7 @@ AUDIO: Final = {
     "adapter_state": 512,
 }
 _PHONEME_WEIGHT, _WORD_WEIGHT = 0.5, 0.3
-_MISREAD_SHARE = 0.08  # of the words that the model reads back: it must trust its ears
+_MISREAD_SHARE = 0.15  # of the words that the model reads back: it must trust its ears
 
 
 def listener_config(vocabulary: Vocabulary) -> StepAudio2Config:

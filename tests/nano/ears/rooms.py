@@ -4,6 +4,7 @@ All of it is drawn anew for every recording of a batch and computed on the devic
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,9 @@ from tests.nano.sizes import SPEECH_RATE_HZ
 _TAIL_SAMPLES = 6400  # of a room: 0.4 s
 _RT60_S = (0.1, 0.8)
 _WET_DB = (-22.0, -2.0)  # the room's tail against the direct sound
+_NOISES, _NOISE_SAMPLES = 64, 1 << 18  # made once
+_FLAT_BINS = 80  # about 5 Hz: no noise grows below
+_ROWS_MULTIPLE = 32
 _NOISE_DB = (5.0, 50.0)  # speech over noise
 _BABBLE_DB = (8.0, 25.0)  # speech over another's speech
 _GAIN_DB = (-26.0, 8.0)
@@ -87,30 +91,24 @@ def altered(samples: Tensor, lengths: Tensor, shares: Shares = TRAINING) -> Tens
     inside = torch.arange(width, device=on) < lengths[:, None]
     samples = samples * inside
     power = samples.square().sum(1, keepdim=True) / lengths[:, None] + 1e-10
-    size = 1 << (width + _TAIL_SAMPLES - 1).bit_length()
-    spectrum = torch.fft.rfft(samples, size)
-    tail = torch.fft.rfft(_tails(count, on), size)
-    spectrum = spectrum * (1 + tail * happens(shares.reverberation))
-    wet = torch.fft.irfft(spectrum, size)[:, :width]
+    noise = _noise(count, width, on) * _ratio(power, torch.ones_like(power), _NOISE_DB)
     other = samples.roll(1, 0) * _ratio(power, power.roll(1, 0), _BABBLE_DB)
-    noisy = wet + _noise(samples) * _ratio(power, torch.ones_like(power), _NOISE_DB) * happens(
-        shares.noise
-    )
-    noisy = noisy + other * happens(shares.babble)
-    low, high = _line(count, on, happens, shares)
-    noisy = banded(noisy, low, high)
+    around = noise * happens(shares.noise) + other * happens(shares.babble)
+    size = 1 << (width + _TAIL_SAMPLES - 1).bit_length()
+    tail = _spectra(_tails(count, on), size) * happens(shares.reverberation)
+    spectra = _spectra(samples, size) * (1 + tail) + _spectra(around, size)
+    spectra = spectra * _passed(*_line(count, on, happens, shares), spectra.shape[1])
     gain = 10 ** (_uniform(count, on, _GAIN_DB) / 20)
-    loud = (noisy * gain).clamp(-1, 1)
+    loud = (_samples(spectra, size)[:, :width] * gain).clamp(-1, 1)
     companded = happens(shares.mu_law)
     return (loud + (mu_law(loud) - loud) * companded) * inside
 
 
 def banded(samples: Tensor, low_hz: Tensor, high_hz: Tensor) -> Tensor:
     """[B, N] without what lies outside `low_hz` … `high_hz` [B, 1], with soft edges."""
-    spectrum = torch.fft.rfft(samples)
-    hz = torch.linspace(0, SPEECH_RATE_HZ / 2, spectrum.shape[1], device=samples.device)
-    passed = torch.sigmoid((hz - low_hz) / 30) * torch.sigmoid((high_hz - hz) / 60)
-    return torch.fft.irfft(spectrum * passed, samples.shape[1])
+    spectra = torch.fft.rfft(samples)
+    passed = _passed(low_hz, high_hz, spectra.shape[1])
+    return torch.fft.irfft(spectra * passed, samples.shape[1])
 
 
 def mu_law(samples: Tensor) -> Tensor:
@@ -191,17 +189,43 @@ def _tails(count: int, on: torch.device) -> Tensor:
     return tails * 10 ** (_uniform(count, on, _WET_DB) / 20)
 
 
-def _noise(like: Tensor) -> Tensor:
-    """Noise of power 1 between white and brown, steady or swelling."""
-    count, width = like.shape
-    spectrum = torch.fft.rfft(torch.randn_like(like))
-    bins = torch.arange(spectrum.shape[1], device=like.device).clamp(min=20).float()
-    noise = torch.fft.irfft(spectrum * bins ** -torch.rand(count, 1, device=like.device), width)
-    swell = torch.rand(count, 1, 24, device=like.device)
+def _noise(count: int, width: int, on: torch.device) -> Tensor:
+    """Noise of power 1 between white and brown, steady or swelling. [B, N]"""
+    bank = _noises(on)
+    row = torch.randint(len(bank), (count, 1), device=on)
+    first = torch.randint(bank.shape[1], (count, 1), device=on)
+    noise = bank[row, (first + torch.arange(width, device=on)) % bank.shape[1]]
+    swell = torch.rand(count, 1, 24, device=on)
     swell = F.interpolate(swell, width, mode="linear")[:, 0]
-    steady = (torch.rand(count, 1, device=like.device) < 0.6).float()
+    steady = (torch.rand(count, 1, device=on) < 0.6).float()
     noise = noise * torch.maximum(swell, steady)
     return noise / noise.square().mean(1, keepdim=True).sqrt()
+
+
+@cache
+def _noises(on: torch.device) -> Tensor:
+    """Noises without an end, from white to brown: the last sample goes on with the first."""
+    spectra = torch.fft.rfft(torch.randn(_NOISES, _NOISE_SAMPLES, device=on))
+    bins = torch.arange(spectra.shape[1], device=on).clamp(min=_FLAT_BINS).float()
+    steepness = torch.linspace(0, 1, _NOISES, device=on)[:, None]
+    return torch.fft.irfft(spectra * bins**-steepness, _NOISE_SAMPLES)
+
+
+def _spectra(samples: Tensor, size: int) -> Tensor:
+    """[B, N] → [B, size / 2 + 1], for few numbers of rows: cuFFT plans anew for each of them."""
+    more = -len(samples) % _ROWS_MULTIPLE
+    return torch.fft.rfft(F.pad(samples, (0, 0, 0, more)), size)[: len(samples)]
+
+
+def _samples(spectra: Tensor, size: int) -> Tensor:
+    more = -len(spectra) % _ROWS_MULTIPLE
+    return torch.fft.irfft(F.pad(spectra, (0, 0, 0, more)), size)[: len(spectra)]
+
+
+def _passed(low_hz: Tensor, high_hz: Tensor, bins: int) -> Tensor:
+    """The gain of each bin, [B, bins]: 1 between two frequencies, with soft edges."""
+    hz = torch.linspace(0, SPEECH_RATE_HZ / 2, bins, device=low_hz.device)
+    return torch.sigmoid((hz - low_hz) / 30) * torch.sigmoid((high_hz - hz) / 60)
 
 
 def _line(count: int, on: torch.device, happens, shares: Shares) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]

@@ -36,9 +36,11 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, help="shards of voices that are held out")
     parser.add_argument("--phonemes", type=Path, required=True, help="vocab.json of hibari-tts")
     parser.add_argument("--minutes", type=float, default=6.0)
+    parser.add_argument("--end", type=float, help="of training, in s since 1970: not --minutes")
     parser.add_argument("--seconds", type=float, default=1200.0, help="of sound in a batch")
     parser.add_argument("--span", type=float, nargs=2, default=(0.0, 1.0))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="measure less")
     parser.add_argument("--check-only", action="store_true", help="measure weights that lie there")
     args = parser.parse_args()
     seed_everything(args.seed)
@@ -53,8 +55,9 @@ def main() -> None:
         folders = dict(_weighted(text) for text in args.folder)
         recordings = Recordings(folders, tokenizer, phonemes, device())
         print("hours", recordings.hours_by_folder(), flush=True)
+        minutes = max((args.end - time.time()) / 60, 0.05) if args.end else args.minutes
         recipe = Recipe(
-            minutes=args.minutes, learning_rate=LEARNING_RATE, span=tuple(args.span), seed=args.seed
+            minutes=minutes, learning_rate=LEARNING_RATE, span=tuple(args.span), seed=args.seed
         )
         losses = _Losses(model, recordings, args.seconds, args.seed)
         model.load_state_dict(train("ears", model, losses, recipe, args.out))
@@ -62,7 +65,7 @@ def main() -> None:
         print("heard hours", recordings.hours_by_folder(), flush=True)
     if args.held_out:
         unheard = Recordings({args.held_out: 1.0}, tokenizer, phonemes, device())
-        figures = check(model.eval(), unheard, tokenizer)
+        figures = check(model.eval(), unheard, tokenizer, quick=args.quick)
         path = args.out / "ears_check.json"
         path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         for name in ("wer", "without_decoder"):

@@ -15,7 +15,7 @@ from serve_app.checkpoint.tokenizer import make_tokenizer
 from serve_app.checkpoint.vocabulary import Vocabulary, small_vocabulary
 from tests.nano.corpus.shards import Shard
 from tests.nano.ears import rooms
-from tests.nano.ears.check import collapsed
+from tests.nano.ears.check import collapsed, opus
 from tests.nano.ears.lessons import Recordings
 from tests.nano.ears.listener import Listener
 from tests.nano.ears.train import joined, split
@@ -95,6 +95,28 @@ def test_a_telephone_lets_a_middle_tone_pass_and_no_other() -> None:
 def test_eight_bits_keep_soft_sounds_within_a_few_percent() -> None:
     samples = torch.tensor([0.5, -0.05, 0.005, 0.0])
     torch.testing.assert_close(rooms.mu_law(samples), samples, rtol=0.05, atol=1e-6)
+
+
+def test_a_noise_has_a_power_of_one_and_is_another_in_each_row() -> None:
+    torch.manual_seed(0)
+    noise = rooms._noise(3, 5000, _CPU)
+    torch.testing.assert_close(noise.square().mean(1), torch.ones(3))
+    assert not torch.equal(noise[0], noise[1])
+
+
+def test_any_number_of_rows_comes_back_from_its_spectra() -> None:
+    samples = torch.randn(5, 1000)
+    spectra = rooms._spectra(samples, 1024)
+    torch.testing.assert_close(spectra, torch.fft.rfft(samples, 1024))
+    torch.testing.assert_close(rooms._samples(spectra, 1024)[:, :1000], samples)
+
+
+def test_opus_keeps_a_recordings_length_and_its_tone() -> None:
+    tone = np.sin(np.arange(20_000) * 2 * np.pi * 400 / 16_000).astype(np.float32) / 4
+    heard = opus(tone)
+    assert len(heard) == len(tone)
+    assert abs(int(np.abs(np.fft.rfft(heard[2000:18_000])).argmax()) - 400) < 3
+    assert not np.array_equal(heard, tone)
 
 
 def test_another_throat_moves_a_band_up_and_none_moves_nothing() -> None:

@@ -49,3 +49,10 @@ def test_no_voice_of_training_has_a_part_of_one_that_is_held_out() -> None:
     assert used == set(TRAINED)
     assert not used & set(HELD_OUT)
     assert all(abs(sum(weight for _, weight in voice.parts) - 1) < 1e-9 for voice in voices)
+
+
+def test_rare_words_stand_among_everyday_ones() -> None:
+    said = everyday_sentences(200, 0, rare=["aardwolf"])
+    share = sum("aardwolf" in sentence.lower() for sentence in said) / len(said)
+    assert 0.02 < share < 0.25
+    assert not any("aardwolf" in sentence.lower() for sentence in everyday_sentences(200, 0))

@@ -73,13 +73,16 @@ def test_what_was_learned_is_what_is_served(
 
 
 @pytest.mark.usefixtures("smaller")
-def test_main_leaves_a_checkpoint_and_a_report(
+def test_two_slices_leave_a_checkpoint_and_a_report(
     melodies: Corpus, prepared: Path, tmp_path: Path
 ) -> None:
     for name in ("codes.npy", "codes_starts.npy", "embeddings.npy"):
         shutil.copy(prepared / name, tmp_path)
     melodies.save(tmp_path / "corpus")
-    nano.main(tmp_path / "corpus", tmp_path, minutes=0.02, batch=4)
+    nano.main(tmp_path / "corpus", tmp_path, minutes=0.02, batch=4, span=(0.0, 0.5))
+    begun = json.loads((tmp_path / "flow.json").read_text())["steps"]
+    nano.main(tmp_path / "corpus", tmp_path, minutes=0.01, batch=4, span=(0.5, 1.0))
+    assert json.loads((tmp_path / "flow.json").read_text())["steps"] > begun
     assert load_flow(tmp_path).config == nano.FLOW
     assert {v.dtype for v in read_weights(tmp_path / "flow.pt").values()} == {torch.float16}
     report = json.loads((tmp_path / "flow_check.json").read_text())

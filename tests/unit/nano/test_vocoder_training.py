@@ -146,6 +146,20 @@ def test_a_judge_learns_apart_from_the_vocoder() -> None:
     assert last["judge"] < 0.5 * first["judge"]
 
 
+def test_a_judge_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    true, made = torch.randn(2, 4800), torch.randn(2, 4800)
+    first = Adversary(CPU)
+    first.losses(made, true, 1e-3)
+    first.save(tmp_path / "judge.pt")
+    second = Adversary(CPU)
+    second.load(tmp_path / "judge.pt")
+    again = [float(judge.losses(made, true, 1e-3)["judge"]) for judge in (first, second)]
+    assert again[0] == again[1]
+    after = [torch.cat([p.flatten() for p in j.judge.parameters()]) for j in (first, second)]
+    torch.testing.assert_close(*after)
+
+
 def test_a_few_steps_make_the_sound_closer_and_the_file_serves(
     corpus: Corpus, bank: Bank, tmp_path: Path
 ) -> None:
