@@ -72,10 +72,22 @@ class Refusals(logging.Filter):
         return True
 
 
+class WrittenOut(logging.Filter):
+    """Puts a record's arguments into its message at once.
+
+    Ray Serve keeps records until 1000 have come together. An argument that is an error would keep
+    the frames of its traceback as long, and they hold the request.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = record.getMessage(), None
+        return True
+
+
 def show_in_replica_log(name: str = "deployments") -> None:
     """Write the records of logger `name` and its children, from INFO on, to log and console.
 
-    What Ray Serve itself logs there passes `Refusals`.
+    What Ray Serve itself logs there passes `Refusals` and `WrittenOut`.
 
     A deployment's constructor calls it first. A second call, by another replica in the same
     process, changes nothing.
@@ -88,6 +100,7 @@ def show_in_replica_log(name: str = "deployments") -> None:
     serve_logger = logging.getLogger(SERVE_LOGGER_NAME)
     if not any(isinstance(each, Refusals) for each in serve_logger.filters):
         serve_logger.addFilter(Refusals())
+        serve_logger.addFilter(WrittenOut())
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """Whose handlers say what our loggers log, and how often."""
 
 import contextlib
+import gc
 import io
 import logging
+import weakref
 from collections.abc import Iterator
 from logging.handlers import MemoryHandler
 
@@ -13,6 +15,7 @@ from ray.serve._private.constants import SERVE_LOGGER_NAME
 from deployments.errors import ConfigError, EngineFailed, ServerFull, UnknownVoice
 from deployments.replica_logs import (
     Refusals,
+    WrittenOut,
     complaints_shown,
     request_logged,
     show_in_replica_log,
@@ -42,10 +45,11 @@ def serve_logger() -> Iterator[logging.Logger]:
     yield logger
     logger.handlers, logger.propagate = before[0], before[2]
     logger.setLevel(before[1])
-    logger.filters = [each for each in logger.filters if not isinstance(each, Refusals)]
-    ours = logging.getLogger(NAME)
-    ours.handlers, ours.propagate = [], True
-    ours.setLevel(logging.NOTSET)
+    ours = Refusals | WrittenOut
+    logger.filters = [each for each in logger.filters if not isinstance(each, ours)]
+    module = logging.getLogger(NAME)
+    module.handlers, module.propagate = [], True
+    module.setLevel(logging.NOTSET)
 
 
 def test_a_line_of_a_module_is_said_once_however_often_it_is_asked_for(serve_logger):
@@ -158,3 +162,34 @@ def test_a_request_is_logged_with_how_it_ended_and_nothing_of_what_it_held(error
     (line,) = caplog.messages
     assert line.startswith(f"req_1 speech: {outcome} after 0.")
     assert "secret" not in line
+
+
+class Recording:
+    """What a request brings, and what its error's traceback holds."""
+
+
+@pytest.mark.parametrize("as_argument", [False, True], ids=["refused", "an argument"])
+def test_a_record_that_waits_to_be_written_keeps_no_request(serve_logger, as_argument: bool):
+    """Ray Serve writes its log when 1000 records have come together."""
+    written = Said()
+    waiting = MemoryHandler(1000, flushLevel=logging.CRITICAL, target=written)
+    serve_logger.addHandler(waiting)
+    show_in_replica_log(NAME)
+
+    def refuse() -> weakref.ref[Recording]:
+        recording = Recording()
+        try:
+            raise UnknownVoice("Nobody")
+        except UnknownVoice as error:
+            if as_argument:
+                serve_logger.warning("a request failed: %r", error)
+            else:
+                serve_logger.exception("Request failed.")
+        return weakref.ref(recording)
+
+    recording = refuse()
+    gc.collect()
+    assert recording() is None
+    waiting.flush()
+    (line,) = written.messages
+    assert "UnknownVoice" in line
