@@ -6,6 +6,7 @@
 #   bash tests/nano/voice.sh first MODELS WORK OUT   more than half of the flow
 #   bash tests/nano/voice.sh last  MODELS WORK OUT   the rest of it; waits for the vocoder
 #
+# OUT gets flow.pt in parts, flow.pt.00, …: `cat` joins them. No file of it is above 16 MB.
 # MODELS: as ears/slice.sh wants it. WORK: a folder for speech, corpus and state. OUT: what is kept.
 # LIMIT_S: when it must have ended. DEVICE=cpu:0, TEACHERS=1, UTTERANCES=0 with a few hundred utterances
 # in WORK/duets and SCALE=0.01 rehearse it.
@@ -53,7 +54,8 @@ last)
   tail -n 2 "$kept/vocoder.log" | cut -c 1-300
   ;;
 esac
-for part in speech_tokenizer speaker_encoder flow hift; do cp "$kept/$part.pt" "$out/" 2>/dev/null; done
+for part in speech_tokenizer speaker_encoder hift; do cp "$kept/$part.pt" "$out/" 2>/dev/null; done
+[ -e "$kept/flow.pt" ] && split -d -b 15000000 "$kept/flow.pt" "$out/flow.pt."
 (cd "$kept" && tar -cf "$out/$slice.tar" $(ls | grep -E '\.(json|csv|log|yaml|wav)$'))
 echo "$slice: ended after $SECONDS s"
 ls -l "$out"
