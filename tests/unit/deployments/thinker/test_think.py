@@ -32,7 +32,7 @@ class ScriptedRunner:
     def room(self, prompt) -> int:
         return 1000 - prompt.length
 
-    def sampling(self, options, max_tokens, stop_ids=(), *, constraint=None) -> int:
+    def sampling(self, options, max_tokens, stop_ids=(), *, constraint=None, **_) -> int:
         self.constraints.append(constraint)
         return max_tokens
 
