@@ -49,9 +49,9 @@ class HeapTender:
     """Runs full collections while few wait for an answer, and gives free memory back.
 
     An error and the frames of its traceback are a cycle, and the frames hold the request's
-    recordings. A finished call of gRPC is one too, and holds 90 KB that Python does not see. Where
-    such a cycle has lived through a middle collection, only a full one frees it, which under light
-    traffic may be hours away.
+    recordings. Where such a cycle has lived through a middle collection, only a full one frees it,
+    which under light traffic may be hours away. After eight minutes of mixed traffic, garbage of
+    750 objects held 8 MB in the ingress, most of which Python does not see.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
