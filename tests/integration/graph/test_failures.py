@@ -26,6 +26,7 @@ async def test_without_recovery_a_killed_token2wav_is_an_error_and_the_next_requ
     config = fake_graph(thinker={"engine_kwargs": slow}, recovery={"tries": 0})
     with served(config):
         url, body = f"{base_url}/v1/audio/speech", speech_body("to be killed " * 8)
+        replica = replica_of("Token2Wav")
         async with httpx.AsyncClient(timeout=60) as plain:
             as_events = {**body, "stream_format": "sse"}
             async with (
@@ -35,7 +36,7 @@ async def test_without_recovery_a_killed_token2wav_is_an_error_and_the_next_requ
                 assert raw.status_code == events.status_code == 200
                 chunks, lines = raw.aiter_raw(), events.aiter_lines()
                 await asyncio.gather(anext(chunks), anext(lines))
-                ray.kill(replica_of("Token2Wav"))
+                ray.kill(replica)
                 with pytest.raises(httpx.HTTPError):
                     async for _ in chunks:
                         pass

@@ -83,9 +83,10 @@ async def scraped(base_url: str) -> AsyncIterator[list[Sample]]:
             both = await asyncio.gather(speak(client), speak(client))
             statuses += sorted(answer.status_code for answer in both)
             assert statuses == [200, 200, 429]
+            thinker = replica_record("Thinker", application)["Pid"]
             answer = asyncio.create_task(speak(client))
             await until_asked(application)
-            os.kill(replica_record("Thinker", application)["Pid"], signal.SIGKILL)
+            os.kill(thinker, signal.SIGKILL)
             yield await scraped_until(enough, application)
             answer.cancel()
 
