@@ -25,6 +25,7 @@ from serve_app.http.realtime import client_secrets
 from serve_app.http.realtime import router as realtime
 from serve_app.http.realtime.open_sessions import Sessions
 from serve_app.http.realtime.turn_models import TurnModels
+from serve_app.http.realtime_translation import router as realtime_translation
 from serve_app.http.request_trace import RequestTrace
 from serve_app.http.settings import HttpSettings
 from serve_app.http.speech import router as speech
@@ -72,11 +73,13 @@ def create_http_app(
     app.state.client_secrets = access.client_secrets
     app.state.turn_models = TurnModels()
     app.state.sessions = Sessions(settings.realtime.max_sessions)
-    for module in (speech, transcriptions, chat, voices, models, client_secrets):
+    resources = (speech, transcriptions, chat, voices, models, client_secrets, realtime_translation)
+    for module in resources:
         app.include_router(
             module.router, prefix="/v1", responses=error_answers(*OF_ALL), dependencies=[KEY]
         )
     app.include_router(realtime.socket, prefix="/v1")
+    app.include_router(realtime_translation.socket, prefix="/v1")
     app.include_router(text_stream.router, prefix="/v1")
     app.include_router(health.router)
     add_docs(app)

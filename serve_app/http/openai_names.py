@@ -24,6 +24,7 @@ OPENAI_MODELS = (
     "gpt-realtime-2",
     "gpt-realtime-2.1",
     "gpt-realtime-2.1-mini",
+    "gpt-realtime-translate",
     "gpt-realtime-whisper",
     "gpt-4o-realtime-preview",
     "gpt-4o-mini-realtime-preview",

@@ -1,11 +1,13 @@
 """The examples of docs/api.md run as they stand, those of a language as one program.
 
-Those of docs/realtime.md are a program each, for the client that stands behind the language.
+Those of docs/realtime.md and interpreter.md are a program each, for the client that stands behind
+the language.
 """
 
 import re
 import shutil
 import sys
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,9 @@ from tests.clients.server import OPEN, fake_server
 from tests.places import ROOT
 
 PAGE = (ROOT / "docs" / "api.md").read_text("utf-8")
-REALTIME = (ROOT / "docs" / "realtime.md").read_text("utf-8")
+REALTIME = "\n".join(
+    (ROOT / "docs" / name).read_text("utf-8") for name in ("realtime.md", "interpreter.md")
+)
 ADDRESS = "http://127.0.0.1:8000"  # which the examples name
 ENDPOINTS = {  # what an example of each language has
     "bash": ("speech", "transcriptions", "translations", "chat/completions", "voices", "models"),
@@ -37,13 +41,17 @@ def test_every_endpoint_has_an_example(language: str) -> None:
     assert [endpoint for endpoint in ENDPOINTS[language] if endpoint not in text] == []
 
 
+def sample_pcm() -> bytes:
+    """s16le mono 24 kHz."""
+    samples, _ = decode_audio(SAMPLE.read_bytes(), 24_000, 60)
+    return np.round(32767 * np.clip(samples, -1, 1)).astype("<i2").tobytes()
+
+
 def printed(command: list[str | Path], language: str, script: str, folder: Path) -> str:
     """What the examples of a language print against a server without keys."""
     for name in ("question.wav", "anna.wav"):
         shutil.copy(SAMPLE, folder / name)
-    samples, _ = decode_audio(SAMPLE.read_bytes(), 24_000, 60)
-    pcm = np.round(32767 * np.clip(samples, -1, 1)).astype("<i2").tobytes()
-    (folder / "lecture.mp3").write_bytes(FORMATS["mp3"].file(pcm))
+    (folder / "lecture.mp3").write_bytes(FORMATS["mp3"].file(sample_pcm()))
     with fake_server(folder / "voices", **OPEN) as server:
         program = examples(language).replace(ADDRESS, server.url)
         (folder / script).write_text(program)
@@ -91,6 +99,7 @@ def realtime_example(client: str) -> str:
         ("agents", "bytes of sound"),
         ("openai_javascript", "Say hello."),
         ("text_stream", "Here is another one"),
+        ("interpreter", "heard 3.00 s["),
     ],
 )
 def test_the_realtime_examples_run(client: str, heard: str, tmp_path: Path) -> None:
@@ -98,10 +107,13 @@ def test_the_realtime_examples_run(client: str, heard: str, tmp_path: Path) -> N
     if client == "openai_javascript":
         node_modules(tmp_path)
         command: list[str | Path] = ["node", "talk.mjs"]
-    elif client == "text_stream":
+    elif client in ("text_stream", "interpreter"):
         command = [here, "talk.py"]
     else:
         command = [python_of(client, here if client == "openai_python" else None), "talk.py"]
+    with wave.open(str(tmp_path / "question.wav"), "wb") as question:
+        question.setparams((1, 2, 24_000, 0, "NONE", ""))
+        question.writeframes(sample_pcm()[: 2 * 24_000 * 3])
     with fake_server(tmp_path / "voices", **OPEN) as server:
         program = realtime_example(client).replace(
             ADDRESS.partition("//")[2], server.url.partition("//")[2]

@@ -1,5 +1,6 @@
 """What a client may send: one type an event, under OpenAI's names."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -184,16 +185,20 @@ def event_of(value: dict[str, Any]) -> ClientEvent:
     Raises:
         Refused: its type is none, or a field is missing or wrong.
     """
+    event: ClientEvent = read_event(value, EVENTS)
+    return event
+
+
+def read_event(value: dict[str, Any], events: Mapping[str, type[Event]]) -> Any:
+    """The one of `events`, by their types, that a JSON object is. Raises as `event_of`."""
     kind = value.get("type")
     if kind is None:
         raise Refused(MISSING, "an event needs a type", "type")
-    known = EVENTS.get(kind) if isinstance(kind, str) else None
+    known = events.get(kind) if isinstance(kind, str) else None
     if known is None:
         shown = str(kind)[:MAX_ID_CHARS]
         raise Refused(INVALID_VALUE, f"there is no client event of type {shown!r}", "type")
     try:
-        event: Any = known.model_validate(value)
+        return known.model_validate(value)
     except ValidationError as error:
         raise refused(error) from None
-    known_event: ClientEvent = event
-    return known_event

@@ -3,10 +3,11 @@
 import time
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, WebSocket
 from pydantic import Field
 
 from serve_app.http.access.client_secrets import ClientSecrets, Secret
+from serve_app.http.access.credentials import key_of
 from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.dependencies import Server, ServerDep, require_json
 from serve_app.http.documented import OF_BODIES, error_answers
@@ -49,11 +50,28 @@ async def create_client_secret(
     body: ClientSecretBody, request: Request, server: ServerDep
 ) -> ClientSecret:
     given = body.session or {}
-    told = await _told(server, given)
+    return secret_of(body, request, server, given, await _told(server, given))
+
+
+def secret_of(
+    body: ClientSecretBody,
+    request: Request,
+    server: Server,
+    given: dict[str, Any],
+    told: dict[str, Any],
+) -> ClientSecret:
+    """A token that opens a session with the settings `given`, which is shown as `told`."""
     expires_at = int(time.time()) + (body.expires_after or ExpiresAfter()).seconds
     secrets: ClientSecrets = request.app.state.client_secrets
     value = secrets.make(Secret(server.owner, expires_at, given))
     return ClientSecret(value=value, expires_at=expires_at, session=told)
+
+
+def settings_of_secret(websocket: WebSocket) -> dict[str, Any]:
+    """How a session begins that a client secret opens; empty where it was an API key."""
+    secrets: ClientSecrets = websocket.app.state.client_secrets
+    secret = secrets.read(key_of(websocket.scope).decode("latin-1"))
+    return secret.session if secret else {}
 
 
 async def _told(server: Server, given: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -13,8 +13,7 @@ from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime.client_events import read_object
 from serve_app.http.realtime.inflow import Inflow
 from serve_app.http.realtime.open_sessions import Sessions
-from serve_app.http.realtime.outbox import ClientTooSlow
-from serve_app.http.realtime.session import Session
+from serve_app.http.realtime.outbox import ClientTooSlow, Outbox
 from serve_app.http.realtime.session_ends import (
     INTERNAL,
     POLICY_VIOLATION,
@@ -33,6 +32,27 @@ GRACE_S = 20.0  # for an answer to be heard, before a replica stops
 LOOK_EVERY_S = 0.1
 LAST_WORDS_S = 2.0  # for what waits to be sent when the server ends a session
 MAX_REASON_BYTES = 123  # of a close frame
+
+
+class ServedSession(Protocol):
+    """What a connection needs of the session that it serves."""
+
+    outbox: Outbox
+
+    async def open(self, given: dict[str, Any]) -> None:
+        """Begin with the settings that a client secret brings, perhaps none."""
+
+    async def handle(self, value: dict[str, Any]) -> bool:
+        """Do what a client event says, or answer it with an error. Whether it was done."""
+
+    def refuse(self, error: BaseException, event_id: Any = None) -> None:
+        """Answer an event with an error."""
+
+    def is_answering(self) -> bool:
+        """Whether something is being said, so that an end may wait."""
+
+    async def close(self) -> None:
+        """Stop all that is under way."""
 
 
 class Connection:
@@ -58,7 +78,7 @@ class Connection:
         offered = self._socket.scope.get("subprotocols", ())
         await self._socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
 
-    async def run(self, session: Session, given: dict[str, Any]) -> None:
+    async def run(self, session: ServedSession, given: dict[str, Any]) -> None:
         """Serve `session`, which begins with the settings `given`, until one side ends it."""
         try:
             ending = await self._serve(session, given)
@@ -66,7 +86,7 @@ class Connection:
             await session.close()
         await self._end(session, ending)
 
-    async def _serve(self, session: Session, given: dict[str, Any]) -> BaseException:
+    async def _serve(self, session: ServedSession, given: dict[str, Any]) -> BaseException:
         """What ends the session."""
         try:
             await session.open(given)
@@ -82,7 +102,7 @@ class Connection:
         )
         return await _first_to_end(*works)
 
-    async def _read(self, session: Session) -> None:
+    async def _read(self, session: ServedSession) -> None:
         while True:
             frame = await self._frame()
             self._heard_at_s = time.monotonic()
@@ -104,7 +124,7 @@ class Connection:
         text: str | None = message.get("text")
         return message.get("bytes", b"") if text is None else text
 
-    async def _limited(self, session: Session) -> None:
+    async def _limited(self, session: ServedSession) -> None:
         """Raise SessionEnds when the session has lasted long enough."""
         loop = asyncio.get_running_loop()
         watch = asyncio.ensure_future(self._sessions.drained())
@@ -124,7 +144,7 @@ class Connection:
         finally:
             watch.cancel()
 
-    async def _end(self, session: Session, ending: BaseException) -> None:
+    async def _end(self, session: ServedSession, ending: BaseException) -> None:
         """Close the socket, unless the client has."""
         if isinstance(ending, WebSocketDisconnect | OSError):
             return
@@ -157,7 +177,7 @@ async def _parsed(frame: str | bytes) -> dict[str, Any]:
     return read_object(frame)
 
 
-async def _quiet(session: Session) -> None:
+async def _quiet(session: ServedSession) -> None:
     """Wait for the end of an answer, but not for a long one."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + GRACE_S

@@ -1,15 +1,13 @@
 """`WS /v1/realtime`: the handshake, and the session behind it."""
 
 from contextlib import ExitStack
-from typing import Any
 
 from fastapi import APIRouter, WebSocket
 
-from serve_app.http.access.client_secrets import ClientSecrets
-from serve_app.http.access.credentials import key_of
 from serve_app.http.access.gate import refusal
 from serve_app.http.dependencies import Server, ServerDep
 from serve_app.http.errors import log_if_ours
+from serve_app.http.realtime.client_secrets import settings_of_secret
 from serve_app.http.realtime.connection import Connection
 from serve_app.http.realtime.open_sessions import Sessions
 from serve_app.http.realtime.session import Session
@@ -48,12 +46,12 @@ async def _serve(websocket: WebSocket, server: Server, sessions: Sessions, model
         connection.fail,
     )
     await connection.accept()
-    await connection.run(session, _settings_of_secret(websocket))
+    await connection.run(session, settings_of_secret(websocket))
 
 
 def _kind(websocket: WebSocket) -> Kind:
     asked = websocket.query_params.get("intent")
-    given = _settings_of_secret(websocket).get("type")
+    given = settings_of_secret(websocket).get("type")
     return "transcription" if "transcription" in (asked, given) else "realtime"
 
 
@@ -67,10 +65,3 @@ def _model(websocket: WebSocket, server: Server) -> str:
     name = websocket.query_params.get("model") or server.settings.models[0]
     server.require_model(name)
     return name
-
-
-def _settings_of_secret(websocket: WebSocket) -> dict[str, Any]:
-    """How a session begins that a client secret opens; empty where it was an API key."""
-    secrets: ClientSecrets = websocket.app.state.client_secrets
-    secret = secrets.read(key_of(websocket.scope).decode("latin-1"))
-    return secret.session if secret else {}

@@ -2,6 +2,7 @@
 
 from serve_app.http.realtime.refusals import Refused
 
+NORMAL = 1000
 GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 TOO_BIG = 1009
@@ -18,6 +19,11 @@ class SessionEnds(Exception):
         self.code = code
         self.reason = reason
         self.error = error
+
+
+def closed_by_client() -> SessionEnds:
+    """Its client has asked for the end."""
+    return SessionEnds(NORMAL, "the client has closed the session")
 
 
 def expired(limit_s: float) -> SessionEnds:

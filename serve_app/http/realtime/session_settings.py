@@ -88,19 +88,19 @@ class SessionSettings:
             HTTPException: there is no such model.
             UnknownVoice, VoiceStoreFailed: the voice.
         """
-        merged = _merged(self._given, given)
+        changed = merged(self._given, given)
         try:
-            fields = SessionFields.model_validate(merged)
+            fields = SessionFields.model_validate(changed)
         except ValidationError as error:
             raise refused(error, "session") from None
         self._require_same_kind(fields)
         self._require_models(fields)
         voice = await self._voice(fields)
-        shown = len(json.dumps(merged, ensure_ascii=False).encode())
+        shown = len(json.dumps(changed, ensure_ascii=False).encode())
         if shown > MAX_SHOWN_BYTES:
             message = f"a session of {shown} bytes; the limit is {MAX_SHOWN_BYTES}"
             raise Refused("invalid_value", message, "session")
-        self._given, self.fields, self.voice = merged, fields, voice
+        self._given, self.fields, self.voice = changed, fields, voice
 
     async def find_voice(self, name: str | None, param: str) -> Voice:
         """The voice of that name; None is the default one.
@@ -201,11 +201,12 @@ def shown_choice(choice: Any) -> Any:
     return choice.model_dump() if hasattr(choice, "model_dump") else choice or "auto"
 
 
-def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Json:
-    merged = dict(old)
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Json:
+    """What a client has set, after an update that may give parts of the objects in `MERGED`."""
+    changed = dict(old)
     for key, value in new.items():
-        before = merged.get(key)
+        before = changed.get(key)
         if key in MERGED and isinstance(value, Mapping) and isinstance(before, Mapping):
-            value = _merged(before, value)
-        merged[key] = value
-    return merged
+            value = merged(before, value)
+        changed[key] = value
+    return changed

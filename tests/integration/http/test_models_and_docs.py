@@ -89,6 +89,7 @@ async def test_the_openapi_page_lists_every_endpoint_with_its_errors(
         "/v1/models",
         "/v1/models/{name}",
         "/v1/realtime/client_secrets",
+        "/v1/realtime/translations/client_secrets",
         "/health",
     }
     assert {"400", "429", "503"} <= paths["/v1/audio/speech"]["post"]["responses"].keys()

@@ -167,6 +167,7 @@ def test_forms_are_multipart() -> None:
     assert bodies.pop("post /v1/audio/speech") == ["application/json"]
     assert bodies.pop("post /v1/chat/completions") == ["application/json"]
     assert bodies.pop("post /v1/realtime/client_secrets") == ["application/json"]
+    assert bodies.pop("post /v1/realtime/translations/client_secrets") == ["application/json"]
     assert set(map(tuple, bodies.values())) == {("multipart/form-data",)}
 
 

@@ -13,11 +13,17 @@ from pydantic import BaseModel
 MAX_EVENT_BYTES = 256 << 10
 WITHIN_S = 10.0
 DENIAL = "websocket.http.response"
-KINDS: dict[str, type[BaseModel]] = {
-    get_args(kind.model_fields["type"].annotation)[0]: kind
-    for kind in get_args(get_args(RealtimeServerEvent)[0])
-}
 Json = dict[str, Any]
+Kinds = dict[str, type[BaseModel]]
+
+
+def kinds_of(union: Any) -> Kinds:
+    """The members of one of OpenAI's unions of events, by their types."""
+    members = get_args(get_args(union)[0])
+    return {get_args(kind.model_fields["type"].annotation)[0]: kind for kind in members}
+
+
+KINDS = kinds_of(RealtimeServerEvent)
 
 
 class Denied(Exception):
@@ -40,7 +46,8 @@ class Closed(Exception):
 class Client:
     """Sends client events and reads server events."""
 
-    def __init__(self, app: Any, scope: Json) -> None:
+    def __init__(self, app: Any, scope: Json, kinds: Kinds) -> None:
+        self._kinds = kinds
         self._to_app: asyncio.Queue[Json] = asyncio.Queue()
         self._from_app: asyncio.Queue[Json] = asyncio.Queue()
         self._to_app.put_nowait({"type": "websocket.connect"})
@@ -75,7 +82,7 @@ class Client:
             raise Closed(message["code"])
         assert len(message["text"].encode()) <= MAX_EVENT_BYTES
         event: Json = json.loads(message["text"])
-        KINDS[event["type"]].model_validate(event)
+        self._kinds[event["type"]].model_validate(event)
         self.seen.append(event)
         return event
 
@@ -140,14 +147,16 @@ async def connected(
     headers: dict[str, str] | None = None,
     subprotocols: tuple[str, ...] = (),
     extensions: tuple[str, ...] = (DENIAL,),
+    path: str = "/v1/realtime",
+    kinds: Kinds = KINDS,
     **query: str,
 ) -> AsyncIterator[Client]:
     """A client behind its handshake."""
     raw = [(k.lower().encode(), v.encode()) for k, v in (headers or {}).items()]
     scope = {
         "type": "websocket",
-        "path": "/v1/realtime",
-        "raw_path": b"/v1/realtime",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": urlencode(query).encode(),
         "root_path": "",
         "scheme": "ws",
@@ -157,7 +166,7 @@ async def connected(
         "client": ("127.0.0.1", 1),
         "server": ("server", 80),
     }
-    client = Client(app, scope)
+    client = Client(app, scope, kinds)
     try:
         await client.handshake()
         yield client
