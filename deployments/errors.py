@@ -16,6 +16,7 @@
     │   ├── PromptTooLong           more tokens than the model's context holds
     │   ├── SpeechTooLong           a text to speak that needs more than the context leaves
     │   ├── AnswerCut               an answer that reached its limit before its end
+    │   ├── AnswerSilent            a spoken answer without a sound
     │   └── UnsupportedRequest      well-formed, but this server cannot do it
     ├── ServerFull              no room for one more request; try again later
     │   └── EveryReplicaFull        every replica of a stage has refused it
@@ -176,6 +177,16 @@ class AnswerCut(RequestError):
     def __init__(self, tokens: int) -> None:
         message = f"the answer was cut at {tokens} tokens: its end is missing"
         super().__init__(message, tokens=tokens)
+
+
+class AnswerSilent(RequestError):
+    """The model ended a spoken answer before its first sound; no engine failed.
+
+    A conversation unlike those that the model was trained on can make it do so.
+    """
+
+    def __init__(self, what: str = "this conversation") -> None:
+        super().__init__(f"the model gave no audio for {what}", what=what)
 
 
 class UnsupportedRequest(RequestError):

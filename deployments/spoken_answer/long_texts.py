@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from deployments.chunker import ChunkSchedule
-from deployments.errors import EngineFailed
+from deployments.errors import AnswerSilent
 from deployments.messages import (
     AUDIO_TOKENS_PER_SECOND,
     NextPart,
@@ -62,7 +62,7 @@ async def in_turn(
     However this ends, no part is being made any more.
 
     Raises:
-        EngineFailed: the Thinker made no sound of a part.
+        AnswerSilent: the Thinker made no sound of a part.
     """
 
     def ask(thinker: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
@@ -103,7 +103,7 @@ async def _ask_for_all(
             before = made.tokens - len(begun.audio_tokens if begun else ())
             goes_on = await _ask_for(number, thinker, ask, made, is_last=part is parts[-1])
             if goes_on and made.tokens == before:
-                raise EngineFailed("the model gave no audio for a part of the text")
+                raise AnswerSilent("a part of the text")
             if not goes_on:
                 break
         made.end()

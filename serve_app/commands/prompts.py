@@ -13,7 +13,7 @@ from uuid import uuid4
 import numpy as np
 
 from deployments.audio_decoding import decode_audio
-from deployments.errors import EngineFailed, StepAudioError
+from deployments.errors import AnswerSilent, StepAudioError
 from deployments.messages import (
     INPUT_SAMPLE_RATE_HZ,
     FinishReason,
@@ -170,7 +170,7 @@ class PromptRun:
                 if first_s is None and (sound if speaks else delta.text):
                     first_s = time.perf_counter() - begin
         if speaks and not pcm:
-            raise EngineFailed("the model gave no audio")
+            raise AnswerSilent("this prompt")
         await asyncio.to_thread(self._write, job, text, bytes(pcm))
         return Result(
             job.index,

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deployments import ray_failures
 from deployments.errors import (
     AnswerCut,
+    AnswerSilent,
     AudioTooLong,
     AudioUnreadable,
     EngineFailed,
@@ -86,6 +87,7 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (
     (PromptTooLong, Row(400, INVALID, "context_length_exceeded")),
     (SpeechTooLong, Row(400, INVALID, "context_length_exceeded")),
     (AnswerCut, Row(422, INVALID, "answer_incomplete")),
+    (AnswerSilent, Row(422, INVALID, "no_audio")),
     (UnsupportedRequest, Row(400, INVALID, "unsupported")),
     (RequestError, Row(400, INVALID, "invalid_value")),
     *((kind, FULL) for kind in ray_failures.FULL),

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from deployments.errors import EngineFailed
+from deployments.errors import AnswerSilent
 from deployments.messages import SpeechDelta, ToolCall, Usage
 from serve_app.graph.answers import Delta
 from serve_app.http.chat.spoken_turns import CallersTurns, TurnName
@@ -67,14 +67,14 @@ class Answer:
         return self.heard or not self.tool_calls
 
     def require_sound(self, stop: Sequence[str]) -> None:
-        """Raise EngineFailed if nothing can be heard, and no limit of the caller's forbade it.
+        """Raise AnswerSilent if nothing can be heard, and no limit of the caller's forbade it.
 
         An answer may be a tool call alone. One that `max_tokens` or a string of `stop` ended before
         its first sound is what was asked for.
         """
         limited = self.finish_reason == "length" or any(stop)
         if self.is_turn and not self.heard and not limited:
-            raise EngineFailed("the model gave no audio for this conversation")
+            raise AnswerSilent
 
 
 def _tool_call(call: ToolCall, index: int) -> ToolCallOut:

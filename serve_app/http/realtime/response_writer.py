@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from deployments.errors import EngineFailed
+from deployments.errors import AnswerSilent
 from deployments.messages import ToolCall
 from serve_app.graph.answers import Delta
 from serve_app.http.realtime import server_events as events
@@ -81,10 +81,10 @@ class ResponseWriter:
         return content if isinstance(content, Speech) else None
 
     def _require_sound(self, cut: bool) -> None:
-        """Raise EngineFailed if nothing can be heard of an answer that should be."""
+        """Raise AnswerSilent if nothing can be heard of an answer that should be."""
         silent = self.speech is None or not self.speech.sent_s
         if self.response.plan.spoken and silent and not self.response.output and not cut:
-            raise EngineFailed("the model gave no audio for this conversation")
+            raise AnswerSilent
 
     def _end(self, *how: Any, **fields: Any) -> None:
         self.response.end(*how, **fields)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
-from deployments.errors import EngineFailed, RequestError, UnsupportedRequest
+from deployments.errors import AnswerSilent, RequestError, UnsupportedRequest
 from deployments.messages import SpeechDelta, Usage
 from serve_app.graph.answers import all_of, uncut
 from serve_app.http.body_checks import CheckedRoute
@@ -78,7 +78,7 @@ async def sound_bytes(
     """The encoded sound of an answer, piece by piece, none of them empty.
 
     Raises:
-        EngineFailed: there is no sound in it.
+        AnswerSilent: there is no sound in it.
         AnswerCut: the sound ends before the text.
     """
     async with aclosing(_encoded(spoken, form, speed)) as pieces:
@@ -109,5 +109,5 @@ async def _encoded(
             heard = heard or bool(delta.pcm)
             yield await sound.encode(delta.pcm) if delta.pcm else b"", delta.usage
         if not heard:
-            raise EngineFailed("the model gave no audio for this input")
+            raise AnswerSilent("this input")
         yield await sound.finish(), None

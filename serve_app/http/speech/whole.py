@@ -7,7 +7,7 @@ from contextlib import aclosing
 from fastapi import Request
 from starlette.responses import Response
 
-from deployments.errors import EngineFailed
+from deployments.errors import AnswerSilent
 from deployments.messages import SpeechDelta
 from serve_app.http.streaming import collect
 from serve_app.sound.encoding.encoder_threads import encoding
@@ -20,12 +20,12 @@ async def sound_file(
     """All of the sound at once.
 
     Raises:
-        EngineFailed: there is no sound in it.
+        AnswerSilent: there is no sound in it.
         AnswerCut: the sound ends before the text.
     """
     pcm = b"".join(await collect(request, _at_speed(spoken, speed)))
     if not pcm:
-        raise EngineFailed("the model gave no audio for this input")
+        raise AnswerSilent("this input")
     data = await asyncio.to_thread(form.file, pcm)
     return Response(data, media_type=form.media_type, headers={"Cache-Control": "no-store"})
 

@@ -40,6 +40,7 @@ ROWS = [
     (errors.PromptTooLong(20_000, 16_384), 400, "context_length_exceeded"),
     (errors.SpeechTooLong(20_000, 16_384), 400, "context_length_exceeded"),
     (errors.AnswerCut(1024), 422, "answer_incomplete"),
+    (errors.AnswerSilent(), 422, "no_audio"),
     (errors.UnsupportedRequest("not that"), 400, "unsupported"),
     (errors.RequestError("wrong"), 400, "invalid_value"),
     (errors.ServerFull(), 429, "server_full"),
@@ -330,11 +331,12 @@ async def test_an_answer_cut_short_is_no_whole_answer(scripted_raw: Any) -> None
 
 @pytest.mark.parametrize("stream_format", ["audio", "sse"])
 async def test_speech_without_any_audio_is_an_error_not_an_empty_200(
-    scripted_raw: Any, stream_format: str
+    scripted_raw: Any, stream_format: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend = ScriptedBackend(SpeechDelta(text="silent"), SpeechDelta(finish_reason="stop"))
     async with scripted_raw(backend) as client:
         body = SPEECH | {"stream_format": stream_format}
         answer = await client.post("/v1/audio/speech", json=body)
-    assert answer.status_code == 503
-    assert "no audio" in answer.json()["error"]["message"]
+    assert answer.status_code == 422
+    assert answer.json()["error"]["code"] == "no_audio"
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

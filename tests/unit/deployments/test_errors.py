@@ -21,6 +21,7 @@ EXAMPLES = [
     errors.PromptTooLong(tokens=9000, limit=4096),
     errors.SpeechTooLong(tokens=9000, limit=4096),
     errors.AnswerCut(1024),
+    errors.AnswerSilent("this input"),
     errors.UnsupportedRequest("no such format", param="response_format"),
     errors.ServerFull(retry_after_s=2.5, reason="time"),
     errors.EveryReplicaFull(retry_after_s=1.5),

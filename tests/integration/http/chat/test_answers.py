@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 import pytest
-from openai import APIError, AsyncOpenAI
+from openai import APIError, AsyncOpenAI, UnprocessableEntityError
 
 from deployments.messages import (
     Message,
@@ -121,13 +121,16 @@ async def test_thoughts_come_apart_from_the_answer(scripted_raw: Any, stream: bo
     assert "".join(thoughts) == "Hmm"
 
 
-async def test_a_spoken_answer_without_sound_that_nobody_asked_for_is_an_error() -> None:
+async def test_a_spoken_answer_without_sound_that_nobody_asked_for_is_an_error(
+    listening: Any,
+) -> None:
     backend = ScriptedBackend(
         SpeechDelta(text="only text"), SpeechDelta(finish_reason="stop", usage=Usage(1, 2))
     )
     app = create_http_app(backend, HttpSettings(models=(MODEL,)))
-    async with openai_client(app) as openai:
-        with pytest.raises(APIError, match="no audio"):
+    async with listening(app) as url:
+        openai = AsyncOpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
+        with pytest.raises(UnprocessableEntityError, match="no audio"):
             await openai.chat.completions.create(model=MODEL, messages=ASK, **SPOKEN)
         stream = await openai.chat.completions.create(
             model=MODEL, messages=ASK, stream=True, **SPOKEN

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deployments.chunker import Chunk, ChunkSchedule
-from deployments.errors import EngineFailed
+from deployments.errors import AnswerSilent, EngineFailed
 from deployments.messages import (
     Message,
     NextPart,
@@ -185,7 +185,7 @@ async def test_a_part_without_sound_is_an_error_and_no_gap_in_the_text() -> None
         yield ThinkerDelta(audio_tokens=said, finish_reason="stop", usage=Usage(1, 20))
 
     spoken = answer_aloud(in_parts(*map(part, TEXTS)), FakeSynthesizer(ChunkSchedule()), think)
-    with pytest.raises(EngineFailed, match="no audio for a part"):
+    with pytest.raises(AnswerSilent, match="a part of the text"):
         await heard(spoken)
 
 
