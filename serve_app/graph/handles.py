@@ -3,12 +3,15 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
+from typing import TypeVar
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.hedged_calls import hedged
 from deployments.liveness.watch import Watch
 from deployments.messages import (
     ReferenceAudio,
@@ -18,13 +21,17 @@ from deployments.messages import (
     ThinkerRequest,
 )
 from deployments.resume import Recovery, Tries
-from deployments.stage_calls import spoken, written
+from deployments.stage_calls import is_lost, spoken, written
 from serve_app.graph.answers import text_only
 
 # States of a replica that takes requests. One whose node is to go takes them until its substitute
 # runs, and all do while a controller that was restarted looks for its replicas.
 SERVING = frozenset({"RUNNING", "PENDING_MIGRATION", "RECOVERING"})
+PREPARED_WITHIN_S = 10.0  # a voice; what takes longer is begun beside it elsewhere
 HEARD_WITHIN_S = 1.0  # a stage that answered so lately has a replica that runs
+
+T = TypeVar("T")
+Call = Callable[[], Awaitable[T]]
 
 
 class ServeBackend:
@@ -75,7 +82,9 @@ class ServeBackend:
             if self._token2wav_calls is None:
                 self._voices = ()
             else:
-                self._voices = await self._token2wav_calls.voices.remote()
+                calls = self._token2wav_calls
+                ask: Call[tuple[str, ...]] = calls.voices.remote
+                self._voices = await self._hedged(ask, self._recovery.silence_s)
         return self._voices
 
     async def prepare_voice(self, request_id: str, recording: ReferenceAudio) -> None:
@@ -83,7 +92,12 @@ class ServeBackend:
         if self._token2wav_calls is None:
             raise text_only()
         calls = self._token2wav_calls.options(_by_reference=False)
-        await calls.prepare.remote(request_id, recording)
+        prepare = partial(calls.prepare.remote, request_id, recording)
+        await self._hedged(prepare, PREPARED_WITHIN_S)
+
+    async def _hedged(self, call: Call[T], after_s: float) -> T:
+        """A call that answers once, made again as often as a stream is tried again."""
+        return await hedged(call, is_lost, after_s, 1 + self._recovery.tries)
 
     async def ready(self) -> bool:
         """Whether every stage has a replica that runs."""
