@@ -248,6 +248,28 @@ def plan(
 
 
 @cli.command()
+def verify(
+    model: Annotated[str, typer.Argument(help="A folder, or a repository of Hugging Face.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="What serves it; else configs/single_gpu.yaml, without a GPU cpu.yaml."),
+    ] = None,
+    voice: Annotated[str, typer.Option(help="The voice that speaks.")] = "default",
+    output_dir: Annotated[
+        Path, typer.Option(help="Where the page, the sound and the log are written.")
+    ] = Path("verify"),
+    wait_s: Annotated[float, typer.Option(help="How long the stages may take to load.")] = 1800,
+) -> None:
+    """Check a checkpoint: its files, the official package's sound, what it says, how soon."""
+    from serve_app.commands.serving.session import ends_in_order
+    from serve_app.commands.verifying import command
+
+    with ends_in_order():
+        status = command.run(command.Options(model, config, voice, output_dir, wait_s), console)
+    raise typer.Exit(status)
+
+
+@cli.command()
 def demo(
     base_url: Annotated[str, typer.Option(help="A running server.")] = "http://127.0.0.1:8000",
     audio_path: Annotated[
