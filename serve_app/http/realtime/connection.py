@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from serve_app.http.access.gate import SUBPROTOCOL
+from serve_app.http.access.gate import SUBPROTOCOL, refusal
 from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime.client_events import read_object
 from serve_app.http.realtime.inflow import Inflow
@@ -158,6 +158,12 @@ class Connection:
                 await self._socket.close(ending.code, _reason(ending.reason))
         except (TimeoutError, ClientTooSlow, WebSocketDisconnect, RuntimeError, OSError):
             logger.info("a session's client was gone before its end")
+
+
+async def deny(websocket: WebSocket, error: Exception) -> None:
+    """Answer a handshake with an error in place of a session."""
+    log_if_ours(error)
+    await refusal(error, websocket.scope)(websocket.scope, websocket.receive, websocket.send)
 
 
 def _foreseen(error: BaseException) -> SessionEnds:

@@ -4,11 +4,9 @@ from contextlib import ExitStack
 
 from fastapi import APIRouter, WebSocket
 
-from serve_app.http.access.gate import refusal
 from serve_app.http.dependencies import Server, ServerDep
-from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime.client_secrets import settings_of_secret
-from serve_app.http.realtime.connection import Connection
+from serve_app.http.realtime.connection import Connection, deny
 from serve_app.http.realtime.open_sessions import Sessions
 from serve_app.http.realtime.session import Session
 from serve_app.http.realtime.session_settings import Kind
@@ -25,10 +23,7 @@ async def realtime(websocket: WebSocket, server: ServerDep) -> None:
             model = _model(websocket, server)
             stack.enter_context(sessions.one_more())
         except Exception as error:
-            log_if_ours(error)
-            await refusal(error, websocket.scope)(
-                websocket.scope, websocket.receive, websocket.send
-            )
+            await deny(websocket, error)
             return
         await _serve(websocket, server, sessions, model)
 

@@ -1,26 +1,24 @@
 """One session: what each client event does."""
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.dependencies import Server
-from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime import client_events as sent
 from serve_app.http.realtime import server_events as events
 from serve_app.http.realtime.client_items import item_of
 from serve_app.http.realtime.dialogue import Dialogue
+from serve_app.http.realtime.event_handling import Handler, handled, refuse
 from serve_app.http.realtime.hearing import Hearing
 from serve_app.http.realtime.ids import new_id
 from serve_app.http.realtime.items import MessageItem, Speech
 from serve_app.http.realtime.open_sessions import Sessions
 from serve_app.http.realtime.outbox import Outbox
-from serve_app.http.realtime.refusals import INVALID_VALUE, Refused, error_of
+from serve_app.http.realtime.refusals import INVALID_VALUE, Refused
 from serve_app.http.realtime.session_settings import Kind, SessionSettings
 from serve_app.http.realtime.turn_models import TurnModels
-
-Handler = Callable[[Any], Coroutine[Any, Any, None]]
 
 
 class Session:
@@ -77,19 +75,11 @@ class Session:
 
     async def handle(self, value: dict[str, Any]) -> bool:
         """Do what a client event says, or answer it with an error. Whether it was done."""
-        try:
-            event = sent.event_of(value)
-            await self._handlers[type(event)](event)
-        except Exception as error:
-            log_if_ours(error)
-            self.refuse(error, value.get("event_id"))
-            return False
-        return True
+        return await handled(value, sent.event_of, self._handlers, self.outbox)
 
     def refuse(self, error: BaseException, event_id: Any = None) -> None:
         """Answer an event with an error."""
-        named = event_id[: sent.MAX_EVENT_ID_CHARS] if isinstance(event_id, str) else None
-        self.outbox.put(events.error(error_of(error), named))
+        refuse(self.outbox, error, event_id)
 
     def is_answering(self) -> bool:
         """Whether an answer is being made or heard."""

@@ -5,18 +5,16 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, WebSocket
 
-from serve_app.http.access.gate import refusal
 from serve_app.http.body_checks import CheckedRoute
 from serve_app.http.dependencies import Server, ServerDep, require_json
 from serve_app.http.documented import OF_BODIES, error_answers
-from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime.client_secrets import (
     ClientSecret,
     ClientSecretBody,
     secret_of,
     settings_of_secret,
 )
-from serve_app.http.realtime.connection import Connection
+from serve_app.http.realtime.connection import Connection, deny
 from serve_app.http.realtime.ids import new_id
 from serve_app.http.realtime.open_sessions import Sessions
 from serve_app.http.realtime_translation.translation_session import TranslationSession
@@ -38,10 +36,7 @@ async def interpret(websocket: WebSocket, server: ServerDep) -> None:
             server.require_model(model)
             stack.enter_context(sessions.one_more())
         except Exception as error:
-            log_if_ours(error)
-            await refusal(error, websocket.scope)(
-                websocket.scope, websocket.receive, websocket.send
-            )
+            await deny(websocket, error)
             return
         connection = Connection(websocket, server.settings.realtime, sessions)
         session = TranslationSession(

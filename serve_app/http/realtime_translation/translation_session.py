@@ -2,25 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.dependencies import Server
-from serve_app.http.errors import log_if_ours
-from serve_app.http.realtime import client_events, server_events
+from serve_app.http.realtime import server_events
 from serve_app.http.realtime.audio_formats import SoundIn, bytes_of
+from serve_app.http.realtime.event_handling import Handler, handled, refuse
 from serve_app.http.realtime.hearing import LARGE_CHARS
 from serve_app.http.realtime.ids import new_id
 from serve_app.http.realtime.outbox import Outbox
-from serve_app.http.realtime.refusals import Refused, error_of
+from serve_app.http.realtime.refusals import Refused
 from serve_app.http.realtime.session_types import SoundFormat
 from serve_app.http.realtime_translation import translation_events as sent
 from serve_app.http.realtime_translation.interpreter import Interpreter
 from serve_app.http.realtime_translation.phrases import Phrases
 from serve_app.http.realtime_translation.translation_settings import TranslationSettings
-
-Handler = Callable[[Any], Coroutine[Any, Any, None]]
 
 
 class TranslationSession:
@@ -60,20 +58,11 @@ class TranslationSession:
 
     async def handle(self, value: dict[str, Any]) -> bool:
         """Do what a client event says, or answer it with an error. Whether it was done."""
-        try:
-            event = sent.event_of(value)
-            await self._handlers[type(event)](event)
-        except Exception as error:
-            log_if_ours(error)
-            self.refuse(error, value.get("event_id"))
-            return False
-        return True
+        return await handled(value, sent.event_of, self._handlers, self.outbox)
 
     def refuse(self, error: BaseException, event_id: Any = None) -> None:
         """Answer an event with an error."""
-        longest = client_events.MAX_EVENT_ID_CHARS
-        named = event_id[:longest] if isinstance(event_id, str) else None
-        self.outbox.put(server_events.error(error_of(error), named))
+        refuse(self.outbox, error, event_id)
 
     def is_answering(self) -> bool:
         """Whether a phrase is being interpreted, or waits."""
