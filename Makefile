@@ -18,8 +18,9 @@ CLIENTS := .venv-clients
 BROWSERS := .venv-browsers
 # How long `make soak` asks.
 SECONDS ?= 3600
-# What `make cluster` starts: Ray's nodes, and a configuration on them.
+# What `make cluster` starts: Ray's nodes, the GPUs of each, and a configuration on them.
 NODES ?= 3
+GPUS ?= 0
 CONFIG ?= configs/cpu.yaml
 # How many requests `make fuzz` draws for each endpoint.
 EXAMPLES ?= 1000
@@ -51,7 +52,7 @@ serve: .venv/ready ## run the graph on the CPU until Ctrl-C
 	@$(BIN)/step-audio2 serve configs/cpu.yaml
 
 cluster: .venv/ready ## the same on several Ray nodes of this machine: NODES=3 CONFIG=configs/cpu.yaml
-	@PYTHONPATH=. $(BIN)/python cluster/local_nodes.py $(CONFIG) --nodes $(NODES)
+	@PYTHONPATH=. $(BIN)/python cluster/local_nodes.py $(CONFIG) --nodes $(NODES) --gpus $(GPUS)
 
 demo: .venv/ready ## start the graph, talk to it over HTTP, stop it
 	@$(BIN)/step-audio2 demo --start configs/cpu.yaml --voice high \

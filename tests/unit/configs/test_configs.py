@@ -23,16 +23,28 @@ def arguments(name: str) -> dict:
 
 def test_the_ways_of_running_are_there():
     gpu = {"single_gpu.yaml", "single_gpu_24gb.yaml", "two_gpus.yaml"}
+    gpu |= {"four_gpus.yaml", "eight_gpus.yaml", "autoscaling.yaml"}
     assert gpu | {"two_gpus_tensor_parallel.yaml", "cpu.yaml", "asr_only.yaml"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_config_is_a_serve_file_whose_arguments_build_the_graph(name):
+def test_a_config_is_a_serve_file_whose_arguments_build_the_graph(name, monkeypatch):
+    monkeypatch.setenv("STEP_AUDIO2_SPOKEN_TURN_KEYS", "a-key-of-16-or-more")
     schema = ServeDeploySchema.model_validate(yaml.safe_load((CONFIGS / name).read_text()))
     application = schema.applications[0]
     assert application.import_path == "serve_app.app:app"
     bound = build(app, application.args)
     assert bound._bound_deployment.name == "Ingress"
+
+
+@pytest.mark.parametrize(("name", "gpus"), [("four_gpus.yaml", 4), ("eight_gpus.yaml", 8)])
+def test_each_of_several_gpus_has_both_stages_as_a_single_one_has(name, gpus):
+    document = yaml.safe_load((CONFIGS / name).read_text())
+    single, several = arguments("single_gpu.yaml"), arguments(name)
+    assert several["thinker"] == single["thinker"]
+    assert several["token2wav"] == single["token2wav"]
+    for stage in document["applications"][0]["deployments"]:
+        assert (stage["num_replicas"], stage["max_replicas_per_node"]) == (gpus, 1)
 
 
 @pytest.mark.parametrize(
