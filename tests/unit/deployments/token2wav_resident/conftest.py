@@ -21,12 +21,14 @@ if "REQUIRE_TRITON" in os.environ:
 
 
 @pytest.fixture(autouse=True)
-def wide_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interpreter's time goes by programs, not by their size."""
+def quick_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles are wide: the interpreter's time goes by programs, not by their size."""
     if find_spec("triton") is None or torch.cuda.is_available():
         return
     from deployments.token2wav.resident.kernels import convolution, waves
+    from tests.unit.deployments.token2wav_resident.interpreter import without_idle_work
 
+    without_idle_work(monkeypatch)
     tiles = convolution.tile_sizes
     monkeypatch.setattr(convolution, "tile_sizes", lambda *sizes: {**tiles(*sizes), "BT": 1024})
     for module, tile in ((convolution, "SNAKED"), (convolution, "RAISED"), (waves, "SPECTRA")):
