@@ -1,6 +1,6 @@
 """Triton's interpreter, without two parts of its work that no result depends on.
 
-Measured on 79 convolutions and the kernels between products: together they were half of the time.
+The first took 0.4 of the 0.7 s of a large convolution, the second 45 % of an elementwise launch.
 """
 
 from dataclasses import replace
