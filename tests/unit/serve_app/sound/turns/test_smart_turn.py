@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnxruntime
 import pytest
 from transformers import WhisperFeatureExtractor
 
@@ -37,6 +38,20 @@ def test_the_model_gives_a_probability() -> None:
     model, spoken = SmartTurn(), with_pauses(2)
     found = [model(spoken.samples[: int(second * RATE_HZ)]) for second in (1.2, 2.0, 3.0)]
     assert all(0 <= each <= 1 for each in found) and len(set(found)) == 3
+
+
+def test_probabilities_are_those_of_exact_integers() -> None:
+    """Without optimisation ONNX Runtime computes the quantised model in floating point."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    exact = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
+    model, spoken = SmartTurn(), with_pauses(6)
+    apart = []
+    for sentence in spoken.sentences:
+        sound = spoken.samples[: int((sentence.end_s + 0.2) * RATE_HZ)]
+        (values,) = exact.run(None, {"input_features": log_mel(sound)[None]})
+        apart.append(abs(model(sound) - float(values[0, 0])))
+    assert np.mean(apart) < 0.06
 
 
 def test_the_file_is_the_one_its_page_names() -> None:
