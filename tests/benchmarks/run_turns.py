@@ -39,6 +39,7 @@ RULES: dict[str, TurnRule] = {
     "semantic_vad high": SemanticVad("high"),
     "server_vad 500 ms": ServerVad(),
     "server_vad 1000 ms": ServerVad(silence_duration_ms=1000),
+    "server_vad 1400 ms": ServerVad(silence_duration_ms=1400),
 }
 
 
@@ -177,7 +178,7 @@ def main(
     speech: Annotated[
         list[Path] | None, typer.Option(help="Folders of recordings; the repository's without.")
     ] = None,
-    count: Annotated[int, typer.Option(help="Turns of each folder.")] = 200,
+    rounds: Annotated[int, typer.Option(help="Turns of each recording.")] = 2,
     judge_ms: Annotated[int, typer.Option(help="How late the model's word comes.")] = 110,
     seed: int = 0,
     out: Annotated[Path | None, typer.Option(help="A JSON file with every turn.")] = None,
@@ -190,12 +191,12 @@ def main(
     model, report = Remembering(kept), {}
     for folder in speech or [None]:
         spoken = recordings(folder) if folder else nano()
-        sounds = list(turns(spoken, count, seed))
+        sounds = list(turns(spoken, rounds * len(spoken), seed))
         found = asyncio.run(outcomes(sounds, list(RULES), model, judge_ms))
         rows = table(found)
         source = folder.name if folder else "tests/nano/recordings"
         report[source] = {"table": rows, "turns": [asdict(each) for each in found]}
-        print(f"{source}: {count} turns of {len(spoken)} recordings")
+        print(f"{source}: {len(sounds)} turns of {len(spoken)} recordings")
         for row in rows:
             print(json.dumps(row))
         if answers:

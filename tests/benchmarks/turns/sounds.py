@@ -2,8 +2,10 @@
 
 The pause is put where the sentence has its mark (`|`, `||`): at the time that `cuts.txt` names, or
 else at the quietest place near it. A sentence without a mark is cut at the quietest place of its
-middle. What silence the recording has there is replaced. So the voice before a pause is that of a
-speaker who reads on; a speaker who hesitates also slows down.
+middle. Where the speaker made a pause, that pause becomes longer or shorter in its middle, and the
+voice before it is that of somebody who pauses. Where there was none, the voice is that of somebody
+who reads on. How sounds fade at a pause and at the end is left as it was spoken: a model of turns
+takes a voice that is cut off for one that goes on.
 """
 
 import random
@@ -33,7 +35,7 @@ AROUND = 0.18  # of a sentence: how far from its mark, by letters, the cut is lo
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A sentence as it was spoken, without silence around it."""
+    """A sentence as it was spoken."""
 
     name: str
     text: str  # with a mark where a pause may be: `|`, or `||` where a sentence could end
@@ -53,7 +55,10 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class TurnSound:
-    """A turn: noise, the first part, a pause, the second part, noise."""
+    """A turn: noise, the first part, a pause, the second part, noise.
+
+    The ms of its sounds are those of the moments above `SOFTEST`.
+    """
 
     recording: str
     kind: str
@@ -84,9 +89,8 @@ def _recordings(folder: Path, count: int | None) -> list[Recording]:
     files = {path.stem: path for path in folder.iterdir() if path.suffix in (".wav", ".ogg")}
     found = []
     for stem in sorted(files)[:count]:
-        samples, skipped_s = _trimmed(_read(files[stem]))
-        cut = at[int(stem)] if at else ""
-        cut_s = float(cut) - skipped_s if cut else None
+        cut_s = float(at[int(stem)]) if at else None
+        samples = _read(files[stem])
         found.append(Recording(f"{folder.name}/{stem}", lines[int(stem)], samples, cut_s))
     return found
 
@@ -100,51 +104,56 @@ def turns(spoken: list[Recording], count: int, seed: int) -> Iterator[TurnSound]
 
 def _turn(recording: Recording, rng: random.Random) -> TurnSound:
     pause_ms = rng.randint(*PAUSES_MS)
-    first, second = _parts(recording, rng)
-    lead = LEAD_S + rng.random() * 0.5
-    parts = (_zeros(lead), first, _zeros(pause_ms / 1000), second, _zeros(TAIL_S))
-    ends = np.cumsum([len(part) for part in parts]) * 1000 // RATE_HZ
-    sound = np.concatenate(parts)
+    pause = pause_ms * RATE_HZ // 1000
+    samples, levels = recording.samples, _levels(recording.samples)
+    loud = np.flatnonzero(levels > SOFTEST * levels.max())
+    start, end = int(loud[0]) * HOP, (int(loud[-1]) + 1) * HOP
+    begin, behind = (hop * HOP for hop in _own_pause(recording, levels, loud, rng))
+    own = min(behind - begin, pause) // 2  # kept on either side
+    first, second = samples[: begin + own].copy(), samples[behind - own :].copy()
+    ramp = np.linspace(0, 1, FADE, dtype=np.float32)
+    first[-FADE:] *= ramp[::-1]
+    second[:FADE] *= ramp
+    lead = _zeros(LEAD_S + rng.random() * 0.5)
+    sound = np.concatenate((lead, first, np.zeros(pause - 2 * own, np.float32), second))
+    sound = np.concatenate((sound, _zeros(TAIL_S)))
     peak_db, snr_db = rng.uniform(*PEAKS_DB), rng.uniform(*SNRS_DB)
     sound *= 10 ** (peak_db / 20) / np.abs(sound).max()
-    level = np.sqrt(np.mean(np.concatenate((first, second)) ** 2))
-    level *= 10 ** (peak_db / 20) / max(np.abs(first).max(), np.abs(second).max())
+    spoken = samples[start:end] * 10 ** (peak_db / 20) / np.abs(samples).max()
+    level = np.sqrt(np.mean(spoken**2))
     noise = np.random.default_rng(rng.getrandbits(32)).standard_normal(len(sound), np.float32)
     sound += level * 10 ** (-snr_db / 20) * noise
+    moved = len(lead) + pause - (behind - begin)  # of what stands behind the pause
     return TurnSound(
         recording.name,
         recording.kind,
         recording.text,
         sound.astype(np.float32),
-        int(ends[0]),
-        int(ends[1]),
+        _ms(len(lead) + start),
+        _ms(len(lead) + begin),
         pause_ms,
-        int(ends[3]),
+        _ms(moved + end),
         round(snr_db, 1),
         round(peak_db, 1),
     )
 
 
-def _parts(recording: Recording, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
-    """The two sides of the cut, without the silence between them, faded over 5 ms."""
-    samples, text = recording.samples, recording.text
-    before, mark, after = text.replace("||", "|").partition("|")
-    where = len(before) / len(before + after) if mark else rng.uniform(0.35, 0.65)
-    levels = _levels(samples)
-    first, last = (where - AROUND) * len(levels), (where + AROUND) * len(levels)
+def _own_pause(
+    recording: Recording, levels: np.ndarray, loud: np.ndarray, rng: random.Random
+) -> tuple[int, int]:
+    """The hops of the silence at the mark, or twice the hop at which to cut."""
     if recording.cut_s is not None:
-        first, last = (recording.cut_s + side for side in CUT_S)
-        first, last = first * RATE_HZ / HOP, last * RATE_HZ / HOP
-    begin, end = _quietest(levels, max(1, int(first)), min(len(levels) - 1, int(last)))
-    parts = samples[: begin * HOP].copy(), samples[end * HOP :].copy()
-    ramp = np.linspace(0, 1, FADE, dtype=np.float32)
-    parts[0][-FADE:] *= ramp[::-1]
-    parts[1][:FADE] *= ramp
-    return parts
+        first, last = ((recording.cut_s + side) * RATE_HZ / HOP for side in CUT_S)
+    else:
+        before, mark, after = recording.text.replace("||", "|").partition("|")
+        where = len(before) / len(before + after) if mark else rng.uniform(0.35, 0.65)
+        spoken = loud[-1] + 1 - loud[0]
+        first, last = (loud[0] + (where + side) * spoken for side in (-AROUND, AROUND))
+    return _quietest(levels, max(int(loud[0]) + 1, int(first)), min(int(loud[-1]), int(last)))
 
 
 def _quietest(levels: np.ndarray, first: int, behind: int) -> tuple[int, int]:
-    """The longest silence between two hops; where there is none, the softest hop."""
+    """The longest silence between two hops, whole; where there is none, the softest hop."""
     quiet = levels < SOFTEST * levels.max()
     best, start = (0, 0), None
     for hop in range(first, behind + 1):
@@ -153,16 +162,10 @@ def _quietest(levels: np.ndarray, first: int, behind: int) -> tuple[int, int]:
         elif start is not None:
             best, start = max(best, (start, hop), key=lambda span: span[1] - span[0]), None
     if best[1] > best[0]:
-        return best
+        loud = np.flatnonzero(~quiet)
+        return int(loud[loud < best[0]].max()) + 1, int(loud[loud >= best[1]].min())
     softest = first + int(levels[first:behind].argmin())
     return softest, softest
-
-
-def _trimmed(samples: np.ndarray) -> tuple[np.ndarray, float]:
-    """Without the silence around it, and the seconds of that before it."""
-    levels = _levels(samples)
-    loud = np.flatnonzero(levels > SOFTEST * levels.max())
-    return samples[loud[0] * HOP : (loud[-1] + 1) * HOP], loud[0] * HOP / RATE_HZ
 
 
 def _levels(samples: np.ndarray) -> np.ndarray:
@@ -177,3 +180,7 @@ def _read(path: Path) -> np.ndarray:
 
 def _zeros(seconds: float) -> np.ndarray:
     return np.zeros(int(seconds * RATE_HZ), np.float32)
+
+
+def _ms(samples: int) -> int:
+    return samples * 1000 // RATE_HZ
