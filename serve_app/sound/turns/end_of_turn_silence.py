@@ -14,35 +14,37 @@ it says 0.97 of half a sentence.
 MOST_TRAILING_MS = 500  # of a turn's last silence: the model that answers needs no more of it
 
 
+SURE = 0.95
+"""From this probability on, a turn counts as complete. Below it, all words count as a part.
+
+One threshold is enough: where pauses of 400-1500 ms are equally frequent, a wait between two others
+gives as many false ends as both of them in turns, for the same wait on average (docs/turns.md).
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Silences in ms: the bounds within which the model's word counts."""
+    """Silences in ms that end a turn."""
 
-    shortest: int
-    """The words sound complete with `SURE`."""
-
-    likely: int
-    """They sound complete with `LIKELY`."""
+    complete: int
+    """The words sound complete, with `SURE` or more."""
 
     unknown: int
     """The model was not asked, or has not answered yet."""
 
-    longest: int
+    incomplete: int
     """They sound like a part."""
 
     def after(self, complete: float | None) -> int:
         """The wait in ms after the model's word: the probability that the turn is complete."""
         if complete is None:
             return self.unknown
-        if complete >= SURE:
-            return self.shortest
-        return self.likely if complete >= LIKELY else self.longest
+        return self.complete if complete >= SURE else self.incomplete
 
 
-SURE, LIKELY = 0.97, 0.5
 WAITS: dict[Eagerness, Waits] = {
-    "low": Waits(shortest=1000, likely=1600, unknown=1600, longest=2500),
-    "medium": Waits(shortest=250, likely=1300, unknown=1000, longest=1800),
-    "high": Waits(shortest=200, likely=700, unknown=600, longest=1000),
+    "low": Waits(complete=1300, unknown=1450, incomplete=2500),
+    "medium": Waits(complete=250, unknown=1000, incomplete=1600),
+    "high": Waits(complete=200, unknown=600, incomplete=900),
 }
 WAITS["auto"] = WAITS["medium"]

@@ -88,7 +88,7 @@ async def test_sessions_beside_each_other_do_not_mix(activity: VoiceActivity) ->
     assert not alone[2]
 
 
-@pytest.mark.parametrize(("complete", "wait_ms"), [(1.0, 250), (None, 1000), (0.0, 1800)])
+@pytest.mark.parametrize(("complete", "wait_ms"), [(1.0, 250), (None, 1000), (0.0, 1600)])
 async def test_the_model_moves_the_end_of_a_turn(
     activity: VoiceActivity, complete: float | None, wait_ms: int
 ) -> None:

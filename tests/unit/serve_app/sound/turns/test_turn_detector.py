@@ -134,11 +134,12 @@ def test_the_model_only_moves_the_wait_between_the_bounds(eagerness: Eagerness) 
     waits = WAITS[eagerness]
     found = [semantic_stop(eagerness, tenth / 100) for tenth in range(101)]
     assert found == sorted(found, reverse=True)  # the more complete, the sooner
-    assert waits.shortest <= found[-1] < waits.shortest + 32
-    assert waits.longest <= found[0] < waits.longest + 32
+    assert waits.complete <= found[-1] < waits.complete + 32
+    assert waits.incomplete <= found[0] < waits.incomplete + 32
     unknown = semantic_stop(eagerness, None)
     assert waits.unknown <= unknown < waits.unknown + 32
     assert semantic_stop(eagerness, 1.0, ask=False) == unknown
+    assert waits.complete < waits.unknown < waits.incomplete
 
 
 def test_the_more_eager_the_shorter_each_wait() -> None:
