@@ -2,7 +2,7 @@
 
     autoscaling_policy:
       policy_function: deployments.scaling.ray_policy:Headroom
-      policy_kwargs: {load: 0.93, keep_s: 600}
+      policy_kwargs: {load: 0.95, keep_s: 600}
 
 Serve makes one object of it in its controller, and asks it several times a second.
 """

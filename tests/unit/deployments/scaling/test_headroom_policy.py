@@ -37,7 +37,7 @@ def steady(policy: HeadroomPolicy, now: Stage, for_s: float, offered: float = 1.
 
 def test_a_stage_has_what_its_work_needs() -> None:
     assert steady(HeadroomPolicy(), stage(0.8, 0.8), 120) == 2
-    assert steady(HeadroomPolicy(), stage(0.94, 0.94), 120) == 3
+    assert steady(HeadroomPolicy(), stage(0.96, 0.96), 120) == 3
     assert steady(HeadroomPolicy(), stage(1.2, 1.2), 120) == 3  # below 0 there is no headroom
 
 
@@ -78,6 +78,40 @@ def test_a_stage_shrinks_once_ten_minutes_needed_less() -> None:
     after = [decided(policy, quiet, 60.0 + tick) for tick in range(700)]
     assert after[500] == 3
     assert after[-1] == 1
+
+
+def changed(policy: HeadroomPolicy, now: Stage, from_s: float, for_s: float) -> list[float]:
+    """When a decision was below the target."""
+    ticks = (from_s + tick for tick in range(int(for_s)))
+    return [at_s for at_s in ticks if decided(policy, now, at_s) < now.target]
+
+
+def test_a_stage_that_grew_shrinks_once_a_whole_hour_needed_less() -> None:
+    policy = HeadroomPolicy()
+    assert steady(policy, stage(0.98, 0.98), 5) == 3
+    first, *_ = changed(policy, stage(0.2, 0.2, 0.2), 5.0, 4000)
+    assert first == pytest.approx(3600, abs=120)
+
+
+def turned_down(policy: HeadroomPolicy) -> float:
+    """When a stage that has grown to 3 replicas shrinks to 2."""
+    steady(policy, stage(0.98, 0.98), 5)
+    return changed(policy, stage(0.3, 0.3, 0.3), 5.0, 4000)[0]
+
+
+def test_a_stage_that_has_only_begun_to_shrink_still_keeps_what_an_hour_needed() -> None:
+    policy = HeadroomPolicy()
+    turned_s = turned_down(policy)
+    first, *_ = changed(policy, stage(0.1, 0.1), turned_s + 1, 4000)
+    assert first - turned_s == pytest.approx(3600, abs=1)
+
+
+def test_a_stage_that_has_shrunk_for_an_hour_goes_on_after_ten_minutes() -> None:
+    policy = HeadroomPolicy()
+    turned_s = turned_down(policy)
+    assert changed(policy, stage(0.5, 0.5), turned_s + 1, 3600) == []
+    first, *_ = changed(policy, stage(0.1, 0.1), turned_s + 3601, 700)
+    assert first - turned_s - 3600 == pytest.approx(600, abs=90)
 
 
 def test_a_stage_that_would_be_nearly_full_with_one_less_keeps_it() -> None:
@@ -127,18 +161,35 @@ class Day:
         self.target = wanted
 
     @property
-    def reversals(self) -> int:
-        signs = [math.copysign(1, change) for _, change in self.changes]
-        return sum(one != other for one, other in pairwise(signs))
+    def turned_s(self) -> list[float]:
+        """When the direction was another than at the change before."""
+        return [at_s for (_, one), (at_s, other) in pairwise(self.changes) if one * other < 0]
+
+    @property
+    def most_turns_in_an_hour(self) -> int:
+        """In any hour, whenever it begins."""
+        turned = self.turned_s
+        return max((sum(at_s - 3600 < one <= at_s for one in turned) for at_s in turned), default=0)
+
+    @property
+    def of_the_oracles(self) -> float:
+        """The hours that replicas ran, GPUs held by those that start among them."""
+        return self.replica_s / self.oracle_s
+
+    @property
+    def refused_share(self) -> float:
+        return self.refused / self.asked
 
 
 @cache
-def simulated(noise: float, swing: float, shaken_s: float = TICK_S, mean: float = 10.0) -> Day:
+def simulated(
+    noise: float, swing: float, shaken_s: float = TICK_S, mean: float = 10.0, seed: int = 7
+) -> Day:
     """A day of `mean` replicas' work: between night and evening it is `swing` less and more.
 
     Every `shaken_s` it is another share of up to `noise` more or less.
     """
-    day, draw = Day(warm=math.ceil(mean), target=math.ceil(mean)), random.Random(7)
+    day, draw = Day(warm=math.ceil(mean), target=math.ceil(mean)), random.Random(seed)
     demands: list[float] = []
     for tick in range(int(DAY_S / TICK_S)):
         if tick % round(shaken_s / TICK_S) == 0:
@@ -161,23 +212,31 @@ def oracle_s(demands: list[float]) -> float:
     return sum(TICK_S * math.ceil(max(window)) for window in windows)
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.2])
-def test_a_day_takes_at_most_15_per_cent_more_than_an_oracle(noise) -> None:
-    day = simulated(noise, swing=0.7)
-    assert day.replica_s <= 1.15 * day.oracle_s
-    assert day.refused <= 0.001 * day.asked
+@pytest.mark.parametrize("mean", [3.0, 10.0])
+def test_without_noise_a_day_has_one_rise_and_one_fall(mean) -> None:
+    day = simulated(noise=0.0, swing=0.7, mean=mean)
+    assert len(day.turned_s) <= 2
+    assert day.of_the_oracles <= 1.15
+    assert day.refused == 0
 
 
-@pytest.mark.parametrize("shaken_s", [TICK_S, 60.0])
+@pytest.mark.parametrize("shaken_s", [TICK_S, 30.0, 60.0])
 @pytest.mark.parametrize("swing", [0.0, 0.7])
-def test_noise_of_20_per_cent_turns_the_direction_less_than_twice_an_hour(swing, shaken_s) -> None:
-    day = simulated(0.2, swing, shaken_s)
-    assert day.reversals < 2 * 24
-    assert day.refused <= 0.001 * day.asked
+@pytest.mark.parametrize(("mean", "seed"), [(3.0, 7), (10.0, 8), (30.0, 9)])
+def test_noise_of_20_per_cent(mean, seed, swing, shaken_s) -> None:
+    """Less than two turns in any hour, and at most 1.15 times an oracle's replica hours."""
+    day = simulated(0.2, swing, shaken_s, mean, seed)
+    assert day.most_turns_in_an_hour < 2
+    assert day.of_the_oracles <= 1.15
+    assert day.refused_share <= 0.001
 
 
-def test_without_noise_a_day_has_one_rise_and_one_fall() -> None:
-    assert simulated(noise=0.0, swing=0.7).reversals <= 2
+def test_where_a_level_stays_for_minutes_it_turns_as_seldom_and_costs_more_than_the_goal() -> None:
+    """That is load more than noise: docs/autoscaling.md says how much it costs."""
+    day = simulated(0.2, swing=0.7, shaken_s=300.0)
+    assert day.most_turns_in_an_hour < 2
+    assert 1.15 < day.of_the_oracles <= 1.25
+    assert day.refused_share <= 0.001
 
 
 def test_its_settings_are_checked() -> None:
