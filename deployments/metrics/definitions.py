@@ -104,6 +104,12 @@ HEADROOM = Metric(
     "The share of a replica that is free, whichever is less: places or time in Token2Wav, the "
     "batch or the KV cache in the Thinker. Below 0 chunks will be late, or requests wait.",
 )
+REPORTED = Metric(
+    "step_audio2_reported_seconds",
+    "gauge",
+    "s",
+    "When a replica took its figures, in seconds since 1970. They are exported some seconds later.",
+)
 STEP_ROWS = Metric(
     "step_audio2_step_rows",
     "histogram",
@@ -159,6 +165,7 @@ METRICS: tuple[Metric, ...] = (
     STREAMS_OPEN,
     STREAM_PLACES,
     HEADROOM,
+    REPORTED,
     STEP_ROWS,
     STEP_TIME,
     CHUNKS,

@@ -88,6 +88,7 @@ class ThinkerDeployment:
 
     async def check_health(self) -> None:
         recorder().record(metrics.HEADROOM, self._engine.headroom())
+        recorder().record(metrics.REPORTED, time.time())
         await require_health(self._engine, self._stuck_s)
         self._heap.tend(idle=not self._engine.active_requests())
 

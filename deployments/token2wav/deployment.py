@@ -152,6 +152,7 @@ class Token2WavDeployment:
     async def check_health(self) -> None:
         recorder().record(metrics.STREAM_PLACES, self._synthesizer.places)
         recorder().record(metrics.HEADROOM, self._synthesizer.headroom())
+        recorder().record(metrics.REPORTED, time.time())
         recorder().refresh()
         await require_health(self._synthesizer, self._stuck_s)
         self._heap.tend(idle=not self._synthesizer.open_streams)

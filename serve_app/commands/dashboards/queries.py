@@ -36,6 +36,9 @@ def queries(metric: Metric) -> tuple[Query, ...]:
             Query(quantile(metric, share, APPLICATION, OVER), f"p{share * 100:g}")
             for share in QUANTILES
         )
+    if metric is metrics.REPORTED:
+        age = f"time() - max by (replica) ({metric.exported}{APPLICATION})"
+        return (Query(age, "{{replica}}: seconds ago"),)
     if metric.kind == "gauge":
         return (Query(f"sum by (replica) ({metric.exported}{APPLICATION})", "{{replica}}"),)
     legend = " ".join(f"{{{{{tag}}}}}" for tag in metric.tags) or "all"

@@ -30,7 +30,10 @@ def _lines(view: View, complaint: str | None) -> list[RenderableType]:
 def _head(view: View) -> Text:
     at = datetime.fromtimestamp(view.at).astimezone()
     head = Text(f"{view.application}  {view.status}  {at:%H:%M:%S}", "bold")
-    head.append(f"  {view.streams_open} streams open, headroom {_share(view.headroom)}")
+    streams = "1 stream" if view.streams_open == 1 else f"{view.streams_open} streams"
+    head.append(f"  {streams} open, headroom {_share(view.headroom)}")
+    if view.figures_age_s is not None:
+        head.append(f", figures up to {max(0.0, view.figures_age_s):.0f} s old")
     if view.message:
         head.append(f"\n{view.message}", "yellow")
     return head

@@ -86,6 +86,7 @@ class View:
     """A cluster at one moment."""
 
     at: float  # seconds since 1970
+    figures_age_s: float | None  # of the replica whose figures are oldest, by its own clock
     over_s: float | None  # what is counted and timed; None: since each replica began
     application: str
     status: str
@@ -118,9 +119,12 @@ def view_of(reading: Reading, wanted: str | None = None, earlier: Reading | None
     stages = tuple(_stage(one, figures) for one in application["deployments"].values())
     replicas = [replica for stage in stages for replica in stage.replicas]
     free = [free for stage in stages if (free := _most_free(stage)) is not None]
+    ids = [replica.id for replica in replicas]
+    reported = [at for one in ids if (at := figures.gauge(metrics.REPORTED.exported, replica=one))]
     resumed = figures.counted_by(metrics.RESUMED, "stage", "cause")
     return View(
         at=reading.at,
+        figures_age_s=max((reading.at - one for one in reported), default=None),
         over_s=None if earlier is None else reading.at - earlier.at,
         application=name,
         status=application["status"],

@@ -1,5 +1,6 @@
 """A cluster that answers as Ray 2.60 does, without a socket."""
 
+import time
 from typing import Any
 
 import httpx
@@ -73,6 +74,9 @@ def page() -> list[str]:
         counted(metrics.STREAM_PLACES, 120, replica="w1"),
         counted(metrics.HEADROOM, 0.4, replica="w1"),
         counted(metrics.HEADROOM, 0.7, replica="t1"),
+        counted(metrics.REPORTED, time.time() - 3, replica="w1"),
+        counted(metrics.REPORTED, time.time() - 7, replica="t1"),
+        counted(metrics.REPORTED, time.time() - 900, replica="gone"),
         counted(metrics.ANSWERS, 90, end="done", reply="speech"),
         counted(metrics.ANSWERS, 5, end="done", reply="text"),
         counted(metrics.ANSWERS, 5, end="refused", reply="speech"),

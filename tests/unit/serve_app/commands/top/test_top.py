@@ -2,6 +2,7 @@
 
 import json
 from collections import deque
+from dataclasses import replace
 from io import StringIO
 
 import httpx
@@ -96,6 +97,18 @@ def test_a_graph_that_has_served_nothing_has_no_figures() -> None:
     view = seen(stand_in)
     assert (view.headroom, view.late.share, view.first_sound_s.p50) == (None, None, None)
     assert "first sound: p50 –, p95 –" in shown(view)
+
+
+def test_the_first_line_says_how_old_the_figures_are(view) -> None:
+    assert view.figures_age_s == pytest.approx(7, abs=1)  # not of a replica that is gone
+    assert "figures up to 7 s old" in shown(replace(view, figures_age_s=7.2))
+    assert "figures up to" not in shown(replace(view, figures_age_s=None))
+
+
+@pytest.mark.parametrize("said", ["0 streams open", "1 stream open", "21 streams open"])
+def test_one_stream_is_one(view, said) -> None:
+    count, _ = said.split(maxsplit=1)
+    assert f" {said}" in shown(replace(view, streams_open=int(count)))
 
 
 def test_the_screen_says_what_a_person_looks_for(view) -> None:
