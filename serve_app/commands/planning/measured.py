@@ -102,6 +102,21 @@ class Layout(Settings):
         above = met.listeners if met else 0
         return next((level for level in self.levels if level.listeners > above), None)
 
+    def crosses(self, goal: Goal) -> int | None:
+        """Listeners at which straight lines between the two levels cross the goal.
+
+        Refusals and gaps grow faster than the listeners, so what was measured between two levels
+        would lie above such a line. None where one of the levels was not measured.
+        """
+        met, fails = self.carries(goal), self.fails_at(goal)
+        if met is None or fails is None:
+            return None
+        parts = [
+            _part(met.refused_share, fails.refused_share, goal.refused),
+            _part(1 - met.gapless_share, 1 - fails.gapless_share, 1 - goal.without_gap),
+        ]
+        return math.floor(met.listeners + min(parts) * (fails.listeners - met.listeners))
+
 
 @cache
 def layouts() -> tuple[Layout, ...]:
@@ -113,6 +128,11 @@ def layouts() -> tuple[Layout, ...]:
 def gpus() -> Iterator[str]:
     """The kinds that something is known of."""
     yield from dict.fromkeys(layout.gpu for layout in layouts())
+
+
+def _part(met: float, failed: float, limit: float) -> float:
+    """How much of the way from `met` to `failed` is within the limit; 1 if all of it is."""
+    return (limit - met) / (failed - met) if failed > limit else 1.0
 
 
 def _level(listeners: int, runs: list[Measurement]) -> Level:

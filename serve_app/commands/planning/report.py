@@ -56,7 +56,10 @@ def _unknown(plan: Plan) -> Iterator[str]:
     if (fails := plan.layout.fails_at(goal)) is None:
         yield f"  how many more than {level.listeners} one carries: no more were tried"
     elif fails.listeners > level.listeners:
-        yield f"  what one carries between {level.listeners} and {fails.listeners} listeners"
+        yield (
+            f"  what one carries between {level.listeners} and {fails.listeners} listeners; "
+            f"straight lines between the two cross the goal at {plan.layout.crosses(goal)}"
+        )
     yield (
         "  other traffic: answers were spoken texts, 6.5 s long in the mean, in one voice. "
         "Recordings as input, long chats and new voices cost more"
