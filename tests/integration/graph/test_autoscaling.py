@@ -17,7 +17,7 @@ APPLICATION = "step-audio2-autoscaled"
 PLACES = 4  # streams of a Token2Wav
 SECONDS_PER_DELTA = 0.8  # as long as it plays
 KEPT_S = 6.0  # what was needed in that time is kept; an hour by default
-HEARD = "a sentence that is long enough to be spoken " * 4  # 28 s
+HEARD = "a sentence that is long enough to be spoken " * 8  # a minute; a replica starts meanwhile
 SAMPLES_OF_A_TOKEN = 960
 
 
@@ -35,8 +35,9 @@ def scaled(least: int, most: int) -> dict[str, Any]:
 def url(base_url: str) -> Iterator[str]:
     drained = on_node(graceful_shutdown_timeout_s=60)
     graph = fake_graph(
-        thinker={"engine_kwargs": {"seconds_per_delta": SECONDS_PER_DELTA}},
+        thinker={"engine_kwargs": {"seconds_per_delta": SECONDS_PER_DELTA, "max_tokens": 10_000}},
         token2wav={"max_streams": PLACES, "deployment_config": drained},
+        http={"max_passage_s": 1000},  # a text is spoken as one
         recovery={"tries": 0, "silence_s": 30},  # a cut stream is an error, on a busy machine too
     )
     kwargs = {"mean_s": 3.0, "urgent_s": 1.0, "keep_s": KEPT_S, "turn_s": KEPT_S}

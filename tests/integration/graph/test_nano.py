@@ -6,15 +6,19 @@ limits here leave room for the draw of the tokens.
 """
 
 import asyncio
+import base64
 import io
+import json
 
 import numpy as np
 import openai
 import pytest
 import pytest_asyncio
 import soundfile
+import soxr
 import torch
 import yaml
+from websockets.asyncio.client import connect
 
 from deployments.chunker import Chunker, ChunkSchedule
 from deployments.token2wav.contract import StepInput
@@ -201,3 +205,33 @@ def wav_of(samples: torch.Tensor) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, samples.numpy(), SOUND_RATE_HZ, format="WAV")
     return file.getvalue()
+
+
+async def test_an_interpreter_hears_each_sentence_and_says_something_for_each(base_url, client):
+    """nano was not trained to translate: what it hears is right, what it says is anything."""
+    spoken = with_pauses(4)
+    pcm = resampled_pcm(spoken.samples)
+    address = f"{base_url.replace('http', 'ws', 1)}/v1/realtime/translations"
+    asked = {"audio": {"input": {"transcription": {"model": MODEL}}}}
+    async with connect(address, max_size=1 << 20) as socket:
+        await socket.send(json.dumps({"type": "session.update", "session": asked}))
+        for start in range(0, len(pcm), 2 * SOUND_RATE_HZ // 5):
+            audio = base64.b64encode(pcm[start : start + 2 * SOUND_RATE_HZ // 5]).decode()
+            event = {"type": "session.input_audio_buffer.append", "audio": audio}
+            await socket.send(json.dumps(event))
+        await socket.send(json.dumps({"type": "session.close"}))
+        events = [json.loads(frame) async for frame in socket]
+    assert events[-1]["type"] == "session.closed"
+    assert not [event for event in events if event["type"] == "error"]
+    heard = [one["delta"] for one in events if one["type"] == "session.input_transcript.delta"]
+    said = " ".join(sentence.text for sentence in spoken.sentences)
+    assert word_error_rate([said], ["".join(heard)]) <= 0.1
+    sounds = [one for one in events if one["type"] == "session.output_audio.delta"]
+    assert len({one["elapsed_ms"] for one in sounds}) == len(spoken.sentences)
+    assert sum(len(base64.b64decode(one["delta"])) for one in sounds) % (2 * 960) == 0
+
+
+def resampled_pcm(samples: np.ndarray) -> bytes:
+    """[N] float32 at 16 kHz -> s16le of 24 kHz, as the socket takes it."""
+    resampled = soxr.resample(samples, 16_000, SOUND_RATE_HZ)
+    return (resampled.clip(-1, 1) * 32767).astype("<i2").tobytes()

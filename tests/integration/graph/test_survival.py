@@ -18,6 +18,8 @@ from ray._private.state import actors
 from deployments.messages import ThinkerRequest
 from deployments.thinker import tasks
 from deployments.thinker.fake import audio_tokens_of
+from deployments.token2wav.configured_voices import SHIPPED_VOICE
+from serve_app.graph.handles import PREPARED_WITHIN_S
 from tests.integration.graph.conftest import MODEL, fake_graph, on_node, served
 
 STREAMS = 8
@@ -30,7 +32,7 @@ ZOMBIE_S = 3.5  # by then a replica that was stopped has been given up, and its 
 
 
 @pytest.fixture(scope="module")
-def application(base_url):
+def application(base_url, tmp_path_factory):
     config = fake_graph(
         thinker={
             "deployment_config": on_node(num_replicas=2),
@@ -38,7 +40,8 @@ def application(base_url):
         },
         token2wav={"deployment_config": on_node(num_replicas=2)},
     )
-    with served(config) as name:
+    voices = str(tmp_path_factory.mktemp("voices"))
+    with served(config.model_copy(update={"voice_store": voices})) as name:
         yield name
 
 
@@ -166,6 +169,21 @@ async def test_a_request_that_reaches_a_replica_that_hangs_is_answered_by_anothe
             )
 
     await heard_while(client, come_meanwhile)
+
+
+async def test_voices_are_prepared_by_another_replica_than_one_that_hangs(client, application):
+    async def upload(name: str) -> str:
+        sample = (f"{name}.wav", SHIPPED_VOICE.read_bytes())
+        voice = await client.audio.voices.create(name=name, audio_sample=sample, consent="cons_1")
+        return voice.name
+
+    async def upload_meanwhile() -> None:
+        with stopped(await busy_process("Token2Wav", application)):
+            async with asyncio.timeout(PREPARED_WITHIN_S + FOUND_WITHIN_S + BUSY_S):
+                assert await asyncio.gather(*map(upload, names)) == names
+
+    names = ["anna", "ben", "carla", "dora"]  # by chance one of them is sent to that replica
+    await heard_while(client, upload_meanwhile)
 
 
 async def test_a_caller_that_does_not_ask_for_heartbeats_gets_none(application):

@@ -13,8 +13,8 @@ from tests.integration.graph.conftest import fake_graph, on_node, served, speech
 from tests.integration.graph.test_survival import busy_process
 from tests.otlp_collector import Collector, ReceivedSpan, collecting
 
-SECONDS_PER_DELTA = 0.2
-TEXT = "a sentence that is spoken for some seconds"
+SECONDS_PER_DELTA = 0.4  # an answer takes ten seconds
+TEXT = "a sentence that is spoken for some seconds " * 3
 ARRIVES_WITHIN_S = 30.0
 TRACE, PARENT = "c" * 32, "d" * 16
 ON_THE_WAY = {"POST /v1/audio/speech", "answer aloud", "ask Token2Wav", "Token2Wav", "ask Thinker"}
