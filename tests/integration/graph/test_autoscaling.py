@@ -35,7 +35,10 @@ def scaled(least: int, most: int) -> dict[str, Any]:
 def url(base_url: str) -> Iterator[str]:
     drained = on_node(graceful_shutdown_timeout_s=60)
     graph = fake_graph(
-        thinker={"engine_kwargs": {"seconds_per_delta": SECONDS_PER_DELTA, "max_tokens": 10_000}},
+        thinker={
+            "engine_kwargs": {"seconds_per_delta": SECONDS_PER_DELTA},
+            "sampling": {"max_tokens": 2048},
+        },
         token2wav={"max_streams": PLACES, "deployment_config": drained},
         http={"max_passage_s": 1000},  # a text is spoken as one
         recovery={"tries": 0, "silence_s": 30},  # a cut stream is an error, on a busy machine too
