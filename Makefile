@@ -129,4 +129,4 @@ locks: .venv/ready ## resolve requirements/*.txt again, as requirements/README.m
 	tests/clients/make_locks.sh
 
 clean: ## remove what was made here
-	rm -rf .venv $(CLIENTS) $(BROWSERS) demo output_step_audio2
+	rm -rf .venv $(CLIENTS) $(BROWSERS) demo verify output_step_audio2
