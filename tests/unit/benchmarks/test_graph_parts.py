@@ -136,7 +136,8 @@ def test_weights_that_speak_follow_the_order_of_a_spoken_answer(shards):
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*gpu*.yaml")), ids=lambda p: p.stem)
-def test_a_configuration_is_measured_as_it_stands_but_for_its_weights(path):
+def test_a_configuration_is_measured_as_it_stands_but_for_its_weights(path, monkeypatch):
+    monkeypatch.setenv("STEP_AUDIO2_SPOKEN_TURN_KEYS", "a-key-of-16-or-more")
     served = yaml.safe_load(path.read_text())["applications"][0]["args"]
     measured = app_config(replace(H200, config=str(path)))
     arguments = dict(measured.thinker.engine_kwargs)

@@ -1,5 +1,6 @@
 """What `run_scale` counts: processes as Linux does, decisions over real objects."""
 
+import mmap
 import os
 
 import pytest
@@ -10,7 +11,8 @@ from tests.benchmarks.scale.processes import cpu_s, resident_bytes
 
 def test_a_processes_time_and_memory_grow_with_what_it_does() -> None:
     before_s, before_bytes = cpu_s(os.getpid()), resident_bytes(os.getpid())
-    held = bytearray(os.urandom(1 << 20) * 64)
+    held = mmap.mmap(-1, 64 << 20)  # new to the process, whatever its heap has free
+    held.write(os.urandom(1 << 20) * 64)
     while cpu_s(os.getpid()) < before_s + 0.05:
         sum(range(10_000))
     assert resident_bytes(os.getpid()) - before_bytes > len(held) / 2
