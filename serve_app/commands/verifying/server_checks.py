@@ -28,6 +28,7 @@ SENTENCES = (
 )
 MOST_WRONG = 0.1  # of the words; a recogniser's own errors are among them
 BYTES_PER_TOKEN = 2 * 960
+BROKEN_OFF = "the sound broke off before its end: the server's log says why"
 
 
 def check_speech(client: httpx.Client, model: str, voice: str, folder: Path) -> list[Finding]:
@@ -40,6 +41,8 @@ def check_speech(client: httpx.Client, model: str, voice: str, folder: Path) -> 
         for number, text in enumerate((SENTENCES[0], *SENTENCES)):
             spoken.append(speak(client, model, text, voice, folder / f"{number:02}.wav"))
         heard = [transcribe(client, model, one.wav).text for one in spoken if one.wav]
+    except httpx.RemoteProtocolError:  # a body without its end says no more
+        return [Finding("text → speech → text", "fail", BROKEN_OFF)]
     except (EngineFailed, httpx.HTTPError) as error:
         return [Finding("text → speech → text", "fail", str(error))]
     return [*_meaning(spoken[1:], heard[1:]), *_times(spoken[1:])]
