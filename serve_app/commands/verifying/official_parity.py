@@ -5,7 +5,7 @@ import random
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from deployments.errors import ConfigError
+from deployments.errors import ConfigError, VoiceUnusable
 from deployments.model_files import ModelFiles
 from deployments.token2wav.configured_voices import SHIPPED_VOICE
 from deployments.token2wav.token2wav_config import Token2WavConfig
@@ -27,6 +27,8 @@ def check_official_parity(files: ModelFiles) -> Finding:
         snr_db = _snr_db(files)
     except ConfigError as error:
         return Finding(CHECK, "skipped", str(error))
+    except VoiceUnusable as error:  # of weights that make nothing finite
+        return Finding(CHECK, "fail", str(error))
     says = f"{snr_db:.0f} dB between the sound and the difference; {LEAST_SNR_DB:.0f} are needed"
     return judged(CHECK, snr_db >= LEAST_SNR_DB, says)
 

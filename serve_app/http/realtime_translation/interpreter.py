@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from deployments.errors import AnswerSilent
 from deployments.messages import (
     INPUT_SAMPLE_RATE_HZ,
     SamplingOptions,
@@ -19,6 +20,8 @@ from serve_app.graph.backend import Backend
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.errors import log_if_ours
 from serve_app.http.realtime import server_events
+from serve_app.http.realtime.audio_formats import base64_pieces
+from serve_app.http.realtime.content_writers import MAX_SOUND_BYTES
 from serve_app.http.realtime.outbox import ClientTooSlow, Outbox
 from serve_app.http.realtime.refusals import error_of
 from serve_app.http.realtime.session_ends import closed_by_client
@@ -123,14 +126,18 @@ class Interpreter:
         messages = tasks.speech_to_speech_translation(samples, self._settings.language)
         request = SpeechRequest(ThinkerRequest(request_id, messages, reply="speech"), voice)
         self._translation.begin_phrase()
+        heard = False
         with self._counted():
             async with aclosing(uncut(self._backend.speech(request))) as deltas:
                 async for delta in deltas:
                     if text := self._translation.next(delta.text):
                         self._outbox.put(events.output_transcript(text, at_ms))
-                    if delta.pcm:
-                        self._outbox.put(events.output_audio(delta.pcm, at_ms))
+                    heard = heard or bool(delta.pcm)
+                    for sound in base64_pieces(delta.pcm, MAX_SOUND_BYTES):
+                        self._outbox.put(events.output_audio(sound, at_ms))
                     await self._outbox.room()
+        if not heard:
+            raise AnswerSilent("this phrase")
 
     async def _write(self, samples: np.ndarray, request_id: str, at_ms: int) -> None:
         """Write down what is said: a second request."""

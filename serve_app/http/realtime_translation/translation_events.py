@@ -7,7 +7,6 @@ from pydantic import ConfigDict
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ
 from serve_app.http.realtime.client_events import Event, read_event
 from serve_app.http.realtime.server_events import Json, event
-from serve_app.http.streaming import base64_of
 
 FRAME_MS = 200  # of the clock that `elapsed_ms` counts
 
@@ -60,11 +59,11 @@ def output_transcript(delta: str, elapsed_ms: int) -> Json:
     return event("session.output_transcript.delta", delta=delta, elapsed_ms=elapsed_ms)
 
 
-def output_audio(pcm: bytes, elapsed_ms: int) -> Json:
-    """More of its sound, s16le mono 24 kHz."""
+def output_audio(delta: str, elapsed_ms: int) -> Json:
+    """More of its sound: base64 of s16le mono 24 kHz."""
     return event(
         "session.output_audio.delta",
-        delta=base64_of(pcm),
+        delta=delta,
         format="pcm16",
         sample_rate=OUTPUT_SAMPLE_RATE_HZ,
         channels=1,

@@ -25,17 +25,25 @@ RATE_HZ = 24_000
 
 
 class NotedBackend(FakeServeBackend):
-    """Notes what is to be spoken, and fails the phrases whose numbers are in `fails`."""
+    """Notes what is to be spoken, and fails the phrases whose numbers are in `fails`.
+
+    With `answers` it gives these deltas, whatever it is asked.
+    """
 
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph.thinker, graph.synthesizer)
         self.spoken: list[SpeechRequest] = []
         self.fails: dict[int, Exception] = {}
+        self.answers: tuple[SpeechDelta, ...] = ()
 
     async def speech(self, request: SpeechRequest) -> AsyncGenerator[SpeechDelta]:
         self.spoken.append(request)
         if error := self.fails.get(len(self.spoken)):
             raise error
+        for delta in self.answers:
+            yield delta
+        if self.answers:
+            return
         async for delta in super().speech(request):
             yield delta
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deployments.errors import ServerFull
-from deployments.messages import AudioPart, ReferenceAudio, TextPart
+from deployments.messages import AudioPart, ReferenceAudio, SpeechDelta, TextPart
 from deployments.thinker import tasks
 from deployments.thinker.fake import audio_tokens_of
 from tests.unit.serve_app.http.realtime.client import Client, Closed, Json
@@ -136,6 +136,25 @@ async def test_a_phrase_that_fails_is_told_and_the_next_one_is_said(
     errors = [event["error"] for event in events if event["type"] == "error"]
     assert [error["code"] for error in errors] == ["server_full"]
     assert texts(events) == said(graph)[1]
+
+
+async def test_a_phrase_that_the_model_says_nothing_for_is_told(
+    graph: InterpretingGraph, client: Client, sentence: np.ndarray
+) -> None:
+    graph.noted.answers = (SpeechDelta(text="silent"), SpeechDelta(finish_reason="stop"))
+    await speak(client, sentence)
+    events = await to_the_end(client)
+    errors = [event["error"]["code"] for event in events if event["type"] == "error"]
+    assert errors == ["no_audio"]
+
+
+async def test_no_event_is_too_large_for_a_client(
+    graph: InterpretingGraph, client: Client, sentence: np.ndarray
+) -> None:
+    pcm = bytes(400_000)
+    graph.noted.answers = (SpeechDelta(pcm=pcm), SpeechDelta(finish_reason="stop"))
+    await speak(client, sentence)
+    assert sound(await to_the_end(client)) == pcm  # the client refuses larger ones
 
 
 async def test_silence_is_no_phrase(graph: InterpretingGraph, client: Client) -> None:
