@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TypeVar
 
-from deployments.errors import AnswerCut, EngineFailed, UnsupportedRequest
+from deployments.errors import AnswerCut, AnswerSilent, EngineFailed, UnsupportedRequest
 from deployments.messages import SpeechDelta, ThinkerDelta
 
 Delta = ThinkerDelta | SpeechDelta
@@ -40,6 +40,21 @@ async def uncut(deltas: AsyncGenerator[D]) -> AsyncGenerator[D]:
             yield delta
             if delta.finish_reason == "length":
                 raise AnswerCut(delta.usage.completion_tokens if delta.usage else 0)
+
+
+async def audible(deltas: AsyncGenerator[SpeechDelta], what: str) -> AsyncGenerator[SpeechDelta]:
+    """`deltas` of an answer that is useless without a sound; `what` it was to say.
+
+    Raises:
+        AnswerSilent: it had none; raised after its last delta.
+    """
+    heard = False
+    async with aclosing(deltas):
+        async for delta in deltas:
+            heard = heard or bool(delta.pcm)
+            yield delta
+    if not heard:
+        raise AnswerSilent(what)
 
 
 def text_only() -> UnsupportedRequest:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from deployments.errors import AnswerSilent
 from deployments.messages import (
     INPUT_SAMPLE_RATE_HZ,
     SamplingOptions,
@@ -15,7 +14,7 @@ from deployments.messages import (
     ThinkerRequest,
 )
 from deployments.thinker import tasks
-from serve_app.graph.answers import uncut
+from serve_app.graph.answers import audible, uncut
 from serve_app.graph.backend import Backend
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.errors import log_if_ours
@@ -126,18 +125,15 @@ class Interpreter:
         messages = tasks.speech_to_speech_translation(samples, self._settings.language)
         request = SpeechRequest(ThinkerRequest(request_id, messages, reply="speech"), voice)
         self._translation.begin_phrase()
-        heard = False
+        answer = audible(uncut(self._backend.speech(request)), "this phrase")
         with self._counted():
-            async with aclosing(uncut(self._backend.speech(request))) as deltas:
+            async with aclosing(answer) as deltas:
                 async for delta in deltas:
                     if text := self._translation.next(delta.text):
                         self._outbox.put(events.output_transcript(text, at_ms))
-                    heard = heard or bool(delta.pcm)
                     for sound in base64_pieces(delta.pcm, MAX_SOUND_BYTES):
                         self._outbox.put(events.output_audio(sound, at_ms))
                     await self._outbox.room()
-        if not heard:
-            raise AnswerSilent("this phrase")
 
     async def _write(self, samples: np.ndarray, request_id: str, at_ms: int) -> None:
         """Write down what is said: a second request."""

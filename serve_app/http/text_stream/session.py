@@ -10,7 +10,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from deployments.errors import RequestError, StepAudioError, UnknownVoice
 from deployments.messages import OUTPUT_SAMPLE_RATE_HZ, SpeechDelta, Voice
-from serve_app.graph.answers import all_of, uncut
+from serve_app.graph.answers import all_of, audible, uncut
 from serve_app.http.access.key_limits import Allowance
 from serve_app.http.dependencies import Server
 from serve_app.http.errors import log_if_ours
@@ -157,7 +157,8 @@ class Session:
 
     def _ask(self, one: Spoken, parts: Sequence[Passage]) -> AsyncGenerator[SpeechDelta]:
         request = speech_request(one.config, parts, one.voice, f"{self._request_id}.{one.index}")
-        return all_of(uncut(self._server.backend.speech(request)), answers=len(parts))
+        answer = audible(uncut(self._server.backend.speech(request)), "this text")
+        return all_of(answer, answers=len(parts))
 
 
 async def _restart(draining: Awaitable[None]) -> None:

@@ -124,6 +124,15 @@ async def test_a_text_that_fails_ends_with_an_error_and_the_next_one_may_come(
     assert backend.open == 0
 
 
+async def test_a_text_that_the_model_says_nothing_for_fails(listening: Any) -> None:
+    backend = ScriptedBackend(SpeechDelta(text="silent"), SpeechDelta(finish_reason="stop"))
+    async with serving(listening, backend, {}) as client:
+        heard = await client.say(TEXT)
+        (error,) = [event for event in heard.events if event["type"] == "error"]
+        assert error["error"]["code"] == "no_audio"
+        assert heard.events[-1]["status"] == "failed"
+
+
 async def test_a_replica_that_stops_closes_with_the_code_of_a_restart(listening: Any) -> None:
     graph = Graph(seconds_per_delta=0.05)
     await graph.backend.start()
