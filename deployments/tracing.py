@@ -86,6 +86,22 @@ def current() -> str:
     return _traceparent(context) if context.is_valid else ""
 
 
+def parent_within(outside: str) -> str:
+    """The `traceparent` of the span in this task's context if it is of the trace of `outside`.
+
+    Args:
+        outside: what a caller names. Without a trace, "" or not W3C's form, it decides nothing.
+
+    Returns:
+        Else `outside`; "" without either.
+    """
+    named = trace.get_current_span(_context(outside)).get_span_context()
+    around = trace.get_current_span().get_span_context()
+    if not named.is_valid or named.trace_id == around.trace_id:
+        return current()
+    return _traceparent(named)
+
+
 def trace_id(traceparent: str) -> str:
     """The trace that a `traceparent` is of, in hexadecimal; "" of none."""
     return traceparent.split("-")[1] if traceparent else ""

@@ -101,10 +101,8 @@ async def _ask_for_all(
                 continue
             thinker = replace(part.thinker, made=begun.made) if begun else part.thinker
             before = made.tokens - len(begun.audio_tokens if begun else ())
-            goes_on = await _ask_for(number, thinker, ask, made, is_last=part is parts[-1])
-            if goes_on and made.tokens == before:
-                raise AnswerSilent("a part of the text")
-            if not goes_on:
+            is_last = part is parts[-1]
+            if not await _ask_for(number, thinker, ask, made, before, is_last=is_last):
                 break
         made.end()
     except BaseException as error:  # a cancellation by somebody else, too: `take` waits
@@ -112,13 +110,22 @@ async def _ask_for_all(
 
 
 async def _ask_for(
-    number: int, thinker: ThinkerRequest, ask: Think, made: "_Made", *, is_last: bool
+    number: int, thinker: ThinkerRequest, ask: Think, made: "_Made", before: int, *, is_last: bool
 ) -> bool:
-    """Have the part of that number made; gives whether it ended where the next one can follow."""
+    """Have the part of that number made; gives whether it ended where the next one can follow.
+
+    Args:
+        before: audio tokens of the parts before it.
+
+    Raises:
+        AnswerSilent: it ended without a sound. Nobody has been told then that it ended.
+    """
     reason = None
     async with aclosing(ask(thinker)) as deltas:
         async for delta in deltas:
             reason = delta.finish_reason
+            if reason == "stop" and made.tokens + len(delta.audio_tokens) == before:
+                raise AnswerSilent("a part of the text")
             made.add(replace(delta, part=number), ends=is_last or reason != "stop")
     return reason == "stop"
 

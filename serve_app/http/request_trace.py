@@ -13,8 +13,9 @@ TRACEPARENT = tracing.TRACEPARENT.encode()
 class RequestTrace:
     """Sets `request.state.trace`: what the parts of this request have as their parent, or "".
 
-    It stands behind `RequestId`. The parent of a request is Ray Serve's span of it, else what the
-    client names in `traceparent`.
+    It stands behind `RequestId`. The parent of a request is Ray Serve's span of it. That span
+    begins a trace of its own where the request came through a proxy of Serve's that traces nothing:
+    then, and where there is no such span, the parent is what the client names in `traceparent`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -26,7 +27,7 @@ class RequestTrace:
         scope["state"]["trace"] = ""
         if not tracing.is_on() or scope["path"] == HEALTH or is_from_inside(scope):
             return await self._app(scope, receive, send)
-        parent = tracing.current() or _clients(scope["headers"])
+        parent = tracing.parent_within(_clients(scope["headers"]))
         method = scope.get("method", "WEBSOCKET")
         with tracing.span(method, scope["state"]["request_id"], parent) as span:
             scope["state"]["trace"] = span.traceparent
@@ -38,7 +39,7 @@ class RequestTrace:
 
 
 def _clients(headers: RawHeaders) -> str:
-    return next((value.decode() for name, value in headers if name == TRACEPARENT), "")
+    return next((value.decode("latin-1") for name, value in headers if name == TRACEPARENT), "")
 
 
 def _noting(send: Send, span: tracing.Span) -> Send:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from deployments.tracing import REQUEST_ID
 from tests.integration.http.helpers import MODEL
@@ -37,6 +39,30 @@ async def test_a_streamed_answer_is_one_trace_that_goes_on_with_the_clients(span
     (answer_aloud,) = spans.named("answer aloud")
     (first_sound,) = answer_aloud.events
     assert first_sound.timestamp <= request.events[-1].timestamp
+
+
+@pytest.mark.parametrize("trace_id", [TRACE, "c" * 32])
+async def test_it_goes_on_with_the_clients_where_serves_own_span_is_of_another_trace(
+    spans, raw, trace_id: str
+) -> None:
+    """A proxy of Serve's that traces nothing hands no `traceparent` to its replica."""
+    flags = TraceFlags(TraceFlags.SAMPLED)
+    serves = SpanContext(int(trace_id, 16), span_id=7, is_remote=True, trace_flags=flags)
+    with trace.use_span(NonRecordingSpan(serves)):
+        answer = await raw.post("/v1/audio/speech", json=SPEECH, headers=HEADERS)
+    assert answer.status_code == 200
+    assert spans.trace_ids == {int(TRACE, 16)}
+    (request,) = spans.named("POST /v1/audio/speech")
+    assert request.parent.span_id == (7 if trace_id == TRACE else int(PARENT, 16))
+
+
+@pytest.mark.parametrize("traceparent", ["nonsense", "00-1-2-3", b"\xff", f"00-{'0' * 32}-1-01"])
+async def test_what_is_no_traceparent_is_passed_over(spans, raw, traceparent) -> None:
+    headers = {"traceparent": traceparent}
+    answer = await raw.post("/v1/audio/speech", json=SPEECH, headers=headers)
+    assert answer.status_code == 200
+    (request,) = spans.named("POST /v1/audio/speech")
+    assert request.parent is None
 
 
 async def test_an_answer_in_text_is_one_too(spans, raw) -> None:

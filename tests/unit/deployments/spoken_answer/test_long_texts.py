@@ -179,14 +179,18 @@ async def test_a_part_that_reaches_its_limit_is_the_last_one() -> None:
     assert len(thinker.asked) == 2
 
 
-async def test_a_part_without_sound_is_an_error_and_no_gap_in_the_text() -> None:
+@pytest.mark.parametrize("silent", TEXTS)
+async def test_a_part_without_sound_is_an_error_and_no_gap_in_the_text(silent: str) -> None:
     async def think(request: ThinkerRequest) -> AsyncGenerator[ThinkerDelta]:
-        said = () if request.messages == part("x").messages else (1,) * 20
+        said = () if request.messages == part(silent).messages else (1,) * 20
         yield ThinkerDelta(audio_tokens=said, finish_reason="stop", usage=Usage(1, 20))
 
     spoken = answer_aloud(in_parts(*map(part, TEXTS)), FakeSynthesizer(ChunkSchedule()), think)
+    ends = []
     with pytest.raises(AnswerSilent, match="a part of the text"):
-        await heard(spoken)
+        async for delta in spoken:
+            ends.append(delta.finish_reason)
+    assert set(ends) <= {None}  # nobody was told that the answer is complete
 
 
 async def test_an_answer_that_somebody_else_cancels_does_not_hang() -> None:
