@@ -127,7 +127,7 @@ class VllmEngine:
             prepare_environment,
         )
 
-        self._on_cpu = on_cpu = prepare_environment()
+        self._on_cpu = on_cpu = prepare_environment(self._config.engine_kwargs)
         register()
         root = self._files.root
         tokenizer = load_tokenizer(root)

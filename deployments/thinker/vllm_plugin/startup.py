@@ -24,15 +24,25 @@ CPU_ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1",
 }
+EAGER_ENVIRONMENT = {
+    # vLLM compiles two small functions of its sampler all the same: 23 s at the first start on a
+    # machine, for which it needs a C++ compiler.
+    "TORCH_COMPILE_DISABLE": "1",
+}
 
 
-def prepare_environment() -> bool:
-    """Set what vLLM reads from the environment, unless it is set. Returns whether on a CPU."""
+def prepare_environment(chosen: dict[str, Any]) -> bool:
+    """Set what vLLM reads from the environment, unless it is set. Returns whether on a CPU.
+
+    Args:
+        chosen: arguments of vLLM's that the configuration chose.
+    """
     from vllm.platforms import current_platform
 
     on_cpu = bool(current_platform.is_cpu())
     if on_cpu:
-        for name, value in CPU_ENVIRONMENT.items():
+        eager = EAGER_ENVIRONMENT if chosen.get("enforce_eager", True) else {}
+        for name, value in (CPU_ENVIRONMENT | eager).items():
             os.environ.setdefault(name, value)
     return on_cpu
 

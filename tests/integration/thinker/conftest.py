@@ -1,6 +1,6 @@
 """One real vLLM engine on a tiny checkpoint, for every test of this folder."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-async def engine(tiny_model: Path) -> AsyncIterator[VllmEngine]:
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where torch puts what it compiles for the engine."""
+    folder = tmp_path_factory.mktemp("compiled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+async def engine(tiny_model: Path, compiled: Path) -> AsyncIterator[VllmEngine]:
     engine = VllmEngine(ModelFiles(tiny_model), ThinkerConfig())
     await engine.start()
     yield engine

@@ -44,6 +44,12 @@ async def until_idle(engine: VllmEngine) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_on_a_cpu_nothing_is_compiled(engine, compiled):
+    """It takes 23 s, and a C++ compiler. The canary's probabilities are in the engine's start."""
+    assert await collect(engine, ask())
+    assert not [*compiled.rglob("*.cpp")]
+
+
 async def test_closing_the_iterator_frees_the_request(engine):
     async with aclosing(engine.generate(ask(sampling=ENDLESS))) as deltas:
         await anext(deltas)

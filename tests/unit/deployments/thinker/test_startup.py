@@ -1,12 +1,17 @@
 """What we choose for vLLM, and what a configuration may choose instead."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from deployments.model_files import ModelFiles
 from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
-from deployments.thinker.vllm_plugin.startup import CPU_WORKER, engine_arguments
+from deployments.thinker.vllm_plugin.startup import (
+    CPU_WORKER,
+    engine_arguments,
+    prepare_environment,
+)
 
 
 def argument(name: str, *, on_cpu: bool, **chosen: object) -> object:
@@ -64,3 +69,10 @@ def test_a_cpu_draws_by_position_unless_another_worker_is_chosen():
     assert argument("worker_cls", on_cpu=True) == CPU_WORKER
     assert argument("worker_cls", on_cpu=True, worker_cls="a.B") == "a.B"
     assert argument("worker_cls", on_cpu=False) is None
+
+
+@pytest.mark.parametrize(("eager", "disabled"), [({}, "1"), ({"enforce_eager": False}, None)])
+def test_on_a_cpu_nothing_is_compiled_unless_the_configuration_asks(monkeypatch, eager, disabled):
+    monkeypatch.setattr(os, "environ", {})
+    assert prepare_environment(eager)
+    assert os.environ.get("TORCH_COMPILE_DISABLE") == disabled
