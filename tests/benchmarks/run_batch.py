@@ -1,7 +1,7 @@
 """A batch on a real server: `python -m tests.benchmarks.run_batch OUT.json [--config YAML]`.
 
 1. Throughput: `bench speech` and `step-audio2 batch` say the same texts in turn, at the same
-   concurrency.
+   concurrency. It is sound a second.
 2. Live listeners alone, and beside a batch: their gaps and their first sound.
 3. Exactly once: a batch of mixed lines, some of them bad, is killed (SIGKILL) at random moments and
    run again. In the end each good line has one answer, and its file; each bad one is listed.
@@ -30,7 +30,7 @@ from rich.console import Console
 from serve_app.bench.client import Target
 from serve_app.bench.inputs import MEDIUM, SHORT, TextInput
 from serve_app.bench.load import ClosedLoop, Extent
-from serve_app.bench.measures import Summary
+from serve_app.bench.measures import BYTES_PER_SECOND, Summary
 from serve_app.bench.speech import Workload, bench_speech
 from serve_app.commands.batch import command
 from serve_app.commands.batch.answers import read_answers
@@ -89,15 +89,19 @@ class Plan:
 
 @dataclass(slots=True)
 class Figures:
-    bench_per_s: list[float] = field(default_factory=list)
-    batch_per_s: list[float] = field(default_factory=list)
+    bench_audio_s_per_s: list[float] = field(default_factory=list)
+    batch_audio_s_per_s: list[float] = field(default_factory=list)
     live_alone: dict[str, Any] = field(default_factory=dict)
     live_beside_a_batch: dict[str, Any] = field(default_factory=dict)
     exactly_once: dict[str, Any] = field(default_factory=dict)
 
     @property
     def share_of_bench(self) -> float | None:
-        return sum(self.batch_per_s) / sum(self.bench_per_s) if self.bench_per_s else None
+        return (
+            sum(self.batch_audio_s_per_s) / sum(self.bench_audio_s_per_s)
+            if self.bench_audio_s_per_s
+            else None
+        )
 
 
 def main() -> None:
@@ -126,8 +130,10 @@ async def measure(plan: Plan, url: str, folder: Path, figures: Figures) -> None:
     """The parts of the plan, in turn."""
     for number in range(plan.rounds if "rate" in plan.parts else 0):
         summary = await listen(plan, url, plan.concurrency, plan.requests, seed=number)
-        figures.bench_per_s.append(summary.requests_per_s)
-        figures.batch_per_s.append(await batch_rate(plan, url, folder / f"rate{number}", number))
+        figures.bench_audio_s_per_s.append(summary.audio_s_per_s)
+        figures.batch_audio_s_per_s.append(
+            await batch_rate(plan, url, folder / f"rate{number}", number)
+        )
     if "live" in plan.parts:
         figures.live_alone = told(await listen(plan, url, plan.live, plan.requests, seed=99))
         figures.live_beside_a_batch = await live_beside(plan, url, folder / "beside")
@@ -145,15 +151,19 @@ async def listen(plan: Plan, url: str, clients: int, requests: int, seed: int) -
 
 
 async def batch_rate(plan: Plan, url: str, folder: Path, seed: int) -> float:
-    """Lines in a second of a batch that says the texts of `listen`, its start included."""
+    """Seconds of sound in a second of a batch that says the texts of `listen`, start included.
+
+    By seconds, since the texts are of different lengths and each side draws its own.
+    """
     draw = random.Random(seed)
     lines = [speech(f"line {i}", draw.choice(plan.texts)) for i in range(plan.requests)]
     options = _written(folder, [json.dumps(line) for line in lines], plan, url)
     began_s = time.perf_counter()
     await asyncio.to_thread(command.run, options, Console(stderr=True))
     took_s = time.perf_counter() - began_s
-    good = sum(answer.complaint is None for answer in read_answers(options.answers))
-    return good / took_s
+    assert all(answer.complaint is None for answer in read_answers(options.answers))
+    sounds = (folder / "out.audio").iterdir()
+    return sum(sound.stat().st_size for sound in sounds) / BYTES_PER_SECOND / took_s
 
 
 async def live_beside(plan: Plan, url: str, folder: Path) -> dict[str, Any]:
