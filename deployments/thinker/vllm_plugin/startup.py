@@ -7,7 +7,7 @@ from typing import Any
 from deployments.model_files import ModelFiles
 from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
 
-MIN_KV_CACHE_BYTES = 64 << 20  # laying out vLLM's default of 1 GiB takes a CPU 10 s or more
+MIN_KV_CACHE_BYTES = 128 << 20  # laying out vLLM's default of 1 GiB takes a CPU 10 s or more
 # vLLM captures steps of up to twice `max_num_seqs` tokens; a prompt longer than that is launched
 # kernel by kernel, which takes 17 ms longer on an H200.
 GRAPH_TOKENS = 512
@@ -15,6 +15,7 @@ GRAPH_TOKENS = 512
 # which vLLM would take, reads a schema of 200 optional members for more than 20 s, and meanwhile
 # every answer of the engine waits. Without whitespace a small model cannot write it for ever.
 STRUCTURED_OUTPUTS = {"backend": "guidance", "disable_any_whitespace": True}
+FLOAT32 = "float32"
 CPU_WORKER = "deployments.thinker.vllm_plugin.cpu_worker.PositionedCPUWorker"
 CPU_ENVIRONMENT = {
     # The worker inside the engine's own process, instead of a process more: 15 s sooner.
@@ -62,9 +63,10 @@ def engine_arguments(
         chosen = chosen | {"hf_overrides": overrides | (chosen.get("hf_overrides") or {})}
     if on_cpu:
         context = chosen.get("max_model_len") or config.text_config.max_position_embeddings
+        dtype = _dtype(config, chosen)
         defaults |= {
             "worker_cls": CPU_WORKER,
-            "dtype": "float32" if _is_float32(config) else "bfloat16",
+            "dtype": dtype,
             "enforce_eager": True,  # compiling takes longer than a small model's requests
             # One process cannot be two ranks: it would wait for the second for ever. Left to
             # itself vLLM takes Ray in a placement group, and its Ray workers need a GPU each.
@@ -72,7 +74,9 @@ def engine_arguments(
             "block_size": 32,  # the default of 128 would cache no prompt shorter than that
             "max_num_seqs": 32,
             "mm_processor_cache_gb": 0.05,  # of a laptop: some 200 recordings of a few seconds
-            "kv_cache_memory_bytes": max(MIN_KV_CACHE_BYTES, 2 * kv_cache_bytes(config, context)),
+            "kv_cache_memory_bytes": max(
+                MIN_KV_CACHE_BYTES, 2 * kv_cache_bytes(config, context, dtype)
+            ),
         }
     elif not chosen.keys() & {"max_cudagraph_capture_size", "cudagraph_capture_sizes"}:
         defaults["compilation_config"] = {"max_cudagraph_capture_size": GRAPH_TOKENS}
@@ -82,11 +86,11 @@ def engine_arguments(
     return defaults | chosen
 
 
-def kv_cache_bytes(config: StepAudio2Config, tokens: int) -> int:
+def kv_cache_bytes(config: StepAudio2Config, tokens: int, dtype: str) -> int:
     """Keys and values of `tokens` tokens in every layer."""
     text = config.text_config
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    width = 4 if _is_float32(config) else 2
+    width = 4 if dtype == FLOAT32 else 2
     return 2 * text.num_hidden_layers * text.num_key_value_heads * head_dim * width * tokens
 
 
@@ -96,6 +100,9 @@ def _ranks(chosen: dict[str, Any]) -> int:
     return math.prod(sizes)
 
 
-def _is_float32(config: StepAudio2Config) -> bool:
-    dtype = config.text_config.dtype or getattr(config, "dtype", None)
-    return str(dtype).endswith("float32")
+def _dtype(config: StepAudio2Config, chosen: dict[str, Any]) -> str:
+    """What a CPU computes in: as the configuration says, else as the checkpoint does."""
+    said = str(chosen.get("dtype") or "auto").removeprefix("torch.")
+    if said == "auto":
+        said = str(config.text_config.dtype or getattr(config, "dtype", None))
+    return FLOAT32 if said.endswith((FLOAT32, "float")) else "bfloat16"

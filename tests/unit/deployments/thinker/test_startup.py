@@ -10,6 +10,7 @@ from deployments.thinker.vllm_plugin.hf_config import StepAudio2Config
 from deployments.thinker.vllm_plugin.startup import (
     CPU_WORKER,
     engine_arguments,
+    kv_cache_bytes,
     prepare_environment,
 )
 
@@ -69,6 +70,25 @@ def test_a_cpu_draws_by_position_unless_another_worker_is_chosen():
     assert argument("worker_cls", on_cpu=True) == CPU_WORKER
     assert argument("worker_cls", on_cpu=True, worker_cls="a.B") == "a.B"
     assert argument("worker_cls", on_cpu=False) is None
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "chosen", "computed"),
+    [
+        ("bfloat16", {}, "bfloat16"),
+        ("bfloat16", {"dtype": "auto"}, "bfloat16"),
+        ("bfloat16", {"dtype": "float32"}, "float32"),
+        ("float32", {}, "float32"),
+        ("float32", {"dtype": "float16"}, "float16"),
+    ],
+)
+def test_on_a_cpu_the_cache_holds_two_contexts_of_what_is_computed(checkpoint, chosen, computed):
+    config = StepAudio2Config(text_config={"dtype": checkpoint})
+    chosen = {"max_model_len": 65_536} | chosen
+    arguments = engine_arguments(ModelFiles(Path("somewhere")), config, chosen, on_cpu=True)
+    assert arguments["dtype"] in (computed, "auto")
+    assert arguments["kv_cache_memory_bytes"] == 2 * kv_cache_bytes(config, 65_536, computed)
+    assert kv_cache_bytes(config, 1, "float32") == 2 * kv_cache_bytes(config, 1, "bfloat16")
 
 
 @pytest.mark.parametrize(("eager", "disabled"), [({}, "1"), ({"enforce_eager": False}, None)])
