@@ -1,6 +1,6 @@
 """Does an answer sound the same when its replica dies? `python -m tests.benchmarks.run_deaths`.
 
-The graph of `configs/cpu.yaml` with nano and two replicas of each stage. Each sentence is spoken
+The graph of `configs/cpu.yaml` with nano and two replicas of each stage. Two sentences are spoken
 twice, greedily: once undisturbed, and once with a SIGKILL of the replica that makes it, of either
 stage in turn, at a random part of its sound. Both must be the same to the last bit. An answer whose
 last sound was made when the kill came is not counted as hit, and another one is drawn. Prints a
@@ -35,7 +35,9 @@ from serve_app.whole_files import write_whole
 ROOT = Path(__file__).parents[2]
 APPLICATION = "step-audio2-deaths"
 SENTENCES = (ROOT / "tests/nano/recordings/sentences.txt").read_text(encoding="utf-8").splitlines()
-STAGES = ("Token2Wav", "Thinker")
+# Each with the part of the sound that may be heard before the kill: what is heard is behind what
+# Token2Wav has made, and that behind what the Thinker has.
+STAGES = (("Token2Wav", 0.7), ("Thinker", 0.4))
 BACK_WITHIN_S = 300.0
 ANSWER_WITHIN_S = 120.0
 MOST_DRAWN = 3  # times the answers that are to be hit
@@ -91,7 +93,7 @@ async def all_back() -> None:
     async with asyncio.timeout(BACK_WITHIN_S):
         while True:
             stages = serve.status().applications[APPLICATION].deployments
-            running = [stages[stage].replica_states.get("RUNNING", 0) for stage in STAGES]
+            running = [stages[stage].replica_states.get("RUNNING", 0) for stage, _ in STAGES]
             if running == [2, 2]:
                 return
             await asyncio.sleep(1)
@@ -134,10 +136,11 @@ async def run(answers: int, seed: int, out: Path, base_url: str) -> bool:
     async with httpx.AsyncClient(base_url=base_url, timeout=ANSWER_WITHIN_S) as client:
         speaker = Speaker(client)
         while hits(deaths) < answers and len(deaths) < MOST_DRAWN * answers:
-            text, stage = draw.choice(SENTENCES), STAGES[hits(deaths) % len(STAGES)]
+            text = " ".join(draw.sample(SENTENCES, 2))
+            stage, heard = STAGES[hits(deaths) % len(STAGES)]
             await all_back()
             whole, *_ = await speaker.hear(text)
-            after = draw.uniform(0.0, 0.7)  # what is heard is behind what is made
+            after = draw.uniform(0.0, heard)
             hit, gap_s, killed = await speaker.hear(text, stage, int(after * len(whole)))
             seconds = len(whole) / 48_000
             deaths.append(Death(text, stage, after, killed, seconds, gap_s, hit == whole))
