@@ -193,7 +193,9 @@ def cluster(
         bridged = stack.enter_context(bridge()) if "cut" in kinds else None
         if bridged:
             head["node_ip_address"] = HOST
-        started = Cluster(initialize_head=True, head_node_args=head)
+        # With Ray's own hooks a node could be started by the main thread alone, in which the
+        # listeners are.
+        started = Cluster(initialize_head=True, head_node_args=head, shutdown_at_exit=False)
         stack.callback(started.shutdown)
         link = None
         if bridged:
