@@ -87,13 +87,13 @@ def current() -> str:
 
 
 def parent_within(outside: str) -> str:
-    """The `traceparent` of the span in this task's context if it is of the trace of `outside`.
+    """The parent of a span that goes on in the trace of `outside`.
+
+    That is the span in this task's context if it is of that trace, else `outside` itself.
 
     Args:
-        outside: what a caller names. Without a trace, "" or not W3C's form, it decides nothing.
-
-    Returns:
-        Else `outside`; "" without either.
+        outside: the `traceparent` that a caller sent. If it is "" or not of W3C's form, the parent
+            is the span in this task's context, or "" if there is none.
     """
     named = trace.get_current_span(_context(outside)).get_span_context()
     around = trace.get_current_span().get_span_context()

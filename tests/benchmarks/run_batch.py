@@ -97,11 +97,9 @@ class Figures:
 
     @property
     def share_of_bench(self) -> float | None:
-        return (
-            sum(self.batch_audio_s_per_s) / sum(self.bench_audio_s_per_s)
-            if self.bench_audio_s_per_s
-            else None
-        )
+        if not self.bench_audio_s_per_s:
+            return None
+        return sum(self.batch_audio_s_per_s) / sum(self.bench_audio_s_per_s)
 
 
 def main() -> None:

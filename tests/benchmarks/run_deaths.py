@@ -137,10 +137,10 @@ async def run(answers: int, seed: int, out: Path, base_url: str) -> bool:
         speaker = Speaker(client)
         while hits(deaths) < answers and len(deaths) < MOST_DRAWN * answers:
             text = " ".join(draw.sample(SENTENCES, 2))
-            stage, heard = STAGES[hits(deaths) % len(STAGES)]
+            stage, most_heard = STAGES[hits(deaths) % len(STAGES)]
             await all_back()
             whole, *_ = await speaker.hear(text)
-            after = draw.uniform(0.0, heard)
+            after = draw.uniform(0.0, most_heard)
             hit, gap_s, killed = await speaker.hear(text, stage, int(after * len(whole)))
             seconds = len(whole) / 48_000
             deaths.append(Death(text, stage, after, killed, seconds, gap_s, hit == whole))

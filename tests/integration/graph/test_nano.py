@@ -39,10 +39,12 @@ from tests.nano.with_pauses import with_pauses
 from tests.places import NANO as CHECKPOINT
 from tests.places import ROOT
 
-SENTENCES, REPEATS, STREAMED, COMPRESSED, TOGETHER = 24, 8, 6, 8, 6
+SENTENCES, REPEATS, STREAMED, COMPRESSED, TOGETHER = 40, 8, 6, 12, 8
 PIECE = 2 * SOUND_RATE_HZ // 3  # bytes: a third of a second
 # three words take less than the shortest prompt that is served
 SPEECH = ReferenceAudioLimits(min_s=0.3)
+
+pytestmark = pytest.mark.timeout(600)  # the report of all tests takes five minutes of slow cores
 
 
 @pytest.fixture(scope="module")
